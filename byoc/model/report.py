@@ -1,0 +1,225 @@
+"""Facts: what a cell has seen. Reports come up ordered by (incarnation, seq).
+
+An incarnation is one life of a cell's state folder; a new one starts with a full report.
+Only reason codes and typed fields leave a cell: never engine text, never data.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from byoc.ids import CellID, GroupID, IntervalID, WorkspaceID
+from byoc.model.spec import GroupSpec, WorkspaceSpec
+
+
+class Phase(StrEnum):
+    """What a workspace is doing, as the cell sees it."""
+
+    PROVISIONING = "provisioning"
+    STARTING = "starting"
+    RUNNING = "running"
+    UPDATING = "updating"
+    HEALING = "healing"
+    STOPPING = "stopping"
+    SUSPENDED = "suspended"
+    TERMINATING = "terminating"
+    TERMINATED = "terminated"
+    FAILED = "failed"
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way."""
+        return self in {Phase.RUNNING, Phase.SUSPENDED, Phase.TERMINATED, Phase.FAILED}
+
+
+class Reason(StrEnum):
+    """Why a workspace is in its phase. Every wait has one that a person can read."""
+
+    ACCEPTED = "accepted"
+    WAITING_FOR_GROUP = "waiting-for-group"
+    WAITING_FOR_PASSWORD = "waiting-for-password"  # noqa: S105 - a reason code
+    COPYING_TEMPLATE = "copying-template"
+    STARTING_ENGINE = "starting-engine"
+    WAITING_FOR_SQL = "waiting-for-sql"
+    SETTING_PASSWORD = "setting-password"  # noqa: S105 - a reason code
+    ANSWERED_SQL = "answered-sql"
+    STOPPING_ENGINE = "stopping-engine"
+    STOPPED_AS_ASKED = "stopped-as-asked"
+    AUTO_SUSPENDED_IDLE = "auto-suspended-idle"
+    AUTO_SUSPENDED_SCHEDULED = "auto-suspended-scheduled"
+    APPLYING_SIZE_ONLINE = "applying-size-online"
+    RESTARTING_FOR_SIZE = "restarting-for-size"
+    ENGINE_EXITED = "engine-exited"
+    ENGINE_UNRESPONSIVE = "engine-unresponsive"
+    ENGINE_CANNOT_START = "engine-cannot-start"
+    ENGINE_MISSING = "engine-missing"
+    PORT_TAKEN = "port-taken"
+    DISK_FULL = "disk-full"
+    VOLUME_MISSING = "volume-missing"
+    MEMORY_SHORT = "memory-short"
+    ADOPTED = "adopted"
+    REMOVING_DATA = "removing-data"
+    REMOVED = "removed"
+
+
+EXPLANATIONS: dict[Reason, str] = {
+    Reason.ACCEPTED: "the cell has stored the change",
+    Reason.WAITING_FOR_GROUP: "waiting for the workspace group to reach the cell",
+    Reason.WAITING_FOR_PASSWORD: (
+        "the cell has no admin password for this group; set one with `byoc group set-password`"
+    ),
+    Reason.COPYING_TEMPLATE: "making the data folder",
+    Reason.STARTING_ENGINE: "starting the SQL server",
+    Reason.WAITING_FOR_SQL: "waiting for the SQL server to answer",
+    Reason.SETTING_PASSWORD: "setting the admin password",
+    Reason.ANSWERED_SQL: "answered SELECT 1",
+    Reason.STOPPING_ENGINE: "stopping the SQL server",
+    Reason.STOPPED_AS_ASKED: "the SQL server is stopped, its data is kept",
+    Reason.AUTO_SUSPENDED_IDLE: "suspended by the cell: no connection and no query for the time set",
+    Reason.AUTO_SUSPENDED_SCHEDULED: "suspended by the cell: the scheduled time was reached",
+    Reason.APPLYING_SIZE_ONLINE: "changing the memory limits of the running SQL server",
+    Reason.RESTARTING_FOR_SIZE: "restarting the SQL server: this change cannot be made while it runs",
+    Reason.ENGINE_EXITED: "the SQL server exited; it is being started again",
+    Reason.ENGINE_UNRESPONSIVE: "the SQL server did not answer; it is being restarted",
+    Reason.ENGINE_CANNOT_START: "the SQL server cannot start; its log stays in the cell",
+    Reason.ENGINE_MISSING: "no SQL engine on the cell's machine; get one with `byoc engine install`",
+    Reason.PORT_TAKEN: "another process has the workspace's port",
+    Reason.DISK_FULL: "the cell's disk is full",
+    Reason.VOLUME_MISSING: (
+        "the workspace's data folder is gone; the cell never makes an empty one in its place"
+    ),
+    Reason.MEMORY_SHORT: "the cell's machine has too little memory for this size",
+    Reason.ADOPTED: "found again by the cell, data untouched",
+    Reason.REMOVING_DATA: "removing the workspace's data",
+    Reason.REMOVED: "removed, nothing is left",
+}
+
+
+class Condition(StrEnum):
+    """Something about a group that its owner should know."""
+
+    NONE = ""
+    PASSWORD_NEEDED = "password-needed"  # noqa: S105 - a condition code
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceReport:
+    """What the cell says of one workspace.
+
+    Attributes:
+        generation: the newest generation the cell has stored.
+        observed_generation: the newest generation that is fully in effect.
+        digest: of the stored spec, see ``byoc.wire.canonical``.
+        since: when ``phase`` and ``reason`` became so.
+        progress: percent of the work under way; None where nothing is under way.
+        auto_suspended_at: when the cell suspended it by its own decision; None otherwise.
+        password_version: version of the admin password that the engine answers to.
+        spec: the stored spec, in full reports only.
+    """
+
+    id: WorkspaceID
+    generation: int
+    observed_generation: int
+    digest: str
+    phase: Phase
+    reason: Reason
+    since: datetime
+    progress: int | None = None
+    endpoint: str | None = None
+    auto_suspended_at: datetime | None = None
+    last_resumed_at: datetime | None = None
+    password_version: int = 0
+    spec: WorkspaceSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupReport:
+    """What the cell says of one group.
+
+    Attributes:
+        password_version: version of the password that the cell has safely stored.
+    """
+
+    id: GroupID
+    generation: int
+    digest: str
+    terminated: bool = False
+    password_version: int = 0
+    condition: Condition = Condition.NONE
+    spec: GroupSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A time in which a workspace ran, at one size. ``end`` is None while it still runs.
+
+    ``last_seen`` bounds what a crash of everything can bill, in the customer's favour.
+    """
+
+    id: IntervalID
+    workspace_id: WorkspaceID
+    size: str
+    scale_factor: int
+    cache_config: int
+    start: datetime
+    last_seen: datetime
+    end: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of phase or reason, for the event stream."""
+
+    workspace_id: WorkspaceID
+    generation: int
+    phase: Phase
+    reason: Reason
+    at: datetime
+    progress: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """Something terminated, and the last generation it had."""
+
+    id: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerHead:
+    """Where a ledger chain ends: number and hash of its last record."""
+
+    chain: str
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """What the cell is made of; sent with full reports."""
+
+    engine: str
+    engine_version: str
+    agent_version: str
+    spec_version: int
+    memory_bytes: int
+    verbs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CellReport:
+    """One report. ``full`` means: what is not named here, the cell does not have."""
+
+    cell: CellID
+    incarnation: str
+    seq: int
+    at: datetime
+    full: bool
+    workspaces: tuple[WorkspaceReport, ...] = ()
+    groups: tuple[GroupReport, ...] = ()
+    tombstones: tuple[Tombstone, ...] = ()
+    intervals: tuple[Interval, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    ledger: LedgerHead | None = None
+    facts: CellFacts | None = None
