@@ -59,7 +59,9 @@ async def test_a_cancelled_sleeper_is_forgotten() -> None:
 
 
 async def test_no_sleep_returns_at_once() -> None:
-    await asyncio.wait_for(ManualClock().sleep(0), 1)
+    clock = ManualClock()
+    await asyncio.wait_for(clock.sleep(0), 1)
+    assert clock.sleepers == 0
 
 
 async def test_time_cannot_run_backwards() -> None:
