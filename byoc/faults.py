@@ -1,7 +1,7 @@
 """Named steps at which a test can have a process killed.
 
 Durability is a promise about every step, so every step has a name, and the crash tests
-walk the list. In production nothing sets ``BYOC_FAULT`` and :func:`reach` is one comparison.
+walk the list. In production nothing sets ``BYOC_FAULTS`` and :func:`reach` is one comparison.
 """
 
 import os
@@ -31,24 +31,18 @@ class Step(StrEnum):
     REPORT_SENT = "agent.report-sent"
 
 
-VARIABLE: Final = "BYOC_FAULT"
-"""``<step>@<token file>``: the process that removes the file dies at that step, once."""
+VARIABLE: Final = "BYOC_FAULTS"
+"""A folder; the process that removes the file named like a step dies at that step, once."""
 
-
-def _armed() -> tuple[str, Path] | None:
-    step, _, token = os.environ.get(VARIABLE, "").partition("@")
-    return (step, Path(token)) if step and token else None
-
-
-_ARMED: Final = _armed()
+_FOLDER: Final = os.environ.get(VARIABLE, "")
 
 
 def reach(step: Step) -> None:
     """Say that ``step`` has been reached; dies here if a test asked for it."""
-    if _ARMED is None or _ARMED[0] != step:
+    if not _FOLDER:
         return
     try:
-        _ARMED[1].unlink()
-    except FileNotFoundError:
+        Path(_FOLDER, step).unlink()
+    except OSError:
         return
     os.kill(os.getpid(), signal.SIGKILL)

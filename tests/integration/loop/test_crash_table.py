@@ -1,0 +1,223 @@
+"""Process x step: whatever dies, and wherever, the change completes, once in effect.
+
+Each cell of the table arms one step (or kills one process outright) while one change is
+under way, and then looks for the change in full: the public state, the row in the database,
+one engine process, one data folder, no gap and no repetition in the ledger.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pymysql
+import pytest
+
+from byoc.faults import Step
+from byoc.testing.instance import eventually
+
+PASSWORD = "Correct-Horse-7531-Battery"
+CHANGES = ("create", "suspend", "resume", "resize", "set-password", "terminate")
+PROCESSES = ("controlplane", "gateway", "agent", "engine")
+CELLS = [*[str(step) for step in Step], *[f"kill {name}" for name in PROCESSES]]
+# Steps that a change never passes: arming them would wait for nothing.
+NOT_PASSED = {
+    ("create", Step.PASSWORD_STORED),
+    ("suspend", Step.PASSWORD_STORED),
+    ("resume", Step.PASSWORD_STORED),
+    ("resize", Step.PASSWORD_STORED),
+    ("terminate", Step.PASSWORD_STORED),
+    ("create", "kill engine"),
+    ("resume", "kill engine"),
+    ("set-password", Step.INTERVAL_STORED),
+}
+
+
+def engines(data: Path, workspace: str) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["name", "cmdline"]):
+        line = process.info["cmdline"] or []
+        if any(str(data) in word and workspace in word for word in line) and "mariadbd" in line[0]:
+            found.append(process)
+    return found
+
+
+def volume(data: Path, workspace: str) -> Path:
+    return data / "cell" / "volumes" / workspace
+
+
+class Subject:
+    """One workspace with one row in it, and the six changes."""
+
+    def __init__(self, loop: Any, name: str) -> None:
+        self.loop = loop
+        self.name = name
+        self.password = PASSWORD
+        self.group = loop.group(name)
+        loop.instance.ask("PATCH", f"/v1/workspaceGroups/{self.group}", {"adminPassword": PASSWORD})
+        self.id = ""
+
+    def sql(self, text: str) -> Any:
+        host, port = self.loop.instance.workspace(self.id)["endpoint"].split(":")
+        connection = pymysql.connect(
+            host=host, port=int(port), user="admin", password=self.password, autocommit=True
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(text)
+            return cursor.fetchall()
+
+    def prepare(self, change: str) -> None:
+        if change == "create":
+            return
+        self.id = self.loop.create(self.name, self.group)
+        self.loop.instance.settled(self.id, "ACTIVE")
+        self.sql("create table cluster.t (id int primary key)")
+        self.sql("insert into cluster.t values (7)")
+        if change == "resume":
+            self.loop.instance.ask("POST", f"/v1/workspaces/{self.id}/suspend")
+            self.loop.instance.settled(self.id, "SUSPENDED")
+
+    def apply(self, change: str) -> None:
+        path = f"/v1/workspaces/{self.id}"
+        if change == "create":
+            self.id = self.create_once()
+        elif change == "resize":
+            self.again("PATCH", path, {"size": "S-0"})
+        elif change == "set-password":
+            self.password = PASSWORD + "-new"
+            self.again("PATCH", f"/v1/workspaceGroups/{self.group}", {"adminPassword": self.password})
+        elif change == "terminate":
+            self.again("DELETE", path, None)
+        else:
+            self.again("POST", f"{path}/{change}", None)
+
+    def create_once(self) -> str:
+        """A client whose connection broke looks before it asks again, as the SDK does."""
+
+        def attempt() -> str | None:
+            listed = self.loop.instance.ask("GET", f"/v1/workspaces?workspaceGroupID={self.group}")
+            if listed:
+                return str(listed[0]["workspaceID"])
+            try:
+                return self.loop.create(self.name, self.group)
+            except Exception:  # noqa: BLE001 - whatever broke, look again
+                return None
+
+        return eventually("create is accepted", attempt)
+
+    def again(self, method: str, path: str, body: object) -> None:
+        """Repeat until accepted, or refused because it is accepted already."""
+
+        def attempt() -> bool:
+            try:
+                status, _ = self.loop.instance.call(method, path, body)
+            except OSError:
+                return False
+            return status in {200, 409}
+
+        eventually(f"{method} {path} is accepted", attempt)
+
+    def check(self, change: str) -> None:
+        instance = self.loop.instance
+        if change == "terminate":
+            found = instance.settled(self.id, "TERMINATED")
+            assert "endpoint" not in found
+            assert engines(instance.data, self.id) == []
+            assert not volume(instance.data, self.id).exists()
+            return
+        if change == "suspend":
+            found = instance.settled(self.id, "SUSPENDED")
+            assert "endpoint" not in found
+            assert engines(instance.data, self.id) == []
+            assert volume(instance.data, self.id).exists()
+            return
+        instance.settled(self.id, "ACTIVE")
+        assert eventually("the password works", self.works)
+        assert len(engines(instance.data, self.id)) == 1
+        if change == "create":
+            assert len(instance.ask("GET", f"/v1/workspaces?workspaceGroupID={self.group}")) == 1
+        else:
+            assert self.sql("select id from cluster.t") == ((7,),)
+        if change == "resize":
+            assert instance.workspace(self.id)["size"] == "S-0"
+
+    def works(self) -> bool:
+        try:
+            return self.sql("select 1") == ((1,),)
+        except pymysql.err.OperationalError:
+            return False
+
+
+@pytest.fixture
+def clean(loop: Any) -> Iterator[None]:
+    yield
+    loop.disarm()
+
+
+def strike(loop: Any, cell: str, subject: Subject, change: str) -> None:
+    if not cell.startswith("kill "):
+        loop.arm(Step(cell))
+        subject.apply(change)
+        return
+    name = cell.removeprefix("kill ")
+    if name == "engine":
+        (engine,) = engines(loop.instance.data, subject.id)
+        pid = engine.pid
+    else:
+        pid = loop.instance.pid(name)
+    subject.apply(change)
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_completes_once_whatever_is_killed(loop: Any, clean: None, change: str, cell: str) -> None:
+    if (change, cell) in NOT_PASSED:
+        assert cell in CELLS
+        return
+    subject = Subject(loop, f"{change} {cell}")
+    subject.prepare(change)
+    strike(loop, cell, subject, change)
+    subject.check(change)
+    if not cell.startswith("kill "):
+        eventually(f"{cell} was passed", lambda: not loop.armed(Step(cell)))
+    loop.instance.ask("DELETE", f"/v1/workspaceGroups/{subject.group}?force=true")
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_completes_once_when_the_supervisor_is_killed(loop: Any, change: str) -> None:
+    subject = Subject(loop, f"{change} supervisor")
+    subject.prepare(change)
+    subject.apply(change)
+    instance = loop.instance
+    os.kill(instance.pid("supervisor"), signal.SIGKILL)
+    instance.process.wait(timeout=30)
+    instance.process.stdout.close()
+    instance.start()
+    subject.check(change)
+    instance.ask("DELETE", f"/v1/workspaceGroups/{subject.group}?force=true")
+
+
+def test_after_all_of_it_nothing_is_left_over_and_the_ledger_verifies(loop: Any) -> None:
+    instance = loop.instance
+
+    def nothing() -> bool:
+        folder = instance.data / "cell" / "volumes"
+        return not list(folder.iterdir()) and not list(
+            (instance.data / "cell" / "state" / "workspaces").iterdir()
+        )
+
+    eventually("no folder is left", nothing)
+    left = [p for p in psutil.process_iter(["cmdline"]) if "mariadbd" in " ".join(p.info["cmdline"] or [])]
+    assert [p for p in left if str(instance.data) in " ".join(p.info["cmdline"])] == []
+    verified = subprocess.run(
+        [sys.executable, "-m", "byoc", "ledger", "verify", "--dir", str(instance.data / "cell")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert verified.returncode == 0, verified.stdout + verified.stderr
