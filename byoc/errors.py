@@ -5,6 +5,7 @@
     ByocError                     code                exit  HTTP
     ├── UsageError                bad_request            2   400
     ├── NotAuthenticated          not_authenticated      3   401
+    │   └── BadToken              bad_token              3   401
     ├── NotFound                  not_found              4   404
     ├── Conflict                  conflict               5   409
     │   ├── IllegalState          illegal_state          5   409
@@ -19,7 +20,9 @@
     ├── TooManyRequests           too_many_requests      1   429
     ├── Failed                    failed                 1   500
     │   ├── EngineFailed          engine_failed          1   500
-    │   └── LedgerBroken          ledger_broken          1   500
+    │   ├── LedgerBroken          ledger_broken          1   500
+    │   ├── CannotUnseal          cannot_unseal          1   500
+    │   └── Unwritable            unwritable             1   500
     └── Cancelled                 cancelled            130   499
 
 Foreign exceptions are translated at the seam that owns the library and chained with ``from``.
@@ -35,16 +38,18 @@ class ByocError(Exception):
     Args:
         message: one line, no trailing full stop, fit to be shown to a user.
         hint: what to do next, one line; empty where there is nothing to say.
+        request_id: the request that failed at the Control Plane; empty where there was none.
     """
 
     code: ClassVar[str] = "error"
     exit_code: ClassVar[int] = 1
     http_status: ClassVar[int] = 500
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
+    def __init__(self, message: str, *, hint: str = "", request_id: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.request_id = request_id
 
 
 class UsageError(ByocError):
@@ -61,6 +66,20 @@ class NotAuthenticated(ByocError):
     code = "not_authenticated"
     exit_code = 3
     http_status = 401
+
+
+class BadToken(NotAuthenticated):
+    """A signed token between the planes was refused.
+
+    Args:
+        reason: a short code of what was wrong, such as ``expired``; never a part of the token.
+    """
+
+    code = "bad_token"
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class NotFound(ByocError):
@@ -165,6 +184,18 @@ class LedgerBroken(Failed):
     """The ledger does not verify; the message names the first bad line."""
 
     code = "ledger_broken"
+
+
+class CannotUnseal(Failed):
+    """A sealed password does not open with this cell's key; the message carries nothing of it."""
+
+    code = "cannot_unseal"
+
+
+class Unwritable(Failed):
+    """A file could not be put on disk: disk full, no permission; the message names the file."""
+
+    code = "unwritable"
 
 
 class Cancelled(ByocError):
