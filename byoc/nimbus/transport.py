@@ -1,0 +1,271 @@
+"""What carries a tunnel's bytes: a protocol of three verbs, and the websocket over TLS 1.3.
+
+``connection`` drives any :class:`Transport`; ``byoc.testing.transport`` is the twin in
+memory. The one home of the websockets library: its exceptions end here as ``Unreachable``.
+Message boundaries mean nothing, a transport is a line of bytes.
+"""
+
+import contextlib
+import ipaddress
+import logging
+import socket
+import ssl
+import urllib.parse
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final, Literal, Protocol
+
+from websockets.asyncio.client import connect
+from websockets.asyncio.connection import Connection as WebSocket
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidURI
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from byoc.errors import Failed, PreconditionFailed, Unreachable, UsageError
+
+PATH: Final = "/nimbus/v1"
+SUBPROTOCOL: Final = Subprotocol("nimbus.v1")
+MAX_MESSAGE: Final = 1024 * 1024
+"""Bytes of one websocket message at most: a batch and its control frames fit many times."""
+_WRITE_BUFFER: Final = 64 * 1024
+_NOT_SENT: Final = 128 * 1024
+_OPEN_SECONDS: Final = 10.0
+_CLOSE_SECONDS: Final = 1.0
+_QUEUE: Final = 16
+_QUIET: Final = logging.getLogger("byoc.nimbus.websockets")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+
+
+class Transport(Protocol):
+    """A line of bytes to one peer."""
+
+    @property
+    def peer(self) -> str:
+        """The other end's address, for logs."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Hand ``data`` on, waiting while the other end does not take it.
+
+        Raises:
+            Unreachable: the line is closed or broken.
+        """
+        ...
+
+    async def recv(self) -> bytes:
+        """Return the next bytes, at least one.
+
+        Raises:
+            Unreachable: the line is closed or broken, by whichever end.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close the line; harmless when it is closed already."""
+        ...
+
+
+Dial = Callable[[], Awaitable[Transport]]
+"""How a client gets a new line to the gateway; raises Unreachable."""
+
+
+class WebSocketTransport:
+    """A tunnel inside a websocket."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        address = websocket.remote_address
+        self._peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"
+        _keep_kernel_buffer_small(websocket)
+
+    @property
+    def peer(self) -> str:
+        """The other end's address."""
+        return self._peer
+
+    async def send(self, data: bytes) -> None:
+        """Send one binary message; returns once the write buffer has room again."""
+        try:
+            await self._websocket.send(data)
+        except (ConnectionClosed, OSError) as error:
+            raise Unreachable(f"the line to {self._peer} is closed") from error
+
+    async def recv(self) -> bytes:
+        """Return the next message that is not empty."""
+        try:
+            while not (data := await self._websocket.recv(decode=False)):
+                continue
+        except (ConnectionClosed, OSError) as error:
+            raise Unreachable(f"the line to {self._peer} is closed") from error
+        return data
+
+    async def close(self) -> None:
+        """Close with the websocket's own handshake, which waits a second at most."""
+        with contextlib.suppress(ConnectionClosed, OSError):
+            await self._websocket.close()
+
+
+def _keep_kernel_buffer_small(websocket: WebSocket) -> None:
+    # Unsent bytes in the kernel cannot be overtaken by control frames.
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    plain = websocket.transport.get_extra_info("socket")
+    if option is not None and plain is not None:
+        with contextlib.suppress(OSError):
+            plain.setsockopt(socket.IPPROTO_TCP, option, _NOT_SENT)
+
+
+def client_context(ca: Path | None) -> ssl.SSLContext:
+    """Return TLS 1.3 settings that trust ``ca`` (PEM) alone, or the system's authorities.
+
+    Raises:
+        UsageError: the file is missing or holds no certificate.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(ca) if ca else None)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"{ca}: no CA certificate can be read from it") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return TLS 1.3 settings of the gateway.
+
+    Raises:
+        PreconditionFailed: the files are missing or do not belong together.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        message = f"the gateway's certificate cannot be used: {certificate}, {key}"
+        raise PreconditionFailed(message) from error
+    return context
+
+
+def dialler(url: str, *, ca: Path | None = None) -> Dial:
+    """Return a function that dials the gateway at ``url`` (``wss://host:port``, the path is ours).
+
+    ``HTTPS_PROXY`` and ``NO_PROXY`` are honoured, but a gateway on loopback is never looked
+    for through a proxy: a developer's proxy cannot reach this machine's loopback.
+
+    Raises:
+        UsageError: the URL is not one of a gateway, or the CA file cannot be read.
+    """
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme != "wss" or not parts.hostname:
+        raise UsageError(f"not a gateway's URL: {url}", hint="it looks like wss://gateway.example.com:443")
+    target = urllib.parse.urlunsplit(("wss", parts.netloc, PATH, "", ""))
+    context = client_context(ca)
+    proxy: Literal[True] | None = None if _is_loopback(parts.hostname) else True
+
+    async def dial() -> Transport:
+        try:
+            websocket = await connect(
+                target,
+                ssl=context,
+                proxy=proxy,
+                subprotocols=[SUBPROTOCOL],
+                compression=None,
+                user_agent_header="byoc-nimbus",
+                open_timeout=_OPEN_SECONDS,
+                close_timeout=_CLOSE_SECONDS,
+                ping_interval=None,
+                max_size=MAX_MESSAGE,
+                max_queue=_QUEUE,
+                write_limit=_WRITE_BUFFER,
+                logger=_QUIET,
+            )
+        except (OSError, InvalidHandshake, InvalidProxy, InvalidURI, EOFError, ConnectionClosed) as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"the gateway at {parts.netloc} cannot be reached: {reason}") from error
+        return WebSocketTransport(websocket)
+
+    return dial
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+@asynccontextmanager
+async def listening(
+    handler: Callable[[Transport], Awaitable[None]],
+    *,
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+    admits: Callable[[], bool],
+) -> AsyncIterator[int]:
+    """Accept tunnels while the body runs; yields the port, which differs where ``port`` is 0.
+
+    Args:
+        handler: runs one tunnel to its end.
+        host, port: where to listen.
+        context: TLS settings, see ``server_context``.
+        admits: whether another peer may come in now; others are answered 503.
+
+    Raises:
+        PreconditionFailed: the port is taken.
+    """
+
+    async def handle(websocket: ServerConnection) -> None:
+        await handler(WebSocketTransport(websocket))
+
+    def check(connection: ServerConnection, request: Request) -> Response | None:
+        if request.path != PATH:
+            return connection.respond(HTTPStatus.NOT_FOUND, "nothing here\n")
+        if not admits():
+            response = connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "too many logins under way\n")
+            response.headers["Retry-After"] = "5"
+            return response
+        return None
+
+    server = await _listen(handle, check, host=host, port=port, context=context)
+    try:
+        yield next(iter(server.sockets)).getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def _listen(
+    handle: Callable[[ServerConnection], Awaitable[None]],
+    check: Callable[[ServerConnection, Request], Response | None],
+    *,
+    host: str,
+    port: int,
+    context: ssl.SSLContext,
+) -> Server:
+    try:
+        return await serve(
+            handle,
+            host,
+            port,
+            ssl=context,
+            process_request=check,
+            subprotocols=[SUBPROTOCOL],
+            compression=None,
+            server_header=None,
+            open_timeout=_OPEN_SECONDS,
+            close_timeout=_CLOSE_SECONDS,
+            ping_interval=None,
+            max_size=MAX_MESSAGE,
+            max_queue=_QUEUE,
+            write_limit=_WRITE_BUFFER,
+            logger=_QUIET,
+        )
+    except PermissionError as error:
+        raise PreconditionFailed(f"port {port} may not be opened by this user") from error
+    except OSError as error:
+        raise PreconditionFailed(f"port {port} on {host} cannot be opened: {error.strerror}") from error
+    except ValueError as error:
+        raise Failed(f"the gateway cannot listen: {error}") from error
