@@ -77,5 +77,5 @@ def configure(level: str = "info", *, component: str) -> None:
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
     """Return the logger of one module."""
-    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(logger=name)
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(module=name)
     return logger

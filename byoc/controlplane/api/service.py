@@ -1,0 +1,218 @@
+"""What the API needs from the fleet, as protocols.
+
+The API routes call them; ``byoc.controlplane.fleet`` implements them on the store, and
+``byoc.testing.fleet`` in memory. Every method but ``authenticate`` takes the caller first
+and shows only objects of that caller's organization: another's are ``NotFound``.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from byoc.ids import CellID, GroupID, WorkspaceID
+from byoc.model.records import (
+    CellRecord,
+    CreatedGroup,
+    Event,
+    GroupChanges,
+    GroupRecord,
+    NewGroup,
+    NewWorkspace,
+    Organization,
+    Principal,
+    Project,
+    SessionRecord,
+    UsageRow,
+    WorkspaceChanges,
+    WorkspaceRecord,
+)
+
+Aggregate = Literal["hour", "day", "month"]
+
+
+class Authenticator(Protocol):
+    """Who is behind a Management API key."""
+
+    async def authenticate(self, token: str, /) -> Principal:
+        """Return the caller; the same work whether or not the key exists.
+
+        Raises:
+            NotAuthenticated: the key is unknown, revoked or expired.
+        """
+        ...
+
+
+class Workspaces(Protocol):
+    """Intent and facts about workspaces. Unknown ids are ``NotFound``, unlawful changes ``IllegalState``."""
+
+    async def create_workspace(self, by: Principal, new: NewWorkspace, /) -> WorkspaceID:
+        """Write generation 1; nothing remote has happened when it returns.
+
+        Raises:
+            NotFound: no such group.
+            Conflict: the name is taken, the group is full or going.
+        """
+        ...
+
+    async def update_workspace(
+        self, by: Principal, workspace_id: WorkspaceID, changes: WorkspaceChanges, /
+    ) -> None:
+        """Write all changes as one new generation."""
+        ...
+
+    async def suspend_workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> None:
+        """Write that it should be suspended; no effect if it is."""
+        ...
+
+    async def resume_workspace(
+        self, by: Principal, workspace_id: WorkspaceID, /, *, disable_auto_suspend: bool
+    ) -> None:
+        """Write that it should run; no effect if it does."""
+        ...
+
+    async def terminate_workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> None:
+        """Write that it should go; always lawful."""
+        ...
+
+    async def workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> WorkspaceRecord:
+        """Return one workspace, also a terminated one."""
+        ...
+
+    async def workspaces(
+        self, by: Principal, group_id: GroupID, /, *, include_terminated: bool
+    ) -> list[WorkspaceRecord]:
+        """Return the workspaces of a group, oldest first."""
+        ...
+
+    async def events(self, by: Principal, workspace_id: WorkspaceID, /, *, after: int) -> list[Event]:
+        """Return its events with a number above ``after``, in order."""
+        ...
+
+    async def wait_events(self, workspace_id: WorkspaceID, after: int, timeout: float, /) -> None:  # noqa: ASYNC109 - it ends without an error
+        """Return when there may be an event above ``after``, or after ``timeout`` seconds."""
+        ...
+
+    async def logs(self, by: Principal, workspace_id: WorkspaceID, /) -> str:
+        """Return the engine's own log, fetched from the cell and stored nowhere.
+
+        Raises:
+            RefusedByCell: the cell's policy does not name ``logs.read``.
+            CellAway: the cell is not connected.
+        """
+        ...
+
+
+class Groups(Protocol):
+    """Intent and facts about workspace groups. Unknown ids are ``NotFound``."""
+
+    async def create_group(self, by: Principal, new: NewGroup, /) -> CreatedGroup:
+        """Write generation 1, with a generated password if none is given.
+
+        Raises:
+            Conflict: the name is taken.
+            NotFound: no such cell or project.
+        """
+        ...
+
+    async def update_group(self, by: Principal, group_id: GroupID, changes: GroupChanges, /) -> str | None:
+        """Write the changes; return the new password if one was to be generated."""
+        ...
+
+    async def terminate_group(self, by: Principal, group_id: GroupID, /, *, force: bool) -> None:
+        """Write that it should go, with its workspaces if ``force``.
+
+        Raises:
+            Conflict: it has live workspaces and ``force`` is false.
+        """
+        ...
+
+    async def group(self, by: Principal, group_id: GroupID, /) -> GroupRecord:
+        """Return one group, also a terminated one."""
+        ...
+
+    async def groups(self, by: Principal, /, *, include_terminated: bool) -> list[GroupRecord]:
+        """Return the groups of the caller's organization, oldest first."""
+        ...
+
+
+class Cells(Protocol):
+    """Cells, their enrolment and their tunnel sessions. Unknown ids are ``NotFound``."""
+
+    async def cells(self, by: Principal, /) -> list[CellRecord]:
+        """Return the cells of the caller's organization, retired ones too."""
+        ...
+
+    async def cell(self, by: Principal, cell_id: CellID, /) -> CellRecord:
+        """Return one cell."""
+        ...
+
+    async def sessions(self, by: Principal, cell_id: CellID, /) -> list[SessionRecord]:
+        """Return its open tunnel sessions, newest last."""
+        ...
+
+    async def register_cell(
+        self, by: Principal, name: str, provider: str, region: str, region_name: str, /
+    ) -> CellRecord:
+        """Write a cell that may then enrol.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        ...
+
+    async def enrolment_token(self, by: Principal, cell_id: CellID, thumbprint: str, /) -> dict[str, Any]:
+        """Return ``{token, rootKey}``, bound to the thumbprint of the cell's keys."""
+        ...
+
+    async def retire_cell(self, by: Principal, cell_id: CellID, /) -> None:
+        """Close its tunnels and let it in no more."""
+        ...
+
+
+class FleetService(Authenticator, Workspaces, Groups, Cells, Protocol):
+    """Everything together."""
+
+    async def organization(self, by: Principal, /) -> Organization:
+        """Return the caller's organization."""
+        ...
+
+    async def projects(self, by: Principal, /) -> list[Project]:
+        """Return its projects; there is always one."""
+        ...
+
+    async def usage(
+        self, by: Principal, /, *, start: datetime, end: datetime, aggregate: Aggregate
+    ) -> list[UsageRow]:
+        """Return compute credits per workspace and period between ``start`` and ``end``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CellSummary:
+    """One line of the status page."""
+
+    name: str
+    region: str
+    state: str
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """What the status page and the metrics show of the whole instance: names of cells and counts only."""
+
+    cells: tuple[CellSummary, ...] = ()
+    groups: int = 0
+    workspaces: dict[str, int] = field(default_factory=dict)
+
+
+class Instance(Protocol):
+    """The process as a whole, for its health, metrics and status page."""
+
+    async def overview(self) -> Overview:
+        """Return what there is."""
+        ...
+
+    async def unready(self) -> dict[str, str]:
+        """Return what is not ready and why; empty when all is."""
+        ...

@@ -1,0 +1,80 @@
+"""The outermost layer of the app: ids, counts, logs, and the last answer to an unforeseen error.
+
+Plain ASGI around everything. Each HTTP request gets an id that stands on its answer and in
+the log; whatever escapes the routes becomes a 500 without detail, its traceback goes to the
+log. A caller who goes away in the middle is no error.
+"""
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from byoc import log
+from byoc.clock import Clock
+from byoc.controlplane import problems
+from byoc.controlplane.metrics import Metrics
+from byoc.ids import NewID
+
+
+class Edge:
+    """Wraps the app. ``scope["state"]["request_id"]`` is the id for everything inside."""
+
+    def __init__(self, app: ASGIApp, *, clock: Clock, new_id: NewID, metrics: Metrics) -> None:
+        self._app = app
+        self._clock = clock
+        self._new_id = new_id
+        self._metrics = metrics
+        self._log = log.get(__name__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI connection."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(self._new_id(), send)
+        scope.setdefault("state", {})["request_id"] = answer.request_id
+        began = self._clock.monotonic()
+        try:
+            await self._app(scope, receive, answer.send)
+        except ClientDisconnect:
+            answer.code = "client_gone"
+        except Exception:  # noqa: BLE001 - the last line of defence: a caller never sees a traceback
+            self._log.exception("unforeseen", request_id=answer.request_id, method=scope["method"])
+            if not answer.status:
+                await problems.render(problems.INTERNAL, scope["path"], answer.request_id)(
+                    scope, receive, answer.send
+                )
+        finally:
+            self._count(scope, answer, self._clock.monotonic() - began)
+
+    def _count(self, scope: Scope, answer: "_Answer", seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._metrics.answered(scope["method"], route, answer.status, seconds, answer.code)
+        record = self._log.debug if scope["method"] in {"GET", "HEAD"} and not answer.code else self._log.info
+        record(
+            "answered",
+            method=scope["method"],
+            route=route,
+            status=answer.status,
+            code=answer.code,
+            milliseconds=round(seconds * 1000, 1),
+            request_id=answer.request_id,
+        )
+
+
+class _Answer:
+    """Watches one answer go out and puts the request's id on it."""
+
+    def __init__(self, request_id: str, send: Send) -> None:
+        self.request_id = request_id
+        self.status = 0
+        self.code = ""
+        self._send = send
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [pair for pair in message.get("headers", ()) if pair[0] != b"byoc-request-id"]
+            self.code = next((v.decode() for k, v in headers if k == b"byoc-error"), "")
+            headers.append((b"byoc-request-id", self.request_id.encode()))
+            message = {**message, "headers": headers}
+        await self._send(message)
