@@ -1,0 +1,283 @@
+"""What should be, kept in the cell: specs, the cell's own decisions, tombstones.
+
+The Cell API writes specs, the reconciler reads them and adds what it decided and reached.
+The invariant: whatever a method has returned from is on disk with its folder, so an
+acknowledged change survives kill -9, and nothing that cannot be understood is dropped.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from byoc import durable
+from byoc.dataplane import records
+from byoc.ids import GroupID, WorkspaceID
+from byoc.model.report import Reason, Tombstone
+from byoc.model.spec import Desired, GroupSpec, Spec, WorkspaceSpec
+
+FOLDERS: Final = ("groups", "workspaces", "tombstones")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """An auto-suspend decided by the cell.
+
+    Attributes:
+        generation: the desired_generation that it overrides; a newer one ends it.
+    """
+
+    reason: Reason
+    at: datetime
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldWorkspace:
+    """One workspace as the cell keeps it.
+
+    Attributes:
+        observed_generation: the newest generation that was fully in effect.
+        must_exist: its volume existed once, or was promised by a resync; never make an empty one.
+        adopted: it came by a resync.
+        running_since: when it first answered SQL after its last create or resume; None before.
+        resumed_generation: the desired_generation that ``running_since`` belongs to.
+    """
+
+    spec: WorkspaceSpec
+    decision: Decision | None = None
+    observed_generation: int = 0
+    must_exist: bool = False
+    adopted: bool = False
+    running_since: datetime | None = None
+    resumed_generation: int = 0
+
+    @property
+    def auto_suspended(self) -> Decision | None:
+        """The decision in force; None where a newer word of the customer has ended it."""
+        decision = self.decision
+        if decision is None or self.spec.desired is not Desired.RUNNING:
+            return None
+        return decision if decision.generation >= self.spec.desired_generation else None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldGroup:
+    """One group as the cell keeps it; its password lies elsewhere."""
+
+    spec: GroupSpec
+    adopted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """The last spec of something terminated; exactly one of the two is set."""
+
+    workspace: WorkspaceSpec | None = None
+    group: GroupSpec | None = None
+
+    @property
+    def spec(self) -> Spec | None:
+        """Whichever there is."""
+        return self.workspace or self.group
+
+
+class DesiredState:
+    """The files, with a copy in memory. One process at a time.
+
+    Args:
+        folder: the cell's ``state`` folder; made if it is missing.
+
+    Raises:
+        StateBroken: a file is unknown or cannot be read; the message names it.
+        Unwritable: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._groups: dict[GroupID, HeldGroup] = {}
+        self._workspaces: dict[WorkspaceID, HeldWorkspace] = {}
+        self._graves: dict[str, Grave] = {}
+        for name, held in records.each(folder / "groups", HeldGroup):
+            self._groups[GroupID(name)] = held
+            self._check("groups", name, held.spec)
+        for name, workspace in records.each(folder / "workspaces", HeldWorkspace):
+            self._workspaces[WorkspaceID(name)] = workspace
+            self._check("workspaces", name, workspace.spec)
+        for name, grave in records.each(folder / "tombstones", Grave):
+            self._graves[name] = grave
+            self._check("tombstones", name, grave.spec)
+
+    def _check(self, kind: str, name: str, spec: Spec | None) -> None:
+        if spec is None or spec.id != name:
+            raise records.broken(self._path(kind, name), "does not hold what its name says")
+
+    def _path(self, kind: str, name: str) -> Path:
+        return self._folder / kind / f"{name}.json"
+
+    @property
+    def groups(self) -> Mapping[GroupID, HeldGroup]:
+        """Every group that is not gone."""
+        return MappingProxyType(self._groups)
+
+    @property
+    def workspaces(self) -> Mapping[WorkspaceID, HeldWorkspace]:
+        """Every workspace that is not gone."""
+        return MappingProxyType(self._workspaces)
+
+    @property
+    def empty(self) -> bool:
+        """Whether the cell has nothing to protect: no object and no tombstone."""
+        return not (self._groups or self._workspaces or self._graves)
+
+    def tombstones(self) -> tuple[Tombstone, ...]:
+        """Everything terminated, with its last generation."""
+        graves = sorted(self._graves.items())
+        return tuple(Tombstone(name, grave.spec.generation) for name, grave in graves if grave.spec)
+
+    def buried(self, name: str) -> bool:
+        """Whether ``name`` has a tombstone."""
+        return name in self._graves
+
+    def spec(self, name: str) -> Spec | None:
+        """The newest spec held of ``name``, terminated things included; None for an unknown one."""
+        held = self._workspaces.get(WorkspaceID(name)) or self._groups.get(GroupID(name))
+        if held is not None:
+            return held.spec
+        grave = self._graves.get(name)
+        return grave.spec if grave is not None else None
+
+    def effective(self, held: HeldWorkspace) -> WorkspaceSpec:
+        """The stored spec with what overrides it: the end of its group, the cell's own decision."""
+        spec = held.spec
+        if self.group_terminated(spec.group_id):
+            return replace(spec, desired=Desired.TERMINATED)
+        return replace(spec, desired=Desired.SUSPENDED) if held.auto_suspended else spec
+
+    def effective_before(self, new: Spec) -> Spec | None:
+        """What verbs are derived from when ``new`` arrives.
+
+        A decision of the cell stays in force under a spec that does not speak of running or not,
+        so both sides are then compared without it: a resize does not turn into a resume.
+        """
+        held = self._workspaces.get(WorkspaceID(new.id))
+        if held is None or not isinstance(new, WorkspaceSpec):
+            return self.spec(new.id)
+        decision = held.auto_suspended
+        if decision is None or new.desired_generation <= decision.generation:
+            return held.spec
+        return replace(held.spec, desired=Desired.SUSPENDED)
+
+    def group_terminated(self, group: GroupID) -> bool:
+        """Whether the group is to go, or is gone."""
+        spec = self.spec(group)
+        return isinstance(spec, GroupSpec) and spec.desired is Desired.TERMINATED
+
+    def members(self, group: GroupID) -> tuple[WorkspaceID, ...]:
+        """The workspaces of a group that are not gone."""
+        return tuple(name for name, held in self._workspaces.items() if held.spec.group_id == group)
+
+    def put_group(self, spec: GroupSpec, *, adopted: bool = False) -> None:
+        """Store a group's newest spec.
+
+        Raises:
+            Unwritable: nothing has changed.
+        """
+        if self._gone(spec.id, self._groups):
+            self._write("tombstones", spec.id, Grave(group=spec))
+            self._graves[spec.id] = Grave(group=spec)
+            return
+        held = self._groups.get(spec.id)
+        new = HeldGroup(spec, adopted=adopted) if held is None else replace(held, spec=spec)
+        self._write("groups", spec.id, new)
+        self._groups[spec.id] = new
+
+    def put_workspace(self, spec: WorkspaceSpec, *, adopted: bool = False) -> None:
+        """Store a workspace's newest spec; ends the cell's decision if the customer has spoken since.
+
+        Raises:
+            Unwritable: nothing has changed.
+        """
+        if self._gone(spec.id, self._workspaces):
+            self._write("tombstones", spec.id, Grave(workspace=spec))
+            self._graves[spec.id] = Grave(workspace=spec)
+            return
+        held = self._workspaces.get(spec.id)
+        if held is None:
+            new = HeldWorkspace(spec, must_exist=adopted, adopted=adopted)
+        else:
+            new = replace(held, spec=spec)
+            new = replace(new, decision=new.auto_suspended)
+        self._put(spec.id, new)
+
+    def decide(self, name: WorkspaceID, decision: Decision) -> None:
+        """Store an auto-suspend before it is acted on.
+
+        Raises:
+            Unwritable: nothing has changed.
+        """
+        self._put(name, replace(self._workspaces[name], decision=decision))
+
+    def settle(self, name: WorkspaceID, generation: int, *, exists: bool, running: datetime | None) -> None:
+        """Store that ``generation`` is in effect; writes only what is new.
+
+        ``exists`` says whether its volume is there, ``running`` is the time now if it runs.
+
+        Raises:
+            Unwritable: nothing has changed.
+        """
+        held = self._workspaces[name]
+        new = replace(
+            held,
+            observed_generation=max(held.observed_generation, generation),
+            must_exist=held.must_exist or exists,
+        )
+        if running is not None and held.resumed_generation < held.spec.desired_generation:
+            new = replace(new, running_since=running, resumed_generation=held.spec.desired_generation)
+        if new != held:
+            self._put(name, new)
+
+    def bury(self, name: str) -> None:
+        """Write the tombstone of ``name``, before anything of it is removed.
+
+        Raises:
+            Unwritable: nothing has changed.
+        """
+        workspace = self._workspaces.get(WorkspaceID(name))
+        group = self._groups.get(GroupID(name))
+        grave = Grave(
+            workspace=workspace.spec if workspace else None,
+            group=group.spec if group and not workspace else None,
+        )
+        if grave.spec is None or self._graves.get(name) == grave:
+            return
+        self._write("tombstones", name, grave)
+        self._graves[name] = grave
+
+    def forget(self, name: str) -> None:
+        """Remove the state of something whose tombstone is written and whose data is gone.
+
+        Raises:
+            Unwritable: the state is still there.
+        """
+        self.bury(name)
+        if WorkspaceID(name) in self._workspaces:
+            durable.remove(self._path("workspaces", name))
+            del self._workspaces[WorkspaceID(name)]
+        if GroupID(name) in self._groups:
+            durable.remove(self._path("groups", name))
+            del self._groups[GroupID(name)]
+
+    def _gone(
+        self, name: str, held: Mapping[GroupID, HeldGroup] | Mapping[WorkspaceID, HeldWorkspace]
+    ) -> bool:
+        return name in self._graves and name not in held
+
+    def _put(self, name: WorkspaceID, held: HeldWorkspace) -> None:
+        self._write("workspaces", name, held)
+        self._workspaces[name] = held
+
+    def _write(self, kind: str, name: str, record: object) -> None:
+        records.write(self._path(kind, name), record)
