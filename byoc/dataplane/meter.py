@@ -72,12 +72,11 @@ def follow(
         return Turn(open=_begin(engine, workspace, now, new_id))
     if not engine.alive:
         return Turn(closed=_end(current, now, witnessed=witnessed))
-    if engine.started_at is not None and engine.started_at > max(current.last_seen, current.start):
-        # Another process than the one that was metered: what lies between the two is not billed.
-        return Turn(_end(current, now, witnessed=False), _begin(engine, workspace, now, new_id))
-    if engine.compute is not None and engine.compute != _compute(current):
-        closed = _end(current, now, witnessed=True)
-        return Turn(closed, _begin(engine, workspace, closed.end or now, new_id))
+    # Another process than the one that was metered: what lies between the two is not billed.
+    other = engine.started_at is not None and engine.started_at > max(current.last_seen, current.start)
+    if other or (engine.compute is not None and engine.compute != _compute(current)):
+        closed = _end(current, now, witnessed=not other)
+        return Turn(closed, _begin(engine, workspace, max(now, closed.last_seen), new_id))
     return Turn(open=replace(current, last_seen=max(current.last_seen, now)))
 
 
