@@ -74,8 +74,8 @@ unpack_pip() {
             apt_get $own update && apt_get $own download python3-pip-whl
         }
     ) || return 1
-    dpkg-deb -x "$apt"/python3-pip-whl_*.deb "$apt/root" || return 1
-    wheel=$(echo "$apt"/root/usr/share/python-wheels/pip-*.whl)
+    dpkg-deb -x "$apt"/python3-pip-whl_*.deb "$apt/unpacked" || return 1
+    wheel=$(echo "$apt"/unpacked/usr/share/python-wheels/pip-*.whl)
     "$venv/bin/python" "$wheel/pip" install --quiet --no-index "$wheel" >&2 || return 1
     rm -rf "$apt"
 }
