@@ -209,7 +209,8 @@ async def listening(
 
     Args:
         handler: runs one tunnel to its end.
-        host, port: where to listen.
+        host: the address to listen on.
+        port: the port, 0 for any.
         context: TLS settings, see ``server_context``.
         admits: whether another peer may come in now; others are answered 503.
 
