@@ -15,7 +15,7 @@ from typing import Final
 from byoc import durable
 from byoc.dataplane import records
 from byoc.ids import GroupID, WorkspaceID
-from byoc.model.report import Reason, Tombstone
+from byoc.model.report import Phase, Reason, Tombstone
 from byoc.model.spec import Desired, GroupSpec, Spec, WorkspaceSpec
 
 FOLDERS: Final = ("groups", "workspaces", "tombstones")
@@ -35,6 +35,15 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Settled:
+    """What a workspace last came to rest as, so that a new agent does not announce it again."""
+
+    phase: Phase
+    reason: Reason
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class HeldWorkspace:
     """One workspace as the cell keeps it.
 
@@ -44,6 +53,7 @@ class HeldWorkspace:
         adopted: it came by a resync.
         running_since: when it first answered SQL after its last create or resume; None before.
         resumed_generation: the desired_generation that ``running_since`` belongs to.
+        settled: what it last came to rest as; None before the first time.
     """
 
     spec: WorkspaceSpec
@@ -53,6 +63,7 @@ class HeldWorkspace:
     adopted: bool = False
     running_since: datetime | None = None
     resumed_generation: int = 0
+    settled: Settled | None = None
 
     @property
     def auto_suspended(self) -> Decision | None:
@@ -220,10 +231,10 @@ class DesiredState:
         """
         self._put(name, replace(self._workspaces[name], decision=decision))
 
-    def settle(self, name: WorkspaceID, generation: int, *, exists: bool, running: datetime | None) -> None:
-        """Store that ``generation`` is in effect; writes only what is new.
+    def settle(self, name: WorkspaceID, settled: Settled, *, generation: int, exists: bool) -> None:
+        """Store that a workspace came to rest; writes only what is new.
 
-        ``exists`` says whether its volume is there, ``running`` is the time now if it runs.
+        ``generation`` is the one in effect (0 if it failed), ``exists`` says whether its volume is there.
 
         Raises:
             Unwritable: nothing has changed.
@@ -233,9 +244,11 @@ class DesiredState:
             held,
             observed_generation=max(held.observed_generation, generation),
             must_exist=held.must_exist or exists,
+            settled=settled,
         )
-        if running is not None and held.resumed_generation < held.spec.desired_generation:
-            new = replace(new, running_since=running, resumed_generation=held.spec.desired_generation)
+        resumed = held.resumed_generation < held.spec.desired_generation and generation > 0
+        if settled.phase is Phase.RUNNING and resumed:
+            new = replace(new, running_since=settled.since, resumed_generation=held.spec.desired_generation)
         if new != held:
             self._put(name, new)
 

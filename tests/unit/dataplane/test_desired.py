@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from byoc.dataplane.desired import Decision, DesiredState
+from byoc.dataplane.desired import Decision, DesiredState, Settled
 from byoc.dataplane.life import BLOCK, Life
 from byoc.dataplane.passwords import Password, Passwords
 from byoc.dataplane.records import StateBroken
 from byoc.ids import GroupID, WorkspaceID
-from byoc.model.report import Reason
+from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.verbs import Verb, between
 
@@ -28,6 +28,8 @@ ORDERS = WorkspaceSpec(
     name="orders",
     size="S-00",
 )
+RAN = Settled(Phase.RUNNING, Reason.ANSWERED_SQL, NOW)
+STOPPED = Settled(Phase.SUSPENDED, Reason.STOPPED_AS_ASKED, NOW)
 IDLE = Decision(Reason.AUTO_SUSPENDED_IDLE, NOW, generation=1)
 
 
@@ -51,7 +53,7 @@ CHANGES: dict[str, Callable[[DesiredState], None]] = {
     "a new spec": lambda s: s.put_workspace(changed(ORDERS, size="S-0")),
     "a new group spec": lambda s: s.put_group(replace(GROUP, generation=2, password_version=1)),
     "a decision": lambda s: s.decide(ORDERS.id, IDLE),
-    "a settled generation": lambda s: s.settle(ORDERS.id, 1, exists=True, running=NOW),
+    "a settled generation": lambda s: s.settle(ORDERS.id, RAN, generation=1, exists=True),
     "a tombstone": lambda s: s.bury(ORDERS.id),
     "an end": lambda s: s.forget(ORDERS.id),
     "the end of a group": lambda s: (s.forget(ORDERS.id), s.forget(GROUP.id))[0],
@@ -196,23 +198,31 @@ class TestTermination:
 
 class TestSettling:
     def test_running_since_moves_with_a_resume_only(self, state: DesiredState) -> None:
-        state.settle(ORDERS.id, 1, exists=True, running=NOW)
-        later = NOW.replace(hour=5)
-        state.settle(ORDERS.id, 1, exists=True, running=later)
+        state.settle(ORDERS.id, RAN, generation=1, exists=True)
+        later = replace(RAN, since=NOW.replace(hour=5))
+        state.settle(ORDERS.id, later, generation=1, exists=True)
         assert state.workspaces[ORDERS.id].running_since == NOW
         state.put_workspace(changed(ORDERS, desired_generation=2))
-        state.settle(ORDERS.id, 2, exists=True, running=later)
-        assert state.workspaces[ORDERS.id].running_since == later
+        state.settle(ORDERS.id, later, generation=2, exists=True)
+        assert state.workspaces[ORDERS.id].running_since == later.since
 
     def test_an_observed_generation_never_goes_back(self, state: DesiredState) -> None:
-        state.settle(ORDERS.id, 4, exists=True, running=None)
-        state.settle(ORDERS.id, 2, exists=True, running=None)
+        state.settle(ORDERS.id, STOPPED, generation=4, exists=True)
+        state.settle(ORDERS.id, STOPPED, generation=2, exists=True)
         assert state.workspaces[ORDERS.id].observed_generation == 4
 
     def test_what_existed_once_must_exist_from_then_on(self, state: DesiredState) -> None:
         assert not state.workspaces[ORDERS.id].must_exist
-        state.settle(ORDERS.id, 1, exists=True, running=None)
+        state.settle(ORDERS.id, STOPPED, generation=1, exists=True)
+        state.settle(ORDERS.id, STOPPED, generation=1, exists=False)
         assert state.workspaces[ORDERS.id].must_exist
+
+    def test_coming_to_rest_as_before_writes_nothing(self, state: DesiredState, tmp_path: Path) -> None:
+        state.settle(ORDERS.id, STOPPED, generation=1, exists=True)
+        file = tmp_path / "state" / "workspaces" / f"{ORDERS.id}.json"
+        before = file.stat().st_ino
+        state.settle(ORDERS.id, STOPPED, generation=1, exists=True)
+        assert file.stat().st_ino == before
 
     def test_an_adopted_workspace_must_exist_from_the_start(self, tmp_path: Path) -> None:
         state = reopened(tmp_path)
