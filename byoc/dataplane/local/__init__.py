@@ -1,0 +1,1 @@
+"""Workspaces as processes of this machine: MariaDB, found or fetched, one per workspace."""

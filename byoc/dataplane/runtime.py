@@ -1,0 +1,160 @@
+"""The seam between deciding and running: how a cell sees and moves one workspace.
+
+The reconciler observes, asks :func:`byoc.dataplane.plan.plan` for one step, acts, and
+observes again. Two implementations answer to one contract suite: local MariaDB processes
+(``byoc.dataplane.local``) and memory (``byoc.testing``).
+
+Invariants of every implementation:
+
+* ``observe`` tells what *is*, never what was asked for; it never raises for a sick engine.
+* ``act`` is idempotent: repeated after a kill at any point it ends in the same place.
+* A coded failure of an action is not raised: it shows in ``Observation.failures`` and
+  the next plan decides. What is raised is a defect or a machine gone wrong.
+* An engine's own words never leave the runtime but through ``logs``.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from byoc.ids import WorkspaceID
+from byoc.model.report import CellFacts, Reason
+from byoc.model.spec import WorkspaceSpec
+
+
+class Process(StrEnum):
+    """What the engine's process is doing."""
+
+    ABSENT = "absent"
+    """None was started, or it was stopped as asked."""
+    STARTING = "starting"
+    """It runs and has not answered SQL since it was started."""
+    RUNNING = "running"
+    EXITED = "exited"
+    """It ended without being asked to."""
+    UNRESPONSIVE = "unresponsive"
+    """It runs, answered once, and has not answered for longer than the runtime's patience."""
+
+
+class Action(StrEnum):
+    """Everything that can be done to a workspace."""
+
+    CREATE_VOLUME = "create-volume"
+    START = "start"
+    WAIT_FOR_SQL = "wait-for-sql"
+    """Returns as soon as the engine answers or its process ends, and after a second at the latest."""
+    SET_PASSWORD = "set-password"  # noqa: S105 - the name of an action
+    """Make ``admin`` and the database ``cluster`` where they are missing, and set the password."""
+    RESIZE_ONLINE = "resize-online"
+    RESTART = "restart"
+    STOP = "stop"
+    REMOVE = "remove"
+    """End the process and remove the volume, completely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a workspace's memory follows from."""
+
+    size: str
+    scale_factor: int = 1
+    cache_config: int = 1
+
+    @classmethod
+    def wanted(cls, spec: WorkspaceSpec) -> "Limits":
+        """The limits that ``spec`` asks for."""
+        return cls(spec.size, spec.scale_factor, spec.cache_config)
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What went wrong since all was last well.
+
+    Attributes:
+        generation: the generation that was being carried out; a newer one starts at zero.
+        starts: failed starts (or other actions) in a row; zero again once SQL was answered.
+        crashes: ends of an engine that had answered; zero again after a quiet while or a stop.
+        last: the code of the newest.
+        at: when that was.
+    """
+
+    generation: int = 0
+    starts: int = 0
+    crashes: int = 0
+    last: Reason | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is.
+
+    Attributes:
+        exists: there is a whole volume.
+        sql_ready: ``SELECT 1`` was answered just now, over the socket and over TCP.
+        limits: in force in the running engine; None while none runs.
+        restart_needed: the running engine could not take the limits asked for last.
+        password_version: of the admin password in the volume; 0 before the first.
+        endpoint: ``host:port`` of the volume, the same for its whole life.
+        started_at: when the running process was started.
+        connections: open now, ours not counted.
+        queries: a counter, ours not counted; any change of it means that somebody asked something.
+    """
+
+    exists: bool = False
+    process: Process = Process.ABSENT
+    sql_ready: bool = False
+    limits: Limits | None = None
+    restart_needed: bool = False
+    password_version: int = 0
+    endpoint: str | None = None
+    started_at: datetime | None = None
+    connections: int = 0
+    queries: int = 0
+    failures: Failures = Failures()
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """The group's admin password as the cell holds it; version 0 means it holds none."""
+
+    password_version: int = 0
+    password: str = field(default="", repr=False)
+
+
+class Runtime(Protocol):
+    """Observe, act, watch."""
+
+    async def observe(self, workspace: WorkspaceID) -> Observation:
+        """Return what is true of ``workspace`` now; of an unknown one, an empty observation."""
+        ...
+
+    async def act(self, spec: WorkspaceSpec, action: Action, secrets: Secrets) -> None:
+        """Carry out one action; may be cancelled at any await and repeated."""
+        ...
+
+    def watch(self) -> AsyncIterator[WorkspaceID]:
+        """Yield the id of each workspace whose process has ended, as soon as it is seen."""
+        ...
+
+    async def list(self) -> list[WorkspaceID]:
+        """Return every workspace that has a volume here, running or not."""
+        ...
+
+    def fits(self, limits: Limits, *, committed_bytes: int) -> bool:
+        """Whether the machine has memory for ``limits`` beside ``committed_bytes`` of others."""
+        ...
+
+    def facts(self) -> CellFacts:
+        """Name and version of the engine, memory of the machine in bytes; ``verbs`` is left empty."""
+        ...
+
+    async def logs(self, workspace: WorkspaceID) -> str:
+        """Return the end of the engine's own log; empty where there is none."""
+        ...
+
+    async def close(self, *, stop_engines: bool) -> None:
+        """Let go of everything; engines go on unless ``stop_engines``, which ends them cleanly."""
+        ...
