@@ -1,1 +1,1 @@
-"""What runs in the customer's account: the cell's agent and the runtimes it drives."""
+"""The cell: what runs in the customer's account, and stands alone when the tunnel is down."""
