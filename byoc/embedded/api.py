@@ -41,8 +41,8 @@ class LocalApi:
 
     async def cell(self) -> str:
         """Return the id of the local cell, which is registered the first time."""
-        for cell in _listed(await self._ask("GET", "/byoc/v1/cells")):
-            if cell.get("name") == LOCAL_CELL["name"]:
+        for cell in await self._ask("GET", "/byoc/v1/cells"):
+            if cell["name"] == LOCAL_CELL["name"] and cell["state"] != "retired":
                 return str(cell["cellID"])
         return str((await self._ask("POST", "/byoc/v1/cells", LOCAL_CELL))["cellID"])
 
@@ -54,15 +54,15 @@ class LocalApi:
 
     async def is_connected(self, cell_id: str) -> bool:
         """Return whether the cell holds a tunnel now."""
-        return bool((await self._ask("GET", f"/byoc/v1/cells/{quote(cell_id)}")).get("connected"))
+        return await asyncio.to_thread(self.is_connected_now, cell_id)
+
+    def is_connected_now(self, cell_id: str) -> bool:
+        """Return the same to a caller without an event loop."""
+        answer = _call(self.port, self.token, "GET", f"/byoc/v1/cells/{quote(cell_id)}", None)
+        return bool(answer.get("connected"))
 
     async def _ask(self, method: str, path: str, body: Mapping[str, object] | None = None) -> Any:
         return await asyncio.to_thread(_call, self.port, self.token, method, path, body)
-
-
-def _listed(answer: Any) -> list[dict[str, Any]]:
-    cells: list[dict[str, Any]] = answer["cells"] if isinstance(answer, dict) else answer
-    return cells
 
 
 def _call(port: int, token: str, method: str, path: str, body: Mapping[str, object] | None) -> Any:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import json
 import os
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,13 +33,13 @@ class Program:
 
     Args:
         name: of the process: its log and its line in the status.
-        arguments: after ``python -m byoc``.
+        command: the program and its arguments; two options for the descriptors are added.
         environment: whole.
         log: where its output goes.
     """
 
     name: str
-    arguments: tuple[str, ...]
+    command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
 
@@ -138,10 +137,7 @@ class Child:
         descriptors = ("--lifeline", str(self.lifeline), "--ready-fd", str(announce))
         with self.program.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "byoc",
-                *self.program.arguments,
+                *self.program.command,
                 *descriptors,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

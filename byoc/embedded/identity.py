@@ -1,34 +1,39 @@
 """What an instance needs before its processes can trust each other: certificate, root key, addresses.
 
-Each function may be killed and run again; what exists is kept.
+Each function may be killed and run again; what exists and is still good is kept.
 """
 
 import json
+from datetime import datetime, timedelta
 from typing import Final
 
 from byoc import durable
-from byoc.embedded.files import write_json
+from byoc.embedded.files import read_json, write_json
 from byoc.embedded.places import Places
 from byoc.embedded.programs import gateway_url
 
-_NAMES: Final = ("localhost", "127.0.0.1")
+_RENEW_BEFORE: Final = timedelta(days=30)
 
 
-def make_gateway_certificate(places: Places) -> None:
-    """Give the gateway a certificate of an authority made for it alone, whose key is then forgotten."""
-    key = places.gateway / "tls.key"
-    if key.exists():
+def make_gateway_certificate(places: Places, now: datetime) -> None:
+    """Give the gateway a certificate of an authority made for it alone, whose key is forgotten at once.
+
+    Made anew when it is about to expire; the cell reads the authority each time it starts.
+    """
+    # Imported here: cryptography is slow to load, and commands that only look need none of it.
+    from byoc.wire import certificates  # noqa: PLC0415
+
+    key, certificate = places.gateway / "tls.key", places.gateway / "tls.crt"
+    if key.exists() and certificates.expires_at(certificate.read_bytes()) > now + _RENEW_BEFORE:
         return
-    # Imported here: most starts find the certificate made.
-    from byoc.wire.certificates import make_authority, make_server_certificate  # noqa: PLC0415
-
     durable.make_folder(places.gateway)
-    authority = make_authority()
-    certificate = make_server_certificate(authority, _NAMES)
-    durable.write_file(places.gateway / "ca.crt", authority.certificate_pem)
-    durable.write_file(places.gateway / "tls.crt", certificate.certificate_pem)
-    # Last: its presence says that the other two are there.
-    durable.write_file(key, certificate.key_pem)
+    authority = certificates.make_authority(name="byoc embedded gateway", now=now)
+    made = certificates.make_server_certificate(authority, now=now)
+    durable.remove(key)
+    durable.write_file(places.gateway / "ca.crt", authority.certificate)
+    durable.write_file(certificate, made.certificate)
+    # Last: its presence says that the other two belong to it.
+    durable.write_file(key, made.key)
 
 
 def trust_root(places: Places) -> None:
@@ -38,14 +43,15 @@ def trust_root(places: Places) -> None:
     pinned = places.gateway / "root.json"
     private = json.loads((places.controlplane / "keys" / "root.json").read_text(encoding="utf-8"))
     public = SigningKey.from_private_jwk(private).public.jwk()
-    if not pinned.exists() or json.loads(pinned.read_text(encoding="utf-8")) != public:
+    if read_json(pinned) != public:
         write_json(pinned, public)
 
 
 def point_cell_at_gateway(places: Places, port: int) -> None:
     """Tell the cell which gateway to dial and which authority vouches for it."""
     durable.make_folder(places.cell)
-    write_json(
-        places.cell / "config.json",
-        {"gateway": gateway_url(port), "ca": str(places.gateway / "ca.crt")},
-    )
+    config = places.cell / "config.json"
+    known = read_json(config) or {}
+    wanted = known | {"gateway": gateway_url(port), "ca": str(places.gateway / "ca.crt")}
+    if wanted != known:
+        write_json(config, wanted)

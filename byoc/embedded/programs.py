@@ -53,8 +53,9 @@ def programs(places: Places, layout: Layout, caller: Mapping[str, str]) -> dict[
         "gateway": ("gateway", "serve", *data, "--port", str(layout.gateway_port)),
         "agent": ("agent", "run", *data),
     }
+    byoc = (sys.executable, "-m", "byoc")
     return {
-        name: Program(name, words, environment, places.log / f"{name}.log")
+        name: Program(name, byoc + words, environment, places.log / f"{name}.log")
         for name, words in arguments.items()
     }
 

@@ -111,7 +111,7 @@ class Supervisor:
     async def _start(self) -> Ready:
         await asyncio.to_thread(self._reap)
         current = self._open_folder()
-        identity.make_gateway_certificate(self._places)
+        identity.make_gateway_certificate(self._places, self._clock.now())
         identity.point_cell_at_gateway(self._places, current.gateway_port)
         programs.open_logs(self._places)
         for name, program in programs.programs(self._places, current, self._options.environment).items():

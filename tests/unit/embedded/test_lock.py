@@ -37,7 +37,7 @@ def test_a_lock_dies_with_its_process_and_not_with_that_one_s_children(tmp_path:
         "from byoc.embedded.lock import hold\n"
         "from byoc.embedded.places import Places\n"
         "with hold(Places(Path(sys.argv[1]))):\n"
-        "    child = subprocess.Popen(['sleep', '30'])\n"
+        "    child = subprocess.Popen(['sleep', '30'], stdout=-3, stderr=-3)\n"
         "    print(child.pid, flush=True)\n"
         "    os.kill(os.getpid(), 9)\n"
     )

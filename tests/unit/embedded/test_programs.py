@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 from byoc.embedded import programs
@@ -10,7 +11,8 @@ CALLER = {"PATH": "/usr/bin", "BYOC_TOKEN": "s3cret", "BYOC_SQL_PASSWORD": "s3cr
 
 def test_the_processes_are_the_ones_of_production() -> None:
     made = programs.programs(Places(Path("/d")), LAYOUT, CALLER)
-    assert {name: program.arguments for name, program in made.items()} == {
+    assert {program.command[:3] for program in made.values()} == {(sys.executable, "-m", "byoc")}
+    assert {name: program.command[3:] for name, program in made.items()} == {
         "controlplane": ("controlplane", "serve", "--data", "/d", "--port", "8787"),
         "gateway": ("gateway", "serve", "--data", "/d", "--port", "8788"),
         "agent": ("agent", "run", "--data", "/d"),
@@ -19,7 +21,7 @@ def test_the_processes_are_the_ones_of_production() -> None:
 
 def test_no_secret_of_the_caller_reaches_a_process() -> None:
     for program in programs.programs(Places(Path("/d")), LAYOUT, CALLER).values():
-        assert "s3cret" not in " ".join([*program.arguments, *program.environment.values()])
+        assert "s3cret" not in " ".join([*program.command, *program.environment.values()])
         assert program.environment["PATH"] == "/usr/bin"
         assert program.environment["BYOC_GATEWAYS"] == "wss://127.0.0.1:8788/nimbus/v1"
         assert "BYOC_PORT" not in program.environment
