@@ -9,16 +9,16 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, Final
 
 from byoc.errors import UsageError
 
 Announce = Callable[[Mapping[str, object]], None]
 """Says once that the process serves; the mapping holds what its caller must know, such as a port."""
 
-Main = Callable[[Announce], Awaitable[None]]
-"""The work of a process: runs until cancelled, and cleans up when it is."""
+Main = Callable[[Announce, asyncio.Event], Awaitable[None]]
+"""The work of a process: goes on until the event is set, then finishes and returns."""
 
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -51,34 +51,43 @@ def announcer(ready_fd: int | None) -> Announce:
 async def run_until_stopped(
     main: Main, *, lifeline_fd: int | None = None, ready_fd: int | None = None
 ) -> None:
-    """Run ``main`` until it returns, a signal asks for the end, or the lifeline closes.
+    """Run ``main`` until it returns; ask it to, once a signal comes or the lifeline closes.
+
+    A second signal does not ask: it cancels.
 
     Args:
-        main: is given the function that announces readiness; cancelled when it is to stop.
+        main: is given the function that announces readiness, and the event that asks for the end.
         lifeline_fd: an inherited descriptor that reads as ended once the supervisor is dead.
         ready_fd: where to write the line that says the process is ready.
 
     Raises:
-        UsageError: a descriptor is not open.
+        UsageError: a descriptor is not open, or is no pipe.
     """
     if lifeline_fd is not None:
         _check_open(lifeline_fd, "--lifeline")
     announce = announcer(ready_fd)
     stop = asyncio.Event()
+    transport = await _watch(lifeline_fd, stop) if lifeline_fd is not None else None
+    running = asyncio.ensure_future(main(announce, stop))
     loop = asyncio.get_running_loop()
     for number in _STOPPING:
-        loop.add_signal_handler(number, stop.set)
-    transport = await _watch(lifeline_fd, stop) if lifeline_fd is not None else None
+        loop.add_signal_handler(number, _ask, stop, running)
     try:
-        await _race(main(announce), stop)
+        await running
+    except asyncio.CancelledError:
+        # Cancelled by a second signal: that is an end, not a failure.
+        if not stop.is_set():
+            raise
     finally:
-        if transport is not None:
-            transport.close()
+        running.cancel()
         for number in _STOPPING:
             loop.remove_signal_handler(number)
+        if transport is not None:
+            transport.close()
 
 
-async def _race(work: Awaitable[None], stop: asyncio.Event) -> None:
+async def until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Run work that knows no event: it is cancelled, and waited for, once ``stop`` is set."""
     running = asyncio.ensure_future(work)
     stopping = asyncio.ensure_future(stop.wait())
     try:
@@ -89,6 +98,12 @@ async def _race(work: Awaitable[None], stop: asyncio.Event) -> None:
         (result,) = await asyncio.gather(running, return_exceptions=True)
     if isinstance(result, Exception):
         raise result
+
+
+def _ask(stop: asyncio.Event, running: "asyncio.Future[None]") -> None:
+    if stop.is_set():
+        running.cancel()
+    stop.set()
 
 
 class _Lifeline(asyncio.Protocol):
@@ -105,7 +120,11 @@ async def _watch(descriptor: int, stop: asyncio.Event) -> asyncio.ReadTransport:
     os.set_inheritable(descriptor, False)
     pipe = os.fdopen(descriptor, "rb", buffering=0)
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.connect_read_pipe(lambda: _Lifeline(stop), pipe)
+    try:
+        transport, _ = await loop.connect_read_pipe(lambda: _Lifeline(stop), pipe)
+    except ValueError as error:
+        pipe.close()
+        raise UsageError(f"--lifeline: {descriptor} is not a pipe") from error
     return transport
 
 

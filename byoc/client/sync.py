@@ -12,7 +12,8 @@ Keyword arguments of create and update are the fields of the Management API, und
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Self
 
 import httpx2
@@ -123,9 +124,12 @@ class Workspaces:
         failures = 0
         while True:
             try:
-                for event in self._stream(workspace_id, after, follow=follow, silence=QUIET):
-                    after, failures = max(after, event.number), 0
-                    yield event
+                with closing(self._stream(workspace_id, after, follow, QUIET)) as stream:
+                    for event in stream:
+                        failures = 0
+                        if event is not None:
+                            after = max(after, event.number)
+                            yield event
                 if not follow:
                     return
                 failures += 1
@@ -167,7 +171,7 @@ class Workspaces:
             if left <= 0:
                 raise story.out_of_time(timeout)
             try:
-                self._listen(change.id, story, show, min(left, quiet))
+                self._listen(change.id, story, show, min(left, quiet), end)
                 failures += 1
             except Unreachable as error:
                 show(story.lost(error.message))
@@ -181,28 +185,37 @@ class Workspaces:
                 self._sleep(min(pause(failures, 1.0), max(0.0, end - self._clock.monotonic())))
         return self.get(change.id)
 
-    def _listen(self, workspace_id: str, story: Story, show: OnStep, silence: float) -> None:
-        for event in self._stream(workspace_id, story.last, follow=True, silence=silence):
-            step = story.hear(event)
-            if step is not None:
-                show(step)
-            if story.done:
-                return
+    def _listen(self, workspace_id: str, story: Story, show: OnStep, silence: float, end: float) -> None:
+        heard = self._clock.monotonic()
+        with closing(self._stream(workspace_id, story.last, True, silence)) as stream:
+            for event in stream:
+                now = self._clock.monotonic()
+                if event is None and (now - heard >= silence or end - now < silence):
+                    raise Cut(silent=True)
+                heard = now if event else heard
+                step = story.hear(event) if event else None
+                if step is not None:
+                    show(step)
+                if story.done:
+                    return
 
     def _look(self, workspace_id: str, story: Story, show: OnStep, *, first: bool) -> None:
         before = story.step
-        detail = self.detail(workspace_id)
-        cell = None if detail.cell_connected else self._http.send(calls.cell(detail.cell_id))
-        story.look(detail, cell, self._clock.now())
+        try:
+            story.look(self.detail(workspace_id), self._clock.now())
+        except Unreachable as error:
+            story.lost(error.message)
         if not story.done and not (first and story.step.word == before.word):
             show(story.step)
 
-    def _stream(self, workspace_id: str, after: int, *, follow: bool, silence: float) -> Iterator[Event]:
+    def _stream(
+        self, workspace_id: str, after: int, follow: bool, silence: float
+    ) -> Generator[Event | None, None, None]:
         path, query = calls.events_path(workspace_id), calls.events_query(after, follow=follow)
         with self._http.lines(path, query, silence=silence) as lines:
             for line in lines:
-                if line.strip():
-                    yield read_event(line)
+                # A blank line says only that the other end is still there.
+                yield read_event(line) if line.strip() else None
 
 
 class Cells:

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Final
 
-from byoc.client.models import Cell, Detail, Event
+from byoc.client.models import Detail, Event
 from byoc.errors import ByocError, CellAway, Conflict, EngineFailed, Failed, RefusedByCell, StillPending
 
 FIRST_QUIET: Final = 1.0
@@ -85,13 +85,13 @@ class Story:
         self._step = Step(_word(event), _progress(event))
         return self._step
 
-    def look(self, detail: Detail, cell: Cell | None, now: datetime) -> None:
-        """Take in how things stand. ``cell`` is given if it is not connected."""
+    def look(self, detail: Detail, now: datetime) -> None:
+        """Take in how things stand: the change may be done, or its cell away."""
         if detail.generation == self._generation and detail.state in self._goal.value:
             self.done = True
-        self._cell = cell.name if cell else ""
-        if cell:
-            self._step = Step("waiting", _away(cell, now))
+        self._cell = "" if detail.cell_connected else detail.cell_name
+        if self._cell:
+            self._step = Step("waiting", _away(detail, now))
 
     def lost(self, why: str) -> Step:
         """Take in that the Control Plane cannot be reached now; return what to show."""
@@ -151,10 +151,9 @@ def _progress(event: Event) -> str:
     return text if event.progress is None else f"{text} ({event.progress:g} %)"
 
 
-def _away(cell: Cell, now: datetime) -> str:
-    if cell.last_seen_at is None:
-        return f"cell `{cell.name}` is not connected (never seen)"
-    return f"cell `{cell.name}` is not connected (last seen {ago(cell.last_seen_at, now)})"
+def _away(detail: Detail, now: datetime) -> str:
+    seen = ago(detail.cell_last_seen_at, now) if detail.cell_last_seen_at else "never"
+    return f"cell `{detail.cell_name}` is not connected (last seen {seen})"
 
 
 def ago(moment: datetime, now: datetime) -> str:
