@@ -175,6 +175,10 @@ class Connection:
         else:
             await self._ended.wait()
 
+    async def wait_ending(self) -> None:
+        """Return once the tunnel is ending: from then on it is of no use."""
+        await self._ending.wait()
+
     async def drain(self, reason: str, seconds: float) -> None:
         """Take no new streams, let those open finish for at most ``seconds``, then close."""
         self._session.go_away(reason, seconds)

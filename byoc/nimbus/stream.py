@@ -25,12 +25,29 @@ class Port(Protocol):
 
     clock: Clock
 
-    def accept(self, stream: int) -> None: ...  # noqa: D102 - see ``session.Session``
-    def reject(self, stream: int, code: str, message: str) -> None: ...  # noqa: D102
-    def write(self, stream: int, data: bytes) -> bool: ...  # noqa: D102
-    def finish(self, stream: int) -> None: ...  # noqa: D102
-    def reset(self, stream: int, code: str) -> None: ...  # noqa: D102
-    def consumed(self, stream: int, size: int) -> None: ...  # noqa: D102
+    def accept(self, stream: int) -> None:
+        """Answer yes to the peer's stream."""
+        ...
+
+    def reject(self, stream: int, code: str, message: str) -> None:
+        """Answer no to the peer's stream."""
+        ...
+
+    def write(self, stream: int, data: bytes) -> bool:
+        """Queue ``data``; False if the stream is over."""
+        ...
+
+    def finish(self, stream: int) -> None:
+        """Write no more."""
+        ...
+
+    def reset(self, stream: int, code: str) -> None:
+        """End a stream in both directions."""
+        ...
+
+    def consumed(self, stream: int, size: int) -> None:
+        """Return credit for bytes that were read."""
+        ...
 
 
 def refusal(service: str, code: str, message: str) -> Unreachable:

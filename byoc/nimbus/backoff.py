@@ -1,0 +1,42 @@
+"""How long to wait before dialling again: full jitter, forgotten only after a stable period. Pure."""
+
+from random import Random
+from typing import Final
+
+BASE: Final = 0.5
+CAP: Final = 60.0
+STABLE: Final = (20.0, 40.0)
+"""A connection must have lasted a time drawn from this range, in seconds, to be called stable."""
+_MAX_EXPONENT: Final = 10
+
+
+class Backoff:
+    """Counts failed tries. After a mass restart no two clients come back at the same time.
+
+    Args:
+        rng: where the jitter comes from.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._tries = 0
+
+    @property
+    def tries(self) -> int:
+        """How many tries have failed since the last stable connection."""
+        return self._tries
+
+    def delay(self, cap: float = CAP) -> float:
+        """Return how many seconds to wait now: ``uniform(0, min(cap, BASE * 2**n))``."""
+        limit = min(cap, BASE * 2 ** min(self._tries, _MAX_EXPONENT))
+        self._tries += 1
+        return self._rng.uniform(0, limit)
+
+    def between(self, low: float, high: float) -> float:
+        """Return a wait for a peer that was told no, in seconds."""
+        return self._rng.uniform(low, high)
+
+    def lasted(self, seconds: float) -> None:
+        """Note how long a connection stood before it ended."""
+        if seconds >= self._rng.uniform(*STABLE):
+            self._tries = 0
