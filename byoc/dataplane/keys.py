@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from byoc import durable
+from byoc.clock import Clock
 from byoc.errors import BadToken, Failed, UsageError
 from byoc.ids import CellID, OrganizationID
 from byoc.wire.canonical import canonical
@@ -150,25 +151,26 @@ class PinnedKeys:
     Made by :meth:`create` at enrolment and by :meth:`load` ever after.
     """
 
-    def __init__(self, path: Path, pins: _Pins) -> None:
+    def __init__(self, path: Path, pins: _Pins, clock: Clock) -> None:
         self._path = path
         self._pins = pins
+        self._clock = clock
 
     @classmethod
-    def create(cls, folder: Path, root: PublicKey, key_set: str, now: datetime) -> Self:
+    def create(cls, folder: Path, root: PublicKey, key_set: str, clock: Clock) -> Self:
         """Pin ``root`` and store the first key set.
 
         Raises:
             BadToken: the key set does not hang from the root, or may not be used now.
             Unwritable: it could not be stored.
         """
-        opened = open_key_set(key_set, root=root, now=now, minimum_version=0)
-        pinned = cls(folder / PINNED, _Pins(root, opened, {}))
+        opened = open_key_set(key_set, root=root, now=clock.now(), minimum_version=0)
+        pinned = cls(folder / PINNED, _Pins(root, opened, {}), clock)
         pinned._store(opened)
         return pinned
 
     @classmethod
-    def load(cls, folder: Path) -> Self | None:
+    def load(cls, folder: Path, clock: Clock) -> Self | None:
         """Read what was pinned; None while the cell is not enrolled. An expired set is no error here.
 
         Raises:
@@ -184,7 +186,7 @@ class PinnedKeys:
             opened = reopen_key_set(value["keySet"], root=root)
         except (KeyError, TypeError, AttributeError, UsageError, BadToken) as error:
             raise _damaged(path) from error
-        return cls(path, _Pins(root, opened, {key.kid: key for key in kept}))
+        return cls(path, _Pins(root, opened, {key.kid: key for key in kept}), clock)
 
     @property
     def root(self) -> PublicKey:
@@ -206,17 +208,22 @@ class PinnedKeys:
         """Every key of the Control Plane that was ever pinned: receipts outlive key sets."""
         return self._pins.receipt_keys
 
-    def keys(self, now: datetime) -> Mapping[str, PublicKey]:
+    @property
+    def keys(self) -> Mapping[str, PublicKey]:
+        """The keys of the newest set, also once it has expired: what a report's answer is signed with."""
+        return self._pins.key_set.keys
+
+    def for_requests(self) -> Mapping[str, PublicKey]:
         """Return the keys that may sign requests now.
 
         Raises:
             BadToken: ``keys-expired``.
         """
-        if self._pins.key_set.expired(now):
+        if self._pins.key_set.expired(self._clock.now()):
             raise bad(Kind.KEY_SET, Fault.KEYS_EXPIRED)
         return self._pins.key_set.keys
 
-    def refresh(self, text: str, now: datetime) -> bool:
+    def refresh(self, text: str) -> bool:
         """Take over a newer key set; return whether anything changed.
 
         Raises:
@@ -226,6 +233,7 @@ class PinnedKeys:
         held = self._pins.key_set
         if text == held.text:
             return False
+        now = self._clock.now()
         opened = open_key_set(text, root=self._pins.root, now=now, minimum_version=held.version)
         if opened.version == held.version and opened.issued_at <= held.issued_at:
             raise bad(Kind.KEY_SET, Fault.LOWER_VERSION)
@@ -246,7 +254,7 @@ class PinnedKeys:
 
 
 def accept_enrolment(
-    folder: Path, answer: Enrolled, root: PublicKey, now: datetime
+    folder: Path, answer: Enrolled, root: PublicKey, clock: Clock
 ) -> tuple[Identity, PinnedKeys]:
     """Store what the Control Plane answered to an enrolment. Safe to do again after a crash.
 
@@ -259,7 +267,7 @@ def accept_enrolment(
     """
     if PublicKey.from_jwk(answer.root_key) != root:
         raise bad(Kind.ENROLMENT, Fault.WRONG_KEY)
-    pinned = PinnedKeys.create(folder, root, answer.key_set, now)
+    pinned = PinnedKeys.create(folder, root, answer.key_set, clock)
     identity = Identity(answer.cell_id, OrganizationID(answer.organization_id))
     # Last, because this file is what says that the cell is enrolled.
     identity.store(folder)
