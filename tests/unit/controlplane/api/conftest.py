@@ -19,10 +19,12 @@ class KnownInstance:
     """What the process would say of itself; a test sets it."""
 
     reasons: dict[str, str] = field(default_factory=dict)
-    seen: Overview = Overview(
-        cells=(CellSummary("local", "US Local", "enrolled", connected=True),),
-        groups=1,
-        workspaces={"ACTIVE": 2},
+    seen: Overview = field(
+        default_factory=lambda: Overview(
+            cells=(CellSummary("local", "US Local", "enrolled", connected=True),),
+            groups=1,
+            workspaces={"ACTIVE": 2},
+        )
     )
 
     async def overview(self) -> Overview:

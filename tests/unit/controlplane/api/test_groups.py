@@ -50,7 +50,13 @@ async def test_a_generated_password_is_shown_once(world: Any) -> None:
 
 
 async def test_a_password_that_was_given_is_never_shown(world: Any) -> None:
-    body = {"name": "g", "firewallRanges": [], "provider": "AWS", "regionName": "local", "adminPassword": PASSWORD}
+    body = {
+        "name": "g",
+        "firewallRanges": [],
+        "provider": "AWS",
+        "regionName": "local",
+        "adminPassword": PASSWORD,
+    }
     answer = await world.client.post("/v1/workspaceGroups", json=body)
     assert set(answer.json()) == {"workspaceGroupID"}
 
@@ -65,7 +71,13 @@ async def test_a_password_that_was_given_is_never_shown(world: Any) -> None:
     ],
 )
 async def test_the_password_policy_is_checked_before_the_region(world: Any, password: str, text: str) -> None:
-    body = {"name": "g", "firewallRanges": [], "provider": "AWS", "regionName": "no", "adminPassword": password}
+    body = {
+        "name": "g",
+        "firewallRanges": [],
+        "provider": "AWS",
+        "regionName": "no",
+        "adminPassword": password,
+    }
     assert await world.refused(400, "POST", "/v1/workspaceGroups", json=body) == text
 
 
@@ -140,7 +152,19 @@ async def test_an_expiry_is_a_timestamp_a_date_or_a_duration(world: Any, text: s
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "3", "h", "-3h", "2029-12-31", "0s", "2030-13-01", "9" * 400 + "h", "0001-01-01T00:00:00+23:59"]
+    "text",
+    [
+        "",
+        "x",
+        "3",
+        "h",
+        "-3h",
+        "2029-12-31",
+        "0s",
+        "2030-13-01",
+        "9" * 400 + "h",
+        "0001-01-01T00:00:00+23:59",
+    ],
 )
 async def test_an_expiry_that_is_none_or_past_is_400(world: Any, text: str) -> None:
     body = {"name": "g", "firewallRanges": [], "provider": "AWS", "regionName": "local", "expiresAt": text}
@@ -148,14 +172,23 @@ async def test_an_expiry_that_is_none_or_past_is_400(world: Any, text: str) -> N
 
 
 @pytest.mark.parametrize(
-    "window", [{"day": 7, "hour": 0}, {"day": 0, "hour": 24}, {"day": 1.5, "hour": 0}, {"day": 1}, {}, [], "x", 1]
+    "window",
+    [{"day": 7, "hour": 0}, {"day": 0, "hour": 24}, {"day": 1.5, "hour": 0}, {"day": 1}, {}, [], "x", 1],
 )
 async def test_an_update_window_is_a_day_and_an_hour(world: Any, window: Any) -> None:
-    body = {"name": "g", "firewallRanges": [], "provider": "AWS", "regionName": "local", "updateWindow": window}
+    body = {
+        "name": "g",
+        "firewallRanges": [],
+        "provider": "AWS",
+        "regionName": "local",
+        "updateWindow": window,
+    }
     assert "updateWindow" in await world.refused(400, "POST", "/v1/workspaceGroups", json=body)
 
 
-@pytest.mark.parametrize("name", ["", " ", " a", "a\n", "a\x00b", "x" * 256, "a\u200bb", "\u202eabc", 7, [], {}])
+@pytest.mark.parametrize(
+    "name", ["", " ", " a", "a\n", "a\x00b", "x" * 256, "a\u200bb", "\u202eabc", 7, [], {}]
+)
 async def test_a_group_name_is_printable_and_not_too_long(world: Any, name: Any) -> None:
     body = {"name": name, "firewallRanges": [], "provider": "AWS", "regionName": "local"}
     assert "name" in await world.refused(400, "POST", "/v1/workspaceGroups", json=body)
@@ -176,14 +209,25 @@ async def test_a_project_is_used_if_it_exists(world: Any) -> None:
 
 
 async def test_the_preview_option_needs_a_non_production_group(world: Any) -> None:
-    body = {"name": "g", "firewallRanges": [], "provider": "AWS", "regionName": "local", "optInPreviewFeature": True}
+    body = {
+        "name": "g",
+        "firewallRanges": [],
+        "provider": "AWS",
+        "regionName": "local",
+        "optInPreviewFeature": True,
+    }
     assert "NON-PRODUCTION" in await world.refused(400, "POST", "/v1/workspaceGroups", json=body)
 
 
 async def test_a_patch_changes_what_it_names_and_nothing_else(world: Any) -> None:
     group = await world.group(firewallRanges=["10.0.0.0/8"])
     before = await world.read_group(group)
-    changes = {"name": "new name", "expiresAt": "1h", "updateWindow": {"day": 0, "hour": 3}, "adminPassword": PASSWORD}
+    changes = {
+        "name": "new name",
+        "expiresAt": "1h",
+        "updateWindow": {"day": 0, "hour": 3},
+        "adminPassword": PASSWORD,
+    }
     answer = await world.ok("PATCH", f"/v1/workspaceGroups/{group}", json=changes)
     assert answer == {"workspaceGroupID": group}
     assert await world.read_group(group) == before | {
@@ -199,7 +243,9 @@ async def test_an_empty_patch_changes_nothing(world: Any) -> None:
     assert (answer.status_code, answer.headers["byoc-generation"]) == (200, "1")
 
 
-@pytest.mark.parametrize("field", ["regionID", "projectID", "highAvailabilityTwoZones", "optInPreviewFeature"])
+@pytest.mark.parametrize(
+    "field", ["regionID", "projectID", "highAvailabilityTwoZones", "optInPreviewFeature"]
+)
 async def test_what_cannot_change_is_an_unknown_field_of_a_patch(world: Any, field: str) -> None:
     text = await world.refused(400, "PATCH", f"/v1/workspaceGroups/{await world.group()}", json={field: True})
     assert text == "request body contains an unknown field"

@@ -104,7 +104,13 @@ async def test_null_means_absent_and_out_of_scope_fields_are_accepted(world: Any
         optInPreviewFeature=None, projectID=None, regionID=None,
     )  # fmt: skip
     workspace = await world.workspace(
-        group=group, size=None, autoSuspend=None, cacheConfig=None, enableKai=None, autoScale=None, scaleFactor=None
+        group=group,
+        size=None,
+        autoSuspend=None,
+        cacheConfig=None,
+        enableKai=None,
+        autoScale=None,
+        scaleFactor=None,
     )
     assert (await world.read(workspace))["size"] == "S-00"
 
@@ -118,7 +124,19 @@ async def test_an_unknown_field_is_400_in_the_words_of_the_real_service(world: A
 
 @pytest.mark.parametrize(
     "raw",
-    [b"", b"{", b"[]", b"null", b"1", b'"x"', b"{} {}", b"\xff", b'{"name":"\\ud800"}', b"[" * 5000, b"{'a':1}"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"1",
+        b'"x"',
+        b"{} {}",
+        b"\xff",
+        b'{"name":"\\ud800"}',
+        b"[" * 5000,
+        b"{'a':1}",
+    ],
 )
 async def test_a_body_that_is_no_json_object_is_400(world: Any, raw: bytes) -> None:
     await world.refused(400, "POST", "/v1/workspaces", content=raw)
@@ -126,10 +144,14 @@ async def test_a_body_that_is_no_json_object_is_400(world: Any, raw: bytes) -> N
 
 async def test_the_content_type_of_a_request_does_not_matter(world: Any) -> None:
     body = json.dumps({"name": "w", "workspaceGroupID": await world.group()}).encode()
-    for index, kind in enumerate(("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "§")):
+    for index, kind in enumerate(
+        ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "§")
+    ):
         content = body.replace(b'"w"', b'"w%d"' % index)
         headers = [(b"content-type", kind.encode())]
-        assert (await world.client.post("/v1/workspaces", content=content, headers=headers)).status_code == 200
+        assert (
+            await world.client.post("/v1/workspaces", content=content, headers=headers)
+        ).status_code == 200
 
 
 async def test_a_body_of_more_than_a_mebibyte_is_400(world: Any) -> None:
@@ -150,7 +172,11 @@ async def test_fields_keeps_only_what_it_names(world: Any) -> None:
 async def test_no_answer_holds_a_null(world: Any) -> None:
     workspace = await world.workspace()
     group = (await world.read(workspace))["workspaceGroupID"]
-    for path in (f"/v1/workspaces/{workspace}", f"/v1/workspaceGroups/{group}", f"/byoc/v1/workspaces/{workspace}"):
+    for path in (
+        f"/v1/workspaces/{workspace}",
+        f"/v1/workspaceGroups/{group}",
+        f"/byoc/v1/workspaces/{workspace}",
+    ):
         assert None not in (await world.ok("GET", path)).values()
 
 
