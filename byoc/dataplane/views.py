@@ -95,6 +95,10 @@ class Views:
             digest=spec_digest(spec),
         )
 
+    def touch(self) -> None:
+        """Something else than a view is to be reported."""
+        self._changed()
+
     def drop(self, name: WorkspaceID) -> None:
         """Stop to view a workspace that is gone and reported as gone."""
         self._views.pop(name, None)

@@ -1,0 +1,177 @@
+"""Sends reports up the tunnel: at each change at once, and every 30 seconds.
+
+Run by the agent beside the reconciler. The invariant: nothing is forgotten before the Control
+Plane has countersigned the report that carried it; an answer without a good receipt is no
+answer, so a gateway that pretends cannot make the cell drop usage or history.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from byoc import faults, log
+from byoc.clock import Clock
+from byoc.dataplane import report
+from byoc.dataplane.bell import Bell
+from byoc.dataplane.keys import CellKeys, PinnedKeys
+from byoc.dataplane.meter import HEARTBEAT_SECONDS
+from byoc.dataplane.report import Snapshot
+from byoc.dataplane.state import CellState
+from byoc.errors import ByocError, Unreachable
+from byoc.ids import CellID
+from byoc.model.report import CellFacts, CellReport, Phase
+from byoc.wire import tokens
+from byoc.wire.cell import ReportAnswer, decode, encode
+
+_LOG: Final = log.get(__name__)
+_LONGEST_WAIT: Final = 30.0
+_OK: Final = 200
+
+Post = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
+"""(method, path, body) to the Control Plane -> (status, body); raises Unreachable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """Who reports: the cell's name, its keys, and what it is made of."""
+
+    cell: CellID
+    keys: CellKeys
+    facts: Callable[[], CellFacts]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    report: CellReport
+    snapshot: Snapshot
+    transitions: int
+
+
+class Reporter:
+    """One loop that sends.
+
+    Args:
+        post: how to reach the Control Plane.
+        pinned: what receipts are checked by; refreshed when a newer set is announced.
+    """
+
+    def __init__(
+        self, who: Reporting, state: CellState, pinned: PinnedKeys, post: Post, clock: Clock
+    ) -> None:
+        self._who = who
+        self._state = state
+        self._pinned = pinned
+        self._post = post
+        self._clock = clock
+        self._bell = Bell(clock)
+        self._acknowledged: Snapshot | None = None
+        self._failures = 0
+        self._connected = False
+
+    def changed(self) -> None:
+        """There is something new to say."""
+        if self._connected and not self._failures:
+            self._bell.ring()
+
+    def connected(self, *, yes: bool) -> None:
+        """The tunnel is up, or down."""
+        self._connected = yes
+        self._failures = 0
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Report until cancelled."""
+        while True:
+            await self._bell.wait(self._pause() if self._connected else None)
+            if self._connected:
+                await self._try()
+
+    def _pause(self) -> float:
+        if not self._failures:
+            return HEARTBEAT_SECONDS
+        return float(min(2 ** (self._failures - 1), _LONGEST_WAIT))
+
+    async def _try(self) -> None:
+        try:
+            await self.send()
+        except ByocError as error:
+            self._failures += 1
+            _LOG.warning("report not delivered", error=error.message, code=error.code, tries=self._failures)
+        else:
+            self._failures = 0
+
+    async def send(self) -> None:
+        """Send one report and take in its answer.
+
+        Raises:
+            Unreachable: no answer, or none that can be believed; all is kept and sent again.
+            Unwritable: no number could be reserved, or nothing could be removed.
+        """
+        sent = self._next()
+        body = self._who.keys.sign_report(encode(sent.report)).encode()
+        status, answer = await self._post("POST", "/cell/v1/report", body)
+        faults.reach(faults.Step.REPORT_SENT)
+        if status != _OK:
+            raise Unreachable(f"the control plane answered a report with {status}")
+        await self._take_in(sent, _read(answer))
+
+    def _next(self) -> _Sent:
+        state = self._state
+        now = report.snapshot(state.desired, state.passwords, state.views.now, state.meter.intervals())
+        number, transitions = state.views.transitions()
+        envelope = report.Envelope(
+            cell=self._who.cell,
+            incarnation=state.life.incarnation,
+            seq=state.life.next_seq(),
+            at=self._clock.now(),
+            ledger=state.ledger.head(),
+        )
+        if self._acknowledged is None:
+            built = report.full(envelope, now, transitions, self._who.facts())
+        else:
+            built = report.delta(envelope, now, self._acknowledged, transitions)
+        return _Sent(built, now, number)
+
+    async def _take_in(self, sent: _Sent, answer: ReportAnswer) -> None:
+        if answer.full_wanted:
+            self._acknowledged = None
+            if sent.report.full:
+                raise Unreachable("the control plane cannot place a full report")
+            self._bell.ring()
+        else:
+            self._check_receipt(sent, answer.receipt)
+            self._acknowledge(sent)
+        if answer.key_set_version > self._pinned.version:
+            await self._refresh_keys()
+
+    def _check_receipt(self, sent: _Sent, text: str) -> None:
+        receipt = tokens.check_receipt(text, self._pinned.receipt_keys)
+        head = sent.report.ledger
+        said = (receipt.cell, receipt.chain, receipt.seq, receipt.hash)
+        if head is None or said != (self._who.cell, head.chain, head.seq, head.hash):
+            raise Unreachable("the receipt is for another ledger head")
+        self._state.ledger.add_receipt(text)
+
+    def _acknowledge(self, sent: _Sent) -> None:
+        state = self._state
+        self._acknowledged = sent.snapshot
+        state.views.acknowledge(sent.transitions)
+        state.meter.acknowledge(interval.id for interval in sent.report.intervals if interval.end is not None)
+        for name, view in sent.snapshot.workspaces.items():
+            if view.phase is Phase.TERMINATED and name not in state.desired.workspaces:
+                state.views.drop(name)
+
+    async def _refresh_keys(self) -> None:
+        status, body = await self._post("GET", "/cell/v1/keys", b"")
+        if status != _OK:
+            raise Unreachable(f"the control plane answered a request for its keys with {status}")
+        self._pinned.refresh(body.decode("ascii", "replace").strip(), self._clock.now())
+        _LOG.info("key set refreshed", version=self._pinned.version)
+
+
+def _read(body: bytes) -> ReportAnswer:
+    try:
+        return decode(ReportAnswer, json.loads(body))
+    except ValueError as error:
+        raise Unreachable("the answer to a report is not JSON") from error
