@@ -134,6 +134,9 @@ class Reporter:
         return _Sent(built, now, number)
 
     async def _take_in(self, sent: _Sent, answer: ReportAnswer) -> None:
+        # First: the receipt may be signed with a key of the newer set.
+        if answer.key_set_version > self._pinned.version:
+            await self._refresh_keys()
         if answer.full_wanted:
             self._acknowledged = None
             if sent.report.full:
@@ -142,11 +145,9 @@ class Reporter:
         else:
             self._check_receipt(sent, answer.receipt)
             self._acknowledge(sent)
-        if answer.key_set_version > self._pinned.version:
-            await self._refresh_keys()
 
     def _check_receipt(self, sent: _Sent, text: str) -> None:
-        receipt = tokens.check_receipt(text, self._pinned.receipt_keys)
+        receipt = tokens.check_receipt(text, self._pinned.keys)
         head = sent.report.ledger
         said = (receipt.cell, receipt.chain, receipt.seq, receipt.hash)
         if head is None or said != (self._who.cell, head.chain, head.seq, head.hash):
@@ -166,7 +167,7 @@ class Reporter:
         status, body = await self._post("GET", "/cell/v1/keys", b"")
         if status != _OK:
             raise Unreachable(f"the control plane answered a request for its keys with {status}")
-        self._pinned.refresh(body.decode("ascii", "replace").strip(), self._clock.now())
+        self._pinned.refresh(body.decode("ascii", "replace").strip())
         _LOG.info("key set refreshed", version=self._pinned.version)
 
 

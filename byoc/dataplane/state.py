@@ -21,8 +21,8 @@ from byoc.model.report import LedgerHead
 class Record(Protocol):
     """What the agent's own loops need of the ledger."""
 
-    def head(self) -> LedgerHead:
-        """Where the chain ends."""
+    def head(self) -> LedgerHead | None:
+        """Where the chain ends; None while it has no record."""
         ...
 
     def record(self, kind: str, **fields: object) -> object:

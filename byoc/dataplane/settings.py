@@ -1,0 +1,55 @@
+"""What the agent is told: its folder, its gateway, and what to do with engines when it stops.
+
+Read once at the start from ``cell/config.json`` of the data folder, which ``byoc up`` or
+bootstrap writes. The invariant: nothing secret stands here.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+from byoc.errors import PreconditionFailed
+
+CONFIG: Final = "config.json"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """The settings of one agent.
+
+    Attributes:
+        data: the data folder; the cell lives in ``cell`` below it.
+        gateway: ``wss://host:port/...`` of the gateway.
+        ca: PEM file to trust instead of the system's authorities.
+        stop_engines: end the engines cleanly when the agent is told to stop; they run again, on the
+            same ports, when it is started.
+    """
+
+    data: Path
+    gateway: str
+    ca: Path | None = None
+    stop_engines: bool = True
+
+    @property
+    def cell(self) -> Path:
+        """The cell's folder."""
+        return self.data / "cell"
+
+    @classmethod
+    def load(cls, data: Path, *, stop_engines: bool = True) -> Self:
+        """Read the settings of the cell in ``data``.
+
+        Raises:
+            PreconditionFailed: there is no such file, or it names no gateway.
+        """
+        path = data / "cell" / CONFIG
+        try:
+            value: Any = json.loads(path.read_bytes())
+            gateway, ca = value["gateway"], value.get("ca")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            message = f"{path} does not say which gateway to dial"
+            raise PreconditionFailed(message, hint="`byoc up` writes it for a local cell") from error
+        if not isinstance(gateway, str) or not gateway.startswith("wss://"):
+            raise PreconditionFailed(f"{path}: `gateway` is not a wss:// address")
+        return cls(data.absolute(), gateway, Path(ca) if ca else None, stop_engines)
