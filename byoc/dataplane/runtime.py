@@ -14,14 +14,17 @@ Invariants of every implementation:
 """
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from byoc.ids import WorkspaceID
 from byoc.model.report import CellFacts, Reason
 from byoc.model.spec import WorkspaceSpec
+
+QUIET_SECONDS: Final = 30.0
+"""An engine that answered for so long has recovered: its next crash counts as the first."""
 
 
 class Process(StrEnum):
@@ -85,6 +88,24 @@ class Failures:
     crashes: int = 0
     last: Reason | None = None
     at: datetime | None = None
+
+    def failed(self, generation: int, reason: Reason, at: datetime) -> "Failures":
+        """Count a start, or another action, that did not succeed."""
+        before = self._in(generation)
+        return Failures(generation, before.starts + 1, before.crashes, reason, at)
+
+    def crashed(self, generation: int, reason: Reason, at: datetime, *, ran_seconds: float) -> "Failures":
+        """Count the end of an engine that had answered; one after a quiet while is the first again."""
+        before = self._in(generation)
+        crashes = 1 if ran_seconds >= QUIET_SECONDS else before.crashes + 1
+        return Failures(generation, 0, crashes, reason, at)
+
+    def answered(self) -> "Failures":
+        """Forget failed starts: SQL was answered."""
+        return replace(self, starts=0)
+
+    def _in(self, generation: int) -> "Failures":
+        return self if self.generation == generation else Failures(generation)
 
 
 @dataclass(frozen=True, slots=True)
