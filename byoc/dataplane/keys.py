@@ -209,11 +209,11 @@ class PinnedKeys:
         return self._pins.receipt_keys
 
     @property
-    def keys(self) -> Mapping[str, PublicKey]:
+    def keys(self) -> dict[str, PublicKey]:
         """The keys of the newest set, also once it has expired: what a report's answer is signed with."""
         return self._pins.key_set.keys
 
-    def for_requests(self) -> Mapping[str, PublicKey]:
+    def for_requests(self) -> dict[str, PublicKey]:
         """Return the keys that may sign requests now.
 
         Raises:
@@ -223,8 +223,8 @@ class PinnedKeys:
             raise bad(Kind.KEY_SET, Fault.KEYS_EXPIRED)
         return self._pins.key_set.keys
 
-    def refresh(self, text: str) -> bool:
-        """Take over a newer key set; return whether anything changed.
+    def refresh(self, text: str) -> None:
+        """Take over a newer key set; the one that is held already changes nothing.
 
         Raises:
             BadToken: it does not hang from the pinned root, ``lower-version``, or may not be used now.
@@ -232,13 +232,12 @@ class PinnedKeys:
         """
         held = self._pins.key_set
         if text == held.text:
-            return False
+            return
         now = self._clock.now()
         opened = open_key_set(text, root=self._pins.root, now=now, minimum_version=held.version)
         if opened.version == held.version and opened.issued_at <= held.issued_at:
             raise bad(Kind.KEY_SET, Fault.LOWER_VERSION)
         self._store(opened)
-        return True
 
     def _store(self, opened: KeySet) -> None:
         pins = replace(
