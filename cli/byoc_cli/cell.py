@@ -1,0 +1,172 @@
+"""``byoc cell``: cells, as the control plane knows them."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from byoc.clock import stamp
+from byoc.durable import write_file
+from byoc.errors import NotFound, PreconditionFailed, UsageError
+from byoc_cli import names
+from byoc_cli.context import of
+from byoc_cli.output import Column, View
+from byoc_cli.tree import ACCOUNT, noun, verb
+
+Name = Annotated[str, typer.Argument(metavar="CELL", help="Name or id of the cell.")]
+
+
+def _when(name: str) -> Any:
+    return lambda each: stamp(value) if (value := getattr(each, name)) else None
+
+
+LIST: Final = View(
+    (
+        Column("NAME", lambda cell: cell.name),
+        Column("STATE", lambda cell: cell.state),
+        Column("CONNECTED", lambda cell: cell.connected),
+        Column("REGION", lambda cell: cell.region_name),
+        Column("LAST SEEN", _when("last_seen_at")),
+        Column("ID", lambda cell: cell.cell_id),
+    ),
+    id=lambda cell: str(cell.cell_id),
+    json=lambda cell: cell.raw,
+)
+SHOW: Final = View(
+    (
+        Column("name", lambda cell: cell.name),
+        Column("id", lambda cell: cell.cell_id),
+        Column("state", lambda cell: cell.state),
+        Column("connected", lambda cell: cell.connected),
+        Column("last seen", _when("last_seen_at")),
+        Column("region", lambda cell: cell.region),
+        Column("region name", lambda cell: cell.region_name),
+        Column("provider", lambda cell: cell.provider),
+        Column("engine", lambda cell: _engine(cell.raw.get("facts"))),
+        Column("agent version", lambda cell: (cell.raw.get("facts") or {}).get("agentVersion")),
+        Column("created", _when("created_at")),
+    ),
+    id=LIST.id,
+    json=LIST.json,
+)
+CONNECTIONS: Final = View(
+    (
+        Column("SESSION", lambda each: each.session_id),
+        Column("GATEWAY", lambda each: each.gateway),
+        Column("EPOCH", lambda each: each.epoch),
+        Column("OPENED", _when("opened_at")),
+    ),
+    id=lambda each: str(each.session_id),
+    json=lambda each: each.raw,
+)
+
+
+def _engine(facts: Any) -> str | None:
+    return f"{facts.get('engine')} {facts.get('engineVersion')}" if facts else None
+
+
+def add(app: typer.Typer) -> None:
+    """Add the noun to the program."""
+    cells = noun("See, enrol and retire cells.")
+    app.add_typer(cells, name="cell", rich_help_panel=ACCOUNT)
+    for name, command in (
+        ("list", list_cells),
+        ("show", show),
+        ("connections", connections),
+        ("enrol", enrol),
+        ("retire", retire),
+    ):
+        verb(cells, name)(command)
+
+
+def list_cells(ctx: typer.Context) -> None:
+    """List cells."""
+    given = of(ctx)
+    with given.client() as client:
+        found = client.cells.list()
+    given.out.rows(LIST, found, empty="no cells")
+
+
+def show(ctx: typer.Context, name: Name) -> None:
+    """Show one cell."""
+    given = of(ctx)
+    with given.client() as client:
+        given.out.item(SHOW, names.cell(client, name))
+
+
+def connections(ctx: typer.Context, name: Name) -> None:
+    """List the tunnel sessions of a cell."""
+    given = of(ctx)
+    with given.client() as client:
+        cell = names.cell(client, name)
+        found = client.cells.connections(cell.cell_id)
+    given.out.rows(CONNECTIONS, found, empty=f"cell {cell.name} is not connected")
+
+
+def enrol(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the cell; a new one is registered.")],
+    thumbprint: Annotated[
+        str | None, typer.Option("--thumbprint", help="Of the cell's keys, as the cell shows it.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="The cell's own folder: read there, hand over there.")
+    ] = None,
+    region: Annotated[str | None, typer.Option("--region", help="Display name; for a new cell.")] = None,
+    region_name: Annotated[
+        str | None, typer.Option("--region-name", help="Short name, such as us-east-1; for a new cell.")
+    ] = None,
+    provider: Annotated[str, typer.Option("--provider", help="AWS, Azure or GCP; for a new cell.")] = "AWS",
+) -> None:
+    """Let a cell in: a token for its keys and no others, good for 15 minutes."""
+    given = of(ctx)
+    wanted = _thumbprint(thumbprint, directory)
+    with given.client() as client:
+        try:
+            cell = names.cell(client, name)
+        except NotFound as error:
+            if not region_name:
+                raise NotFound(
+                    error.message, hint="to register a new cell, add --region-name (and --region)"
+                ) from error
+            cell = client.cells.register(
+                name=name, provider=provider, region=region or region_name, regionName=region_name
+            )
+        token = client.cells.enrolment(cell.cell_id, wanted)
+    answer = {"cellID": cell.cell_id, **token.raw}
+    if directory is None:
+        given.out.json(answer)
+        given.out.note("hand this over to the cell within 15 minutes; it enrols that cell and no other")
+        return
+    write_file(directory / "enrolment.json", json.dumps(token.raw, indent=2) + "\n")
+    given.out.done(f"cell {cell.name} may enrol now", {"cellID": cell.cell_id}, cell.cell_id)
+
+
+def _thumbprint(given: str | None, directory: Path | None) -> str:
+    if (given is None) is (directory is None):
+        raise UsageError("name the cell's keys by --thumbprint or by --dir, one of the two")
+    if directory is None:
+        return given or ""
+    try:
+        return (directory / "thumbprint").read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PreconditionFailed(
+            f"{directory} holds no thumbprint", hint="start the cell once: it makes its keys and shows it"
+        ) from error
+
+
+def retire(
+    ctx: typer.Context,
+    name: Name,
+    confirm: Annotated[
+        str | None, typer.Option("--confirm", metavar="NAME", help="The cell's name, typed again.")
+    ] = None,
+) -> None:
+    """Close a cell's tunnels and let it in no more; its workspaces go on serving SQL."""
+    given = of(ctx)
+    with given.client() as client:
+        cell = names.cell(client, name)
+        given.confirm(cell.name, confirm, f"this ends the right of cell `{cell.name}` to connect")
+        client.cells.retire(cell.cell_id)
+    given.out.done(f"cell {cell.name} is retired", {"cellID": cell.cell_id}, cell.cell_id)

@@ -1,0 +1,214 @@
+"""``byoc workspace connect``: SQL, by statements, by the machine's own client, or by a prompt.
+
+The password goes through a private file or straight into the protocol, never through argv
+or the environment of another program.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from byoc.errors import ByocError, EngineFailed, IllegalState
+from byoc_cli import names, passwords
+from byoc_cli.context import Context, of
+from byoc_cli.group import is_local
+from byoc_cli.output import Format, Output
+
+if TYPE_CHECKING:
+    from byoc import sql
+    from byoc.client import Group, Workspace
+
+DEFAULT_PORT: Final = 3306
+_CLIENTS: Final = ("mariadb", "mysql")
+
+
+def connect(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="WORKSPACE", help="Name or id of the workspace.")],
+    group: Annotated[
+        str | None, typer.Option("--group", "-g", metavar="GROUP", help="Name or id of its group.")
+    ] = None,
+    statements: Annotated[
+        str | None, typer.Option("--exec", "-e", metavar="SQL", help="Run these statements and print.")
+    ] = None,
+    database: Annotated[str | None, typer.Option("--database", "-D", help="Use this database.")] = None,
+    user: Annotated[str, typer.Option("--user", help="As whom.")] = "admin",
+    password_file: Annotated[
+        str | None,
+        typer.Option("--password-file", metavar="FILE", help="Take the password from a file; - is stdin."),
+    ] = None,
+) -> None:
+    """Open a SQL session, or run statements with --exec.
+
+    The password comes from --password-file, BYOC_SQL_PASSWORD, the one saved by `group create`, or a
+    prompt.
+    """
+    given = of(ctx)
+    connection = given.connection()
+    with given.client(connection) as client:
+        found = client.workspaces.get(names.workspace(client, name, group).workspace_id)
+        owner = client.groups.get(found.workspace_group_id)
+    host, port = _address(found)
+    password = passwords.find(given, connection.owner, found.workspace_group_id, password_file)
+    _say_what_it_is(given.out, owner)
+    target = Target(host, port, user, password, database)
+    if statements is not None:
+        with target.open() as session:
+            run(given.out, session, statements)
+        return
+    program = _client_program(given)
+    if program is not None:
+        _hand_over(program, target)
+        return
+    with target.open() as session:
+        _prompt(given, session)
+
+
+class Target:
+    """Where to connect, and as whom."""
+
+    def __init__(self, host: str, port: int, user: str, password: str, database: str | None) -> None:
+        self.host = host
+        self.port = port
+        self.user = user
+        self.password = password
+        self.database = database
+
+    @contextmanager
+    def open(self) -> Iterator["sql.Session"]:
+        """Open a session; it ends with the block."""
+        from byoc import sql  # noqa: PLC0415 - the driver is slow to import
+
+        with sql.connect(self.host, self.port, self.user, self.password, database=self.database) as session:
+            yield session
+
+
+def _address(workspace: "Workspace") -> tuple[str, int]:
+    if workspace.state == "SUSPENDED":
+        raise IllegalState(
+            f"workspace `{workspace.name}` is suspended", hint=f"byoc workspace resume {workspace.name}"
+        )
+    if not workspace.endpoint:
+        raise IllegalState(
+            f"workspace `{workspace.name}` is {workspace.state} and has no endpoint",
+            hint=f"see why with `byoc workspace show {workspace.name}`",
+        )
+    host, _, port = workspace.endpoint.rpartition(":")
+    return (host, int(port)) if host and port.isdecimal() else (workspace.endpoint, DEFAULT_PORT)
+
+
+def _say_what_it_is(out: Output, owner: "Group") -> None:
+    if is_local(owner):
+        from byoc.embedded.doctor import DIFFERENCES, LOCAL_ENGINE  # noqa: PLC0415 - slow to import
+
+        out.note(f"{LOCAL_ENGINE}\n  {DIFFERENCES}")
+
+
+def run(out: Output, session: "sql.Session", statements: str) -> None:
+    """Run statements one after the other and print what each answers; stops at the first error.
+
+    Raises:
+        EngineFailed: a statement failed; those before it stay done.
+    """
+    results = []
+    try:
+        for result in session.run(statements):
+            if out.format is Format.JSON:
+                results.append(
+                    {
+                        "columns": list(result.columns),
+                        "rows": [[_value(value) for value in row] for row in result.rows],
+                        "affectedRows": result.affected,
+                    }
+                )
+            else:
+                _print(out, result)
+    finally:
+        if out.format is Format.JSON:
+            out.json(results)
+
+
+def _print(out: Output, result: Any) -> None:
+    if not result.columns:
+        out.note(f"OK, {result.affected} row(s) affected")
+    else:
+        out.grid(result.columns, result.rows)
+        out.note(f"{len(result.rows)} row(s)")
+
+
+def _value(value: object) -> object:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _client_program(given: Context) -> str | None:
+    path = given.environment.get("PATH", os.defpath)
+    return next((found for name in _CLIENTS if (found := shutil.which(name, path=path))), None)
+
+
+def _hand_over(program: str, target: Target) -> None:
+    """Let the machine's own client take the terminal; its password is in a file only we can read."""
+    with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
+        options = Path(folder) / "client.cnf"
+        options.touch(mode=0o600)
+        options.write_text(f"[client]\npassword={_quoted(target.password)}\n", encoding="utf-8")
+        command = [
+            program,
+            f"--defaults-extra-file={options}",
+            f"--host={target.host}",
+            f"--port={target.port}",
+            f"--user={target.user}",
+            "--protocol=tcp",
+        ]
+        if target.database:
+            command.append(f"--database={target.database}")
+        # Ctrl-C belongs to the client: it cancels a statement there.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            code = subprocess.run(command, check=False).returncode
+        finally:
+            signal.signal(signal.SIGINT, before)
+    if code:
+        raise EngineFailed(f"{Path(program).name} ended with code {code}")
+
+
+def _quoted(password: str) -> str:
+    escaped = password.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _prompt(given: Context, session: "sql.Session") -> None:
+    """Read statements up to their semicolon and run them, until the end of input."""
+    held = ""
+    asking = given.stdin.isatty()
+    if asking:
+        given.out.note("End a statement with `;`. Ctrl-D leaves.")
+    while True:
+        if asking:
+            given.stderr.write("    -> " if held else "sql> ")
+            given.stderr.flush()
+        line = given.stdin.readline()
+        held += line
+        if (line and not held.rstrip().endswith(";")) or not held.strip():
+            if line:
+                continue
+            return
+        try:
+            run(given.out, session, held)
+        except ByocError as error:
+            if not asking:
+                raise
+            given.out.error(error)
+        held = ""
+        given.out.flush()
+        if not line:
+            return

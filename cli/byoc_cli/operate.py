@@ -1,0 +1,56 @@
+"""Operate: the entry points of the processes that production runs, and that ``byoc up`` supervises."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from byoc import process
+from byoc_cli.context import of
+from byoc_cli.tree import OPERATE, noun, verb
+
+Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of the instance.")]
+Lifeline = Annotated[
+    int | None,
+    typer.Option("--lifeline", metavar="FD", help="Stop when this inherited descriptor reads as ended."),
+]
+ReadyFD = Annotated[
+    int | None,
+    typer.Option("--ready-fd", metavar="FD", help="Write one line of JSON here once ready."),
+]
+
+
+def add(app: typer.Typer) -> None:
+    """Add the nouns to the program."""
+    gateway = noun("Run a Nimbus gateway.")
+    app.add_typer(gateway, name="gateway", rich_help_panel=OPERATE)
+    verb(gateway, "serve")(gateway_serve)
+
+
+def gateway_serve(
+    ctx: typer.Context,
+    data: Data,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the gateway; 0 for any.")],
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    name: Annotated[str, typer.Option("--name", help="Differs for each gateway.")] = "gateway",
+    lifeline: Lifeline = None,
+    ready_fd: ReadyFD = None,
+) -> None:
+    """Serve the tunnel: one TLS port, to which cells and control planes dial in."""
+    from byoc import log  # noqa: PLC0415 - only servers log
+    from byoc.nimbus.serve import GatewaySettings  # noqa: PLC0415
+    from byoc.nimbus.serve import serve as serve_gateway  # noqa: PLC0415
+
+    log.configure(_level(ctx), component="gateway")
+    settings = GatewaySettings(data.absolute(), port, host, name)
+
+    async def work(announce: process.Announce, stop: asyncio.Event) -> None:
+        await serve_gateway(settings, stop, on_ready=lambda bound: announce({"port": bound}))
+
+    asyncio.run(process.run_until_stopped(work, lifeline_fd=lifeline, ready_fd=ready_fd))
+
+
+def _level(ctx: typer.Context) -> str:
+    given = of(ctx)
+    return "debug" if given.verbose else given.environment.get("BYOC_LOG_LEVEL", "info")

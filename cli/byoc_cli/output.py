@@ -1,0 +1,239 @@
+"""What goes to stdout and what to stderr. The one place that writes to either.
+
+stdout is data, stderr is everything else; every list has the same three outputs. Text that
+comes from elsewhere is shown with its control characters escaped, so that no name or reason
+can move the cursor of a terminal.
+"""
+
+import json
+import os
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, TextIO
+
+from byoc.errors import ByocError
+
+GAP: Final = 2
+
+
+class Format(StrEnum):
+    """How data is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    NAME = "name"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table, or one line of an object."""
+
+    title: str
+    show: Callable[[Any], object]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How one kind of thing is shown: its columns, its JSON, its id."""
+
+    columns: Sequence[Column]
+    id: Callable[[Any], str]
+    json: Callable[[Any], Any]
+
+
+def compact(value: Any) -> str:
+    """Return ``value`` as JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+def safe(text: str) -> str:
+    """Escape what is not printable, line ends included."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def width(text: str) -> int:
+    """Return how many columns of a terminal ``text`` takes."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    narrow = sum(unicodedata.combining(c) != 0 for c in text)
+    return len(text) + wide - narrow
+
+
+def pad(text: str, columns: int) -> str:
+    """Fill ``text`` up with spaces."""
+    return text + " " * max(0, columns - width(text))
+
+
+def cut(text: str, columns: int) -> str:
+    """Shorten ``text`` to ``columns``, marked with an ellipsis."""
+    if width(text) <= columns:
+        return text
+    while text and width(text) > columns - 1:
+        text = text[:-1]
+    return text + "…"
+
+
+def cell_text(value: object) -> str:
+    """Return a value as it stands in a table: nothing is a dash."""
+    if value is None or value in ("", (), []):
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return safe(str(value))
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, limit: int | None = None) -> list[str]:
+    """Lay out rows under titles.
+
+    Args:
+        titles: one per column.
+        rows: their texts, already safe.
+        limit: columns of the terminal; the widest column gives way. None never cuts.
+    """
+    widths = [max(width(text) for text in column) for column in zip(titles, *rows, strict=True)]
+    while limit is not None and sum(widths) + GAP * (len(widths) - 1) > limit and max(widths) > GAP * 6:
+        widths[widths.index(max(widths))] -= 1
+    lines = []
+    for row in [titles, *rows]:
+        texts = [pad(cut(text, size), size + GAP) for text, size in zip(row, widths, strict=True)]
+        lines.append("".join(texts).rstrip())
+    return lines
+
+
+@dataclass(slots=True)
+class Output:
+    """The two streams of one run, and how to use them."""
+
+    stdout: TextIO
+    stderr: TextIO
+    environment: Mapping[str, str] = field(default_factory=dict)
+    format: Format = Format.TABLE
+    quiet: bool = False
+    no_color: bool = False
+
+    def rows(self, view: View, items: Sequence[Any], *, empty: str) -> None:
+        """Print a list. ``empty`` is said on stderr where there is nothing to list."""
+        if self.format is Format.JSON:
+            self.json([view.json(item) for item in items])
+        elif self.format is Format.NAME:
+            for item in items:
+                self._data(view.id(item))
+        elif items:
+            texts = [[cell_text(column.show(item)) for column in view.columns] for item in items]
+            self._table([column.title for column in view.columns], texts)
+        else:
+            self.note(empty)
+
+    def item(self, view: View, item: Any) -> None:
+        """Print one thing, a line for each column that says something."""
+        if self.format is Format.JSON:
+            self.json(view.json(item))
+        elif self.format is Format.NAME:
+            self._data(view.id(item))
+        else:
+            shown = [(column.title, cell_text(column.show(item))) for column in view.columns]
+            longest = max(width(title) for title, _ in shown)
+            for title, text in shown:
+                if text != "-":
+                    self._data(f"{pad(title, longest + GAP)}{text}")
+
+    def done(self, line: str, item: Mapping[str, Any], name: str) -> None:
+        """Print what a command did: a line, or the object, or its id."""
+        if self.format is Format.JSON:
+            self.json(item)
+        else:
+            self._data(name if self.format is Format.NAME else safe(line))
+
+    def grid(self, titles: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+        """Print a table whose columns are not known beforehand, such as rows of SQL."""
+        self._table(
+            [safe(title) for title in titles],
+            [["NULL" if v is None else safe(str(v)) for v in row] for row in rows],
+        )
+
+    def json(self, value: Any) -> None:
+        """Print one JSON value on one line, at once."""
+        self._data(compact(value))
+        self.stdout.flush()
+
+    def text(self, text: str) -> None:
+        """Print text as it is, as data; only a terminal gets it with control characters escaped."""
+        for line in text.splitlines():
+            self._data(safe(line.replace("\t", "    ")) if self.stdout.isatty() else line)
+        self.stdout.flush()
+
+    def note(self, line: str = "") -> None:
+        """Say something that is not data, unless ``--quiet``."""
+        if not self.quiet:
+            self._say(line)
+
+    def secret(self, line: str) -> None:
+        """Say on stderr what must be seen even with ``--quiet``, such as a password shown once."""
+        self._say(line)
+
+    def error(self, error: ByocError) -> None:
+        """Say what went wrong: message, empty line, hint; or the JSON envelope."""
+        if self.format is Format.JSON:
+            said = {
+                "code": error.code,
+                "message": error.message,
+                "hint": error.hint,
+                "requestID": error.request_id,
+            }
+            self._say(compact({"error": said}))
+            return
+        self._say(f"{self._paint('error:', '31;1')} {safe(error.message)}")
+        if error.hint:
+            self._say(f"\n{self._paint('hint:', '36;1')} {safe(error.hint)}")
+
+    @property
+    def live(self) -> bool:
+        """Whether a line on stderr may be drawn again and again."""
+        return not self.quiet and self.stderr.isatty() and self.environment.get("TERM") != "dumb"
+
+    def draw(self, line: str) -> None:
+        """Draw ``line`` over the one drawn before; an empty one removes it."""
+        limit = self._columns() - 1
+        self.stderr.write(f"\r\x1b[K{cut(safe(line), limit)}")
+        self.stderr.flush()
+
+    def flush(self) -> None:
+        """Hand everything over; raises BrokenPipeError where nobody reads any more."""
+        self.stdout.flush()
+        self.stderr.flush()
+
+    def _table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        limit = self._columns() if self.stdout.isatty() else None
+        head, *body = table(titles, rows, limit=limit)
+        self._data(self._paint(head, "1", self.stdout))
+        for line in body:
+            self._data(line)
+
+    def _columns(self) -> int:
+        given = self.environment.get("COLUMNS", "")
+        if given.isdecimal() and int(given):
+            return int(given)
+        try:
+            return os.get_terminal_size(self.stderr.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
+
+    def _paint(self, text: str, style: str, stream: TextIO | None = None) -> str:
+        plain = self.no_color or bool(self.environment.get("NO_COLOR"))
+        if plain or not (stream or self.stderr).isatty() or self.environment.get("TERM") == "dumb":
+            return text
+        return f"\x1b[{style}m{text}\x1b[0m"
+
+    def _data(self, line: str) -> None:
+        self.stdout.write(line + "\n")
+
+    def _say(self, line: str) -> None:
+        self.stderr.write(line + "\n")
+        self.stderr.flush()
