@@ -1,0 +1,41 @@
+from random import Random
+from statistics import mean
+
+from byoc.nimbus.backoff import BASE, CAP, STABLE, Backoff
+
+
+def backoff_of(seed: int) -> Backoff:
+    return Backoff(Random(seed))  # noqa: S311 - jitter is no secret
+
+
+def test_waits_are_spread_over_the_whole_range_and_the_range_doubles() -> None:
+    tries = [backoff_of(seed) for seed in range(400)]
+    for n in range(5):
+        waits = [one.delay() for one in tries]
+        limit = BASE * 2**n
+        assert all(0 <= wait <= limit for wait in waits)
+        assert min(waits) < limit * 0.05
+        assert max(waits) > limit * 0.95
+        assert abs(mean(waits) - limit / 2) < limit * 0.06
+
+
+def test_waits_are_never_longer_than_the_cap() -> None:
+    backoff = backoff_of(1)
+    waits = [backoff.delay() for _ in range(2000)]
+    assert max(waits) <= CAP
+    assert max(waits) > CAP * 0.95
+
+
+def test_a_short_connection_does_not_reset_the_count_and_a_stable_one_does() -> None:
+    backoff = backoff_of(1)
+    for _ in range(6):
+        backoff.delay()
+    backoff.lasted(STABLE[0] - 1)
+    assert backoff.tries == 6
+    backoff.lasted(STABLE[1])
+    assert backoff.tries == 0
+
+
+def test_a_lower_cap_bounds_the_wait() -> None:
+    backoff = backoff_of(1)
+    assert max(backoff.delay(5) for _ in range(200)) <= 5
