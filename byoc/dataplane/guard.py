@@ -1,0 +1,270 @@
+"""The one door into the cell: who may ask, what may be asked, and a record of all of it.
+
+Called by the Cell API for each request, from one thread::
+
+    admission = guard.admit(authorization, method, target, body)      # who, and is it this request
+    guard.authorize(admission, verb)                                  # a read or a resync
+    decision = guard.check_delivery(admission, held=…, effective=…, new=…, terminated=…)   # a spec
+    guard.finish(admission, status, outcome)                          # always, also after a refusal
+
+The invariants: no request acts before its ``received`` record is on disk; none acts twice;
+what cannot be recorded is refused, while reconciling goes on; a flood of unauthenticated
+requests costs one record per kind and minute.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from byoc import faults, log
+from byoc.clock import Clock, stamp
+from byoc.dataplane.delivery import FORBIDDEN, Decision, Refused, Rule, Situation, check
+from byoc.dataplane.keys import PinnedKeys
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.policy import Policy, PolicyFile, decide
+from byoc.dataplane.replay import Replays
+from byoc.errors import BadToken, LedgerBroken, TooManyRequests, Unwritable
+from byoc.model.spec import Spec
+from byoc.model.verbs import Verb
+from byoc.wire.jws import Fault, Kind, bad
+from byoc.wire.tokens import RequestClaims, check_target, open_request
+
+__all__ = ["Admission", "Decision", "Guard", "Refused", "Rule"]
+
+UNAUTHENTICATED: Final = 401
+TOO_MANY: Final = 429
+UNAVAILABLE: Final = 503
+_WINDOW_SECONDS: Final = 60.0
+_MAX_UNRECORDED: Final = 1000
+_BEARER: Final = "bearer "
+_LOG: Final = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A request that is what it says. ``seq`` is the number of its ``received`` record."""
+
+    claims: RequestClaims
+    seq: int
+
+    @property
+    def jti(self) -> str:
+        """What the signed answer names."""
+        return self.claims.jti
+
+
+@dataclass(slots=True)
+class _Count:
+    recorded_at: float
+    waiting: int = 0
+
+
+class Guard:
+    """Checks of one cell.
+
+    ``pinned``: the Control Plane's keys; ``policy``: the customer's; ``ledger`` and ``replays``:
+    what the cell remembers.
+    """
+
+    def __init__(
+        self,
+        cell_id: str,
+        *,
+        pinned: PinnedKeys,
+        policy: PolicyFile,
+        ledger: Ledger,
+        replays: Replays,
+        clock: Clock,
+    ) -> None:
+        self._cell = cell_id
+        self._pinned = pinned
+        self._policy = policy
+        self._ledger = ledger
+        self._replays = replays
+        self._clock = clock
+        self._counts: dict[str, _Count] = {}
+        self._unrecorded: list[dict[str, Any]] = []
+        self._policy_recorded = ("", "")
+
+    def admit(self, authorization: str | None, method: str, target: str, body: bytes) -> Admission:
+        """Let a request in that was signed for this cell, for this very call, and is new.
+
+        Checked in this order: signature, kind, audience, life, replay, target and body. Then it
+        is remembered and recorded; both are on disk when this returns.
+
+        Raises:
+            Refused: 401 with a ``Fault`` as rule; 429; 503 ``ledger-unwritable``.
+        """
+        try:
+            claims = self._authenticate(authorization, method, target, body)
+        except BadToken as error:
+            self._count(error.reason)
+            raise Refused(error.reason, error.message, UNAUTHENTICATED) from error
+        try:
+            self._settle()
+            seq = self._ledger.record("received", **_describe(claims))
+            # After the record: a request that could not be recorded may be sent again.
+            self._replays.remember(claims.jti)
+        except (Unwritable, LedgerBroken) as error:
+            _LOG.error("request refused: nothing can be recorded", error=error.message)
+            reason = "the cell cannot write its ledger, so it does nothing it is asked"
+            raise Refused(Rule.LEDGER_UNWRITABLE, reason, UNAVAILABLE, jti=claims.jti) from error
+        except TooManyRequests as error:
+            self._outcome(seq, TOO_MANY, "refused", rule=Rule.TOO_MANY_REQUESTS)
+            raise Refused(Rule.TOO_MANY_REQUESTS, error.message, TOO_MANY, jti=claims.jti) from error
+        faults.reach(faults.Step.REQUEST_RECORDED)
+        return Admission(claims, seq)
+
+    def _authenticate(
+        self, authorization: str | None, method: str, target: str, body: bytes
+    ) -> RequestClaims:
+        if authorization is None or not authorization.lower().startswith(_BEARER):
+            raise bad(Kind.REQUEST, Fault.MALFORMED)
+        token = authorization[len(_BEARER) :].strip()
+        keys = self._pinned.for_requests()
+        claims = open_request(token, keys, cell=self._cell, now=self._clock.now())
+        if self._replays.seen(claims.jti):
+            raise bad(Kind.REQUEST, Fault.REPLAYED)
+        check_target(claims, method=method, target=target, body=body)
+        return claims
+
+    def authorize(self, admission: Admission, verb: Verb, *, state_empty: bool = False) -> None:
+        """Let an admitted request do ``verb``, where no spec is delivered.
+
+        ``state_empty``: the cell holds nothing yet, neither objects nor tombstones.
+
+        Raises:
+            Refused: the verb was not signed, or the policy says no.
+        """
+        claims = admission.claims
+        if verb not in claims.verbs:
+            reason = f"{verb} would be done but was not signed"
+            raise Refused(Rule.VERB_NOT_SIGNED, reason, FORBIDDEN, jti=claims.jti)
+        now = self._clock.now()
+        policy = self._policy.current()
+        verdict = decide(policy, verb, claims.sub, claims.issued_at, now, state_empty=state_empty)
+        if not verdict.allowed:
+            raise Refused(verdict.rule, verdict.reason, FORBIDDEN, jti=claims.jti)
+
+    def check_delivery(
+        self,
+        admission: Admission,
+        *,
+        held: Spec | None,
+        effective: Spec | None,
+        new: Spec,
+        terminated: bool = False,
+    ) -> Decision:
+        """Say what to do with a delivered spec; see :class:`byoc.dataplane.delivery.Situation`.
+
+        Raises:
+            Refused: it must not be applied; 409 ``base-moved`` asks for it to be signed anew.
+        """
+        situation = Situation(held, effective, terminated)
+        try:
+            return check(admission.claims, situation, new, self._policy.current(), self._clock.now())
+        except Refused as refused:
+            refused.jti = admission.jti
+            if refused.rule == Rule.DIGEST_DIFFERS:
+                self._alarm(admission, new)
+            raise
+
+    def finish(self, admission: Admission, status: int, outcome: str, *, rule: str = "") -> None:
+        """Record how an admitted request ended: ``outcome`` is a word such as ``applied`` or ``refused``.
+
+        A full disk does not raise here, for what was done is done: the record is kept in memory
+        and written before the next request is let in.
+        """
+        self._outcome(admission.seq, status, outcome, rule=rule)
+
+    def flush(self) -> None:
+        """Write what waits to be recorded; called now and then, so that no count waits for the next one."""
+        try:
+            self._settle()
+            for kind, count in self._counts.items():
+                if count.waiting and self._due(count):
+                    self._record_count(kind, count)
+        except (Unwritable, LedgerBroken) as error:
+            _LOG.warning("ledger not writable", error=error.message)
+
+    def _settle(self) -> None:
+        """Bring the ledger up to date: outcomes that found the disk full, and the policy in force."""
+        self._drain()
+        policy = self._policy.current()
+        in_force = (policy.digest(), self._policy.problem)
+        if in_force != self._policy_recorded:
+            self._ledger.record("policy", **_describe_policy(policy, self._policy.problem))
+            self._policy_recorded = in_force
+
+    def _drain(self) -> None:
+        while self._unrecorded:
+            self._ledger.record(**self._unrecorded[0])
+            del self._unrecorded[0]
+
+    def _outcome(self, request: int, status: int, outcome: str, *, rule: str) -> None:
+        fields: dict[str, Any] = {"request": request, "status": status, "outcome": outcome}
+        self._try_record({"kind": "outcome", **fields, **({"rule": str(rule)} if rule else {})})
+
+    def _alarm(self, admission: Admission, new: Spec) -> None:
+        _LOG.error("alarm: one generation with two contents", id=new.id, generation=new.generation)
+        fields = {"request": admission.seq, "rule": Rule.DIGEST_DIFFERS.value}
+        self._try_record({"kind": "alarm", **fields, "id": new.id, "generation": new.generation})
+
+    def _try_record(self, record: dict[str, Any]) -> None:
+        if len(self._unrecorded) < _MAX_UNRECORDED:
+            self._unrecorded.append(record)
+        try:
+            self._drain()
+        except (Unwritable, LedgerBroken) as error:
+            _LOG.error("not recorded yet", error=error.message, kind=record["kind"])
+
+    def _count(self, kind: str) -> None:
+        count = self._counts.setdefault(kind, _Count(self._clock.monotonic() - _WINDOW_SECONDS))
+        count.waiting += 1
+        if not self._due(count):
+            return
+        _LOG.warning("request refused before it was let in", rule=kind)
+        try:
+            self._record_count(kind, count)
+        except (Unwritable, LedgerBroken):
+            # Tried again with the next one; the count goes on.
+            return
+
+    def _due(self, count: _Count) -> bool:
+        return self._clock.monotonic() - count.recorded_at >= _WINDOW_SECONDS
+
+    def _record_count(self, kind: str, count: _Count) -> None:
+        self._ledger.record("unauthenticated", rule=kind, count=count.waiting)
+        count.recorded_at = self._clock.monotonic()
+        count.waiting = 0
+
+
+def _describe(claims: RequestClaims) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "jti": claims.jti,
+        "iss": claims.issuer,
+        "sub": claims.sub,
+        "method": claims.method,
+        "target": claims.target,
+        "body": claims.body_hash,
+    }
+    if claims.base is None:
+        return described | {"verbs": [verb.value for verb in claims.verbs]}
+    changes = [
+        {
+            "generation": change.generation,
+            "verb": change.verb.value,
+            "sub": change.sub,
+            "at": stamp(change.at),
+        }
+        for change in claims.changes
+    ]
+    return described | {"base": claims.base, "changes": changes}
+
+
+def _describe_policy(policy: Policy, problem: str) -> dict[str, Any]:
+    said: dict[str, Any] = {
+        "digest": policy.digest(),
+        "allow": list(policy.allow),
+        "deny": list(policy.deny),
+    }
+    return said | ({"problem": problem} if problem else {})
