@@ -120,6 +120,7 @@ class TunnelClient:
         self._changed = asyncio.Event()
         self._closing = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._close_reason = "closed"
         self._running = False
 
     @property
@@ -177,6 +178,8 @@ class TunnelClient:
             await asyncio.wait((closing, keeping), return_when=asyncio.FIRST_COMPLETED)
             if keeping.done():
                 keeping.result()
+            if self._connection is not None:
+                await self._connection.close(self._close_reason)
         finally:
             tasks = (closing, keeping, *self._carriers)
             for task in tasks:
@@ -187,8 +190,7 @@ class TunnelClient:
 
     async def close(self, reason: str = "closed") -> None:
         """End the tunnel and ``run``."""
-        if self._connection is not None:
-            await self._connection.close(reason)
+        self._close_reason = reason
         self._closing.set()
         if self._running:
             await self._stopped.wait()
@@ -295,7 +297,8 @@ class TunnelClient:
         return self._services[longest] if longest is not None else None
 
     def _set(self, state: ClientState) -> None:
-        if state != self._state:
+        over = self._closing.is_set() and state.phase is not Phase.CLOSED
+        if state != self._state and not over:
             self._state = state
             self._changed.set()
             _LOG.info("tunnel", phase=str(state.phase), reason=state.reason, code=state.code)
