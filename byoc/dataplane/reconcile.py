@@ -29,7 +29,7 @@ from byoc.model.suspension import Activity
 
 PROBE_SECONDS: Final = 5.0
 """How often a running engine is asked whether it answers."""
-_FAILED_PROBE_SECONDS: Final = 30.0
+_FAILED_PROBE_SECONDS: Final = 15.0
 _LONGEST_BACKOFF: Final = 30.0
 _MOST_TURNS: Final = 20
 _STUCK_SECONDS: Final = 0.25
