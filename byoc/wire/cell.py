@@ -21,6 +21,10 @@ POST     /cell/v1/login                     body :class:`Login`, asked by the ga
 POST     /cell/v1/report                    a signed report -> :class:`ReportAnswer`
 GET      /cell/v1/keys                      the signed key set
 =======  =================================  ===========================================
+
+A request to a cell carries its token in ``Authorization: Bearer``; the cell's answer carries
+the signature of ``tokens.sign_answer`` in :data:`ANSWER_HEADER`. The body of a report is the
+JWS itself.
 """
 
 from collections.abc import Callable
@@ -39,6 +43,9 @@ from byoc.model.spec import GroupSpec, WorkspaceSpec
 from byoc.wire.canonical import digest
 
 T = TypeVar("T")
+
+ANSWER_HEADER: Final = "byoc-answer"
+"""Header with the cell's signature under its answer; an answer without it is no answer."""
 
 
 @dataclass(frozen=True, slots=True)
