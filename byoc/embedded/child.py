@@ -67,13 +67,16 @@ class Child:
     identity: Identity | None = None
     starts: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    _began: asyncio.Event = field(default_factory=asyncio.Event)
     _ready: asyncio.Event = field(default_factory=asyncio.Event)
     _process: asyncio.subprocess.Process | None = None
     _task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to keep the process running."""
-        self._task = asyncio.create_task(self._keep_running(), name=self.program.name)
+        """Begin to keep the process running; once begun, nothing more is done."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._keep_running(), name=self.program.name)
+            self._began.set()
 
     async def ready(self) -> dict[str, Any]:
         """Return what the process announced first."""
@@ -86,8 +89,9 @@ class Child:
         Raises:
             Failed: it did; the message has the last line of its log.
         """
-        assert self._task is not None, "start comes first"  # noqa: S101 - a caller's mistake
-        await asyncio.shield(self._task)
+        await self._began.wait()
+        if self._task is not None:
+            await asyncio.shield(self._task)
 
     async def stop(self, grace: float) -> None:
         """End the process: SIGTERM, then after ``grace`` seconds SIGKILL. It is not started again."""

@@ -105,7 +105,7 @@ def _engine(subject: _Subject) -> Check:
     except ByocError as error:
         return Check("engine", Result.FAIL, error.message, error.hint)
     return Check(
-        "engine", Result.PASS, f"{LOCAL_ENGINE} ({engine.version}, {engine.path}); it has {DIFFERENCES}"
+        "engine", Result.PASS, f"{LOCAL_ENGINE} ({engine.version}, {engine.program}); it has {DIFFERENCES}"
     )
 
 

@@ -83,8 +83,8 @@ def read(places: Places) -> Layout | None:
         PreconditionFailed: the folder holds something that is not an instance.
     """
     if not places.layout.exists():
-        # A first start that was cut off leaves `run` behind, and nothing else before the layout.
-        if places.data.is_dir() and {entry.name for entry in places.data.iterdir()} - {"run"}:
+        # A first start that was cut off leaves these behind, and nothing else before the layout.
+        if places.data.is_dir() and {entry.name for entry in places.data.iterdir()} - {"run", "log"}:
             message = f"{places.data} holds files that are not an instance of byoc"
             raise PreconditionFailed(message, hint="name an empty folder with --data")
         return None

@@ -27,7 +27,8 @@ def any_free() -> int:
     """Return a port that the kernel says is free."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((_HOST, 0))
-        return int(probe.getsockname()[1])
+        _, port = probe.getsockname()
+        return int(port)
 
 
 def api_port(asked: int | None, kept: int) -> int:
@@ -51,12 +52,9 @@ def api_port(asked: int | None, kept: int) -> int:
 
 
 def gateway_port(kept: int, api: int) -> int:
-    """Return the port of the gateway: the one used before if it is free, else the next after ``api``.
-
-    Raises:
-        PreconditionFailed: no port is free.
-    """
-    for port in (kept, *range(api + 1, min(api + _TRIES, 65536))):
+    """Return the port of the gateway: the one used before if it is free, else the next after ``api``."""
+    candidates: list[int] = [kept, *range(api + 1, min(api + _TRIES, 65536))]
+    for port in candidates:
         if port and port != api and is_free(port):
             return port
     return any_free()

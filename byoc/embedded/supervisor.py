@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
 
+from byoc import durable
 from byoc.clock import Clock
 from byoc.embedded import identity, layout, ports, processes, programs, registry
 from byoc.embedded.api import LocalApi
@@ -109,14 +110,18 @@ class Supervisor:
                 os.close(descriptor)
 
     async def _start(self) -> Ready:
-        await asyncio.to_thread(self._reap)
+        left = await asyncio.to_thread(self._reap)
+        if left:
+            self._say("cleaned up", f"stopped what an earlier run left: {', '.join(left)}")
         current = self._open_folder()
         identity.make_gateway_certificate(self._places, self._clock.now())
         identity.point_cell_at_gateway(self._places, current.gateway_port)
         programs.open_logs(self._places)
         for name, program in programs.programs(self._places, current, self._options.environment).items():
             self._children[name] = Child(program, self._lifeline[0], self._clock, self._write_pids)
-        self._children["agent"].start()
+        if not self._places.identity.exists():
+            # It makes its keys while the control plane makes its own.
+            self._children["agent"].start()
         await self._initialise(current)
         self._children["controlplane"].start()
         self._children["gateway"].start()
@@ -125,10 +130,12 @@ class Supervisor:
         return ready
 
     async def _serve(self, current: Layout) -> Ready:
+        await self._children["gateway"].ready()
+        # Only now: a cell that dialled before would wait before it dials again.
+        self._children["agent"].start()
         await self._children["controlplane"].ready()
         url = f"http://127.0.0.1:{current.port}"
         self._say("control plane", f"{url}  data in {self._places.data}")
-        await self._children["gateway"].ready()
         self._say("gateway", f"127.0.0.1:{current.gateway_port}")
         token = self._places.owner_token.read_text(encoding="utf-8").strip()
         api = LocalApi(current.port, token)
@@ -142,14 +149,13 @@ class Supervisor:
         )
         return Ready(instance, token, {name: who.pid for name, who in self._members().items()})
 
-    def _reap(self) -> None:
+    def _reap(self) -> list[str]:
         """Stop what an earlier supervisor left; engines stay, for the agent to adopt."""
         left = processes.read_pids(self._places)
         left.pop("supervisor", None)
         alive = {name: who for name, who in left.items() if processes.is_alive(who)}
-        if alive:
-            processes.stop(alive.values(), grace=_AGENT_GRACE)
-            self._say("cleaned up", f"stopped what an earlier run left: {', '.join(alive)}")
+        processes.stop(alive.values(), grace=_AGENT_GRACE)
+        return list(alive)
 
     def _open_folder(self) -> Layout:
         found = layout.read(self._places)
@@ -160,6 +166,9 @@ class Supervisor:
                 kept = layout.back_up(self._places, found, _name(self._clock.now()))
                 found = layout.migrate(self._places, found)
                 self._say("migrated", f"data of an older version; a copy is in {kept}")
+        else:
+            # It may have been there, empty, with the mode its owner gives to folders.
+            self._places.data.chmod(0o700)
         current = found or Layout()
         port = ports.api_port(self._options.port, current.port)
         chosen = replace(
@@ -201,6 +210,7 @@ class Supervisor:
                     await self._enrol(api, cell)
                 while not await api.is_connected(cell):
                     await self._clock.sleep(_POLL)
+                durable.remove(self._places.enrolment)
         except TimeoutError as error:
             message = "the local cell did not connect"
             raise Failed(message, hint=f"see {self._places.log / 'agent.log'}") from error
