@@ -5,6 +5,7 @@ heavy is imported before a command asks for it.
 """
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ class Context:
     Attributes:
         given: the global options that were given, by name.
         transport: replaces the network of the client, for tests.
+        sleep: how to pause, for tests.
         running: finds the instances of this machine.
         program: how to call this program again, for what is printed to be pasted.
     """
@@ -46,6 +48,7 @@ class Context:
     program: str = "byoc"
     clock: Clock = field(default_factory=SystemClock)
     transport: Any = None
+    sleep: Callable[[float], None] = time.sleep
     running: Callable[[Mapping[str, str]], list[Running]] = _running
     given: dict[str, Any] = field(default_factory=dict)
 
@@ -108,7 +111,7 @@ class Context:
         from byoc.client import Client  # noqa: PLC0415 - an HTTP library is slow to import
 
         chosen = connection or self.connection()
-        return Client(chosen.url, chosen.token, transport=self.transport, clock=self.clock)
+        return Client(chosen.url, chosen.token, transport=self.transport, clock=self.clock, sleep=self.sleep)
 
     def confirm(self, name: str, given: str | None, what: str) -> None:
         """Return only if ``name`` was given by ``--confirm``, or is typed now.
