@@ -1,0 +1,257 @@
+"""SQL connections that we make ourselves: probes of the local runtime, and ``workspace connect``.
+
+The one home of the driver. The invariant: nothing of it leaves this module, neither its
+types nor its exceptions, and a password never stands in a statement or an error.
+
+What goes wrong is one of: :class:`Unreachable` (nobody answers, or no longer),
+:class:`NotAuthenticated`, :class:`TooManyRequests` (all connections are taken: the server
+lives), :class:`UsageError` (the server understood and said no; its own words are the message).
+"""
+
+import contextlib
+import hashlib
+import re
+import socket as socketlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Final, Self
+
+import pymysql
+from pymysql.constants import CLIENT, CR, ER
+
+from byoc.errors import ByocError, NotAuthenticated, TooManyRequests, Unreachable, UsageError
+
+_KILLED: Final = 1927  # ER_CONNECTION_KILLED
+_LOST: Final = frozenset(
+    {CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CR.CR_CONN_HOST_ERROR, CR.CR_CONNECTION_ERROR}
+    | {ER.SERVER_SHUTDOWN, ER.NORMAL_SHUTDOWN, _KILLED}
+)
+_REFUSED: Final = frozenset({ER.ACCESS_DENIED_ERROR, 1698, 1524, 4151})  # plugin says no, is unknown, blocked
+_QUOTES: Final = "'\"`"
+_DASHES: Final = re.compile(r"--(\s|$)")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one statement answered.
+
+    Attributes:
+        columns: names; empty where the statement answers no rows.
+        affected: rows changed, or rows answered.
+    """
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    affected: int
+
+
+class Session:
+    """One connection, in autocommit; a context manager that closes it."""
+
+    def __init__(self, connection: "pymysql.Connection[Any]") -> None:
+        self._connection = connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Say goodbye; a connection that is already lost is no error."""
+        with contextlib.suppress(pymysql.err.Error, OSError):
+            self._connection.close()
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> Result:
+        """Run one statement; each ``%s`` in it takes the next of ``values``, if any are given.
+
+        Raises:
+            Unreachable, NotAuthenticated, TooManyRequests, UsageError: see the module.
+        """
+        results = list(self._results(statement, values))
+        return results[0]
+
+    def run(self, text: str) -> Iterator[Result]:
+        """Run the statements of ``text`` in turn and yield what each answers; the first error ends it.
+
+        Raises:
+            Unreachable, NotAuthenticated, TooManyRequests, UsageError: see the module.
+        """
+        for statement in split(text):
+            yield from self._results(statement, ())
+
+    def ping(self) -> None:
+        """Return once the server has answered ``SELECT 1``.
+
+        Raises:
+            Unreachable, NotAuthenticated, TooManyRequests, UsageError: see the module.
+        """
+        self.execute("SELECT 1")
+
+    def _results(self, statement: str, values: Sequence[object]) -> Iterator[Result]:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(statement, tuple(values) or None)
+                yield _result(cursor)
+                while cursor.nextset():
+                    # The last answer of a CALL is its status, which says nothing.
+                    if cursor.description:
+                        yield _result(cursor)
+        except (pymysql.err.Error, OSError, RuntimeError) as error:
+            raise _translated(error) from error
+
+
+def connect(
+    host: str = "127.0.0.1",
+    port: int = 3306,
+    user: str = "admin",
+    password: str = "",
+    *,
+    database: str | None = None,
+    socket: str | None = None,
+    timeout: float = 10.0,
+    answer_timeout: float | None = None,
+) -> Session:
+    """Open a session.
+
+    ``socket`` is the path of a Unix socket; with it ``host`` and ``port`` do not count.
+    ``timeout`` is in seconds and counts for the connection, ``answer_timeout`` for each
+    answer; None waits for ever.
+
+    Raises:
+        Unreachable, NotAuthenticated, TooManyRequests, UsageError: see the module.
+    """
+    connection: pymysql.Connection[Any] = pymysql.Connection(
+        host=host,
+        port=port,
+        user=user,
+        # As bytes: the driver would encode text as Latin-1 and fail on the rest of the world.
+        password=password.encode(),
+        database=database,
+        read_timeout=timeout,
+        write_timeout=answer_timeout,
+        charset="utf8mb4",
+        autocommit=True,
+        client_flag=CLIENT.MULTI_RESULTS,
+        defer_connect=True,
+    )
+    try:
+        connection.connect(_dial(host, port, socket, timeout))
+    except (pymysql.err.Error, OSError, RuntimeError) as error:
+        raise _translated(error) from error
+    # The driver knows one timeout; a greeting that never comes must not be waited for like an answer.
+    connection._read_timeout = answer_timeout  # type: ignore[attr-defined]  # noqa: SLF001
+    return Session(connection)
+
+
+def _dial(host: str, port: int, path: str | None, timeout: float) -> socketlib.socket:
+    # The driver leaves its socket open when it cannot connect.
+    if path is None:
+        line = socketlib.create_connection((host, port), timeout)
+        line.setsockopt(socketlib.IPPROTO_TCP, socketlib.TCP_NODELAY, 1)
+        return line
+    line = socketlib.socket(socketlib.AF_UNIX, socketlib.SOCK_STREAM)
+    try:
+        line.settimeout(timeout)
+        line.connect(path)
+    except OSError:
+        line.close()
+        raise
+    return line
+
+
+def native_hash(password: str) -> str:
+    """Return what an account of ``mysql_native_password`` stores, so that only this crosses a log."""
+    inner = hashlib.sha1(password.encode()).digest()  # noqa: S324 - the protocol's own choice
+    return "*" + hashlib.sha1(inner).hexdigest().upper()  # noqa: S324 - the protocol's own choice
+
+
+def split(text: str) -> list[str]:
+    """Cut ``text`` into statements, without their delimiter; empty ones and lone comments are left out.
+
+    Quotes and comments are read as the server reads them, and ``DELIMITER`` as its own
+    command-line client does, for routines with statements inside.
+    """
+    statements: list[str] = []
+    delimiter = ";"
+    position = start = 0
+    said = False
+    while position < len(text):
+        if not said and (command := _delimiter_command(text, position)):
+            delimiter, position = command
+            start = position
+            continue
+        if text.startswith(delimiter, position):
+            if said:
+                statements.append(text[start:position].strip())
+            position += len(delimiter)
+            start, said = position, False
+            continue
+        end, counts = _skip(text, position)
+        said = said or counts
+        position = end
+    if said:
+        statements.append(text[start:].strip())
+    return statements
+
+
+def _result(cursor: "pymysql.cursors.Cursor") -> Result:
+    columns = tuple(str(column[0]) for column in cursor.description or ())
+    rows = tuple(tuple(row) for row in cursor.fetchall()) if columns else ()
+    return Result(columns, rows, max(cursor.rowcount, 0))
+
+
+def _skip(text: str, position: int) -> tuple[int, bool]:
+    """Return where the token at ``position`` ends, and whether a server would act on it."""
+    character = text[position]
+    if character in _QUOTES:
+        return _end_of_quoted(text, position), True
+    if character == "#" or _DASHES.match(text, position):
+        end = text.find("\n", position)
+        return (len(text) if end < 0 else end + 1), False
+    if text.startswith("/*", position):
+        end = text.find("*/", position + 2)
+        runs = text.startswith(("/*!", "/*M!"), position)
+        return (len(text) if end < 0 else end + 2), runs
+    return position + 1, not character.isspace()
+
+
+def _end_of_quoted(text: str, position: int) -> int:
+    quote = text[position]
+    position += 1
+    while position < len(text):
+        if text[position] == "\\" and quote != "`":
+            position += 2
+        elif text[position] == quote:
+            return position + 1
+        else:
+            position += 1
+    return len(text)
+
+
+def _delimiter_command(text: str, position: int) -> tuple[str, int] | None:
+    """Read ``DELIMITER //`` at ``position``: the new delimiter, and where the next line begins."""
+    word = "delimiter"
+    if text[position : position + len(word)].lower() != word:
+        return None
+    end = text.find("\n", position)
+    end = len(text) if end < 0 else end
+    rest = text[position + len(word) : end]
+    if not rest[:1].isspace() or not rest.strip():
+        return None
+    return rest.split()[0], end
+
+
+def _translated(error: Exception) -> ByocError:
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    words = " ".join(str(error.args[1]).split()) if len(error.args) > 1 else ""
+    if isinstance(error, OSError | pymysql.err.InterfaceError) or code in _LOST:
+        return Unreachable("the SQL server does not answer", hint="see `byoc workspace show`")
+    if code in _REFUSED:
+        return NotAuthenticated(words or "the SQL server refused the password")
+    if code in {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED}:
+        return TooManyRequests("the SQL server has no free connection", hint="close some and try again")
+    return UsageError(f"{words} (SQL error {code})" if words else f"the SQL server said no: {error}")
