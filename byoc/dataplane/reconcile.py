@@ -48,6 +48,8 @@ class Reconciler:
         self._activities: dict[WorkspaceID, Activity] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._unseen: set[WorkspaceID] = set(state.desired.workspaces)
+        for held in state.desired.workspaces.values():
+            state.views.begin(held, clock.now())
         self.looked = asyncio.Event()
         """Set once every workspace held at the start was observed."""
 

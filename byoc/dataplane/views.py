@@ -59,7 +59,8 @@ class Views:
             last = held.settled
             self._views[name] = _view(held, last.phase, last.reason, last.since)
             return
-        self._views[name] = _view(held, Phase.PROVISIONING, Reason.ACCEPTED, now)
+        reason = Reason.ADOPTED if held.adopted else Reason.ACCEPTED
+        self._views[name] = _view(held, Phase.PROVISIONING, reason, now)
         self._add(name, held.spec.generation, now)
 
     def note(self, held: HeldWorkspace, seen: Seen, now: datetime) -> bool:
