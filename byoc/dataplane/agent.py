@@ -1,0 +1,287 @@
+"""The cell's process: opens its state, reconciles, and keeps a tunnel to its Control Plane.
+
+``byoc agent run`` calls :func:`run`. The invariants: reconciling starts before the tunnel and
+does not need it; one agent at a time works on a folder; a stop that was asked for ends
+engines cleanly (if told so) and leaves every spec as it was, so that the next start brings
+them back on the same ports.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from byoc import durable, log
+from byoc.clock import Clock, SystemClock
+from byoc.dataplane.app import CellApp, Door
+from byoc.dataplane.enrol import Enrolling
+from byoc.dataplane.guard import Guard
+from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.policy import PolicyFile
+from byoc.dataplane.reconcile import Reconciler
+from byoc.dataplane.replay import Replays
+from byoc.dataplane.reporter import Reporter, Reporting
+from byoc.dataplane.runtime import Runtime
+from byoc.dataplane.settings import AgentSettings
+from byoc.dataplane.standing import Standing
+from byoc.dataplane.state import CellState
+from byoc.errors import ByocError, DataInUse, LedgerBroken, Unwritable
+from byoc.ids import NewID, new_id
+from byoc.model.report import CellFacts
+from byoc.model.spec import SPEC_VERSION
+from byoc.model.verbs import Verb
+from byoc.nimbus.client import ClientState, Phase, TunnelClient
+from byoc.nimbus.deadline import within
+from byoc.nimbus.handshake import Role
+from byoc.nimbus.http import HttpRequest, serve
+from byoc.nimbus.stream import Stream
+from byoc.nimbus.transport import Dial, dialler
+
+LEDGER: Final = "ledger"
+LOCK: Final = "agent.lock"
+_LOG: Final = log.get(__name__)
+_LOCK_SECONDS: Final = 70.0
+_LOCK_POLL: Final = 0.05
+_FIRST_LOOK_SECONDS: Final = 10.0
+_FLUSH_SECONDS: Final = 30.0
+_TRY_AGAIN_SECONDS: Final = 5.0
+_REQUEST_SECONDS: Final = 10.0
+_LAST_REPORT_SECONDS: Final = 2.0
+
+Announce = Callable[[Mapping[str, object]], None]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What the agent takes from the world: time, chance, names, and how to dial (None: by the settings)."""
+
+    clock: Clock = field(default_factory=SystemClock)
+    rng: Random = field(default_factory=Random)
+    new_id: NewID = new_id
+    dial: Dial | None = None
+
+
+async def run(
+    settings: AgentSettings,
+    runtime: Runtime,
+    stop: asyncio.Event,
+    on_ready: Announce,
+    outside: Outside | None = None,
+) -> None:
+    """Be the cell until ``stop`` is set or the task is cancelled; both end it cleanly.
+
+    ``on_ready`` is called once the cell reconciles; the tunnel may come later.
+
+    Raises:
+        DataInUse: another agent works on this folder.
+        StateBroken: a file of the cell's state cannot be understood; it is named.
+        Failed: the cell's keys are damaged.
+        Unwritable: the folder cannot be written.
+    """
+    world = outside or Outside()
+    durable.make_folder(settings.cell)
+    lock = await _lock(settings.cell / LOCK, world.clock)
+    try:
+        agent = Agent(settings, runtime, world)
+        await agent.run(stop, on_ready)
+    finally:
+        os.close(lock)
+
+
+async def _lock(path: Path, clock: Clock) -> int:
+    """Take the folder; an agent that is still stopping its engines is waited for."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, durable.PRIVATE)
+    waited = 0.0
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if waited >= _LOCK_SECONDS:
+                os.close(descriptor)
+                raise DataInUse(f"another agent works on {path.parent}") from error
+            await clock.sleep(_LOCK_POLL)
+            waited += _LOCK_POLL
+        else:
+            return descriptor
+
+
+class Agent:
+    """The parts of the process, and how they begin and end."""
+
+    def __init__(self, settings: AgentSettings, runtime: Runtime, outside: Outside) -> None:
+        self._settings = settings
+        self._runtime = runtime
+        self._outside = outside
+        self._clock = outside.clock
+        self._dial = outside.dial or dialler(settings.gateway, ca=settings.ca)
+        self._keys = CellKeys.load_or_create(settings.cell)
+        self._standing = Standing(settings.cell, self._clock)
+        self._ledger = Ledger(settings.cell / LEDGER, self._clock, outside.new_id)
+        self._state = CellState.open(settings.cell, self._ledger, outside.new_id, self._changed)
+        self._reconciler = Reconciler(self._state, runtime, self._clock)
+        self._reporter: Reporter | None = None
+        self._reporting: asyncio.Task[None] | None = None
+        self._client: TunnelClient | None = None
+
+    async def run(self, stop: asyncio.Event, on_ready: Announce) -> None:
+        """Work until told to stop."""
+        self._open_ledger()
+        reconciling = asyncio.create_task(self._reconciler.run())
+        connecting = asyncio.create_task(self._stay_connected())
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            on_ready({"thumbprint": self._keys.thumbprint})
+            await asyncio.wait({reconciling, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if reconciling.done():
+                reconciling.result()
+        finally:
+            await _end(reconciling, stopping)
+            await self._close()
+            await _end(connecting)
+            self._ledger.close()
+
+    def _open_ledger(self) -> None:
+        try:
+            self._ledger.open()
+        except (Unwritable, LedgerBroken) as error:
+            # Verbs are refused until it is mended; what runs goes on running.
+            _LOG.error("ledger cannot be used", error=error.message, hint=error.hint)
+
+    def _changed(self) -> None:
+        if self._reporter is not None:
+            self._reporter.changed()
+
+    async def _close(self) -> None:
+        await self._runtime.close(stop_engines=self._settings.stop_engines)
+        if self._settings.stop_engines:
+            self._reconciler.settle_usage()
+        await self._report_last()
+        if self._client is not None:
+            await self._client.close("the agent stops")
+
+    async def _report_last(self) -> None:
+        if self._reporting is None or self._reporter is None:
+            return
+        await _end(self._reporting)
+        if self._client is None or not self._client.connected:
+            return
+        try:
+            async with within(self._clock, _LAST_REPORT_SECONDS, "the last report"):
+                await self._reporter.send()
+        except ByocError as error:
+            _LOG.info("last report not delivered; it is sent at the next start", error=error.message)
+
+    # --- the tunnel ----------------------------------------------------------------------
+
+    async def _stay_connected(self) -> None:
+        while True:
+            try:
+                await self._connect()
+            except Exception as error:  # noqa: BLE001 - the cell works on without its Control Plane
+                said = error.message if isinstance(error, ByocError) else "the tunnel failed"
+                _LOG.error("tunnel failed", error=repr(error))
+                self._standing.say("offline", said)
+            await self._clock.sleep(_TRY_AGAIN_SECONDS)
+
+    async def _connect(self) -> None:
+        identity, pinned = await self._identify()
+        self._standing.say("connecting", "dialling the gateway")
+        guard = Guard(
+            identity.cell_id,
+            pinned=pinned,
+            policy=PolicyFile(self._settings.cell),
+            ledger=self._ledger,
+            replays=Replays(self._settings.cell, self._clock),
+            clock=self._clock,
+        )
+        door = Door(identity.cell_id, self._keys, guard)
+        app = CellApp(door, self._state, self._reconciler, self._runtime, self._clock)
+        client = self._client = self._tunnel(identity, app)
+        who = Reporting(identity.cell_id, self._keys, self._facts)
+        self._reporter = Reporter(who, self._state, pinned, self._post, self._clock)
+        reporting = self._reporting = asyncio.create_task(self._report(self._reporter))
+        flushing = asyncio.create_task(self._flush(guard))
+        try:
+            await client.run()
+        finally:
+            await _end(reporting, flushing)
+
+    async def _identify(self) -> tuple[Identity, PinnedKeys]:
+        identity = Identity.load(self._settings.cell)
+        pinned = PinnedKeys.load(self._settings.cell, self._clock)
+        if identity is not None and pinned is not None:
+            return identity, pinned
+        folder = self._settings.cell
+        enrolling = Enrolling(folder, self._keys, self._dial, self._clock, self._standing)
+        return await enrolling.enrol()
+
+    def _tunnel(self, identity: Identity, app: CellApp) -> TunnelClient:
+        async def login(challenge: bytes, gateway: str) -> Mapping[str, Any]:
+            token = self._keys.login(
+                cell=identity.cell_id,
+                challenge=challenge,
+                audience=gateway,
+                now=self._clock.now(),
+                jti=self._outside.new_id(),
+            )
+            facts = self._facts()
+            return {
+                "token": token,
+                "specVersion": SPEC_VERSION,
+                "verbs": list(facts.verbs),
+                "agentVersion": facts.agent_version,
+            }
+
+        async def answer(stream: Stream) -> None:
+            await serve(stream, app)
+
+        return TunnelClient(
+            self._settings.gateway,
+            role=Role.CELL,
+            login=login,
+            services={"cell": answer},
+            clock=self._clock,
+            rng=self._outside.rng,
+            on_state=self._on_state,
+            dial=self._dial,
+        )
+
+    def _on_state(self, state: ClientState) -> None:
+        self._standing.say(str(state.phase), state.reason)
+        if self._reporter is not None:
+            self._reporter.connected(yes=state.phase is Phase.CONNECTED)
+
+    def _facts(self) -> CellFacts:
+        return replace(self._runtime.facts(), verbs=tuple(verb.value for verb in Verb))
+
+    async def _report(self, reporter: Reporter) -> None:
+        # The first report says what is, not what was before the agent last stopped.
+        try:
+            async with within(self._clock, _FIRST_LOOK_SECONDS, "the first look"):
+                await self._reconciler.looked.wait()
+        except ByocError as error:
+            _LOG.warning("reporting before every workspace was seen", error=error.message)
+        await reporter.run()
+
+    async def _flush(self, guard: Guard) -> None:
+        while True:
+            await self._clock.sleep(_FLUSH_SECONDS)
+            guard.flush()
+
+    async def _post(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        assert self._client is not None  # noqa: S101 - the reporter is made with it
+        kind = "application/jose" if body else "text/plain"
+        asked = HttpRequest(method, path, (("content-type", kind),), body)
+        answer = await self._client.request("controlplane", asked, timeout=_REQUEST_SECONDS)
+        return answer.status, answer.body
+
+
+async def _end(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
