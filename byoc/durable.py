@@ -9,7 +9,7 @@ the old content or the new, never a mixture. A name beginning with a dot and end
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -100,7 +100,9 @@ def append_to(descriptor: int, data: bytes) -> None:
         _write_all(descriptor, data)
         os.fsync(descriptor)
     except OSError:
-        os.ftruncate(descriptor, end)
+        # Where even that fails, the first error is the one to tell.
+        with suppress(OSError):
+            os.ftruncate(descriptor, end)
         raise
 
 

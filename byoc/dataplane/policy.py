@@ -39,7 +39,7 @@ T = TypeVar("T")
 FILE: Final = "policy.toml"
 ACCEPTED: Final = "policy.accepted.toml"
 """Copy of the last text that was understood; in force while ``policy.toml`` is not."""
-_AGE: Final = re.compile(r"(\d{1,9})([smhd])\Z")
+_AGE: Final = re.compile(r"(\d{1,8})([smhd])\Z")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DEFAULT_AGE: Final = timedelta(days=7)
 _TERMINATE_AGE: Final = timedelta(hours=24)
@@ -156,9 +156,10 @@ def parse_policy(text: str, name: str = FILE) -> Policy:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        # The line stands in the library's message, in every version of it.
-        raise UsageError(f"{name}: {error}", hint=f"check it with `byoc policy check {name}`") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # The library says the line itself, unless it is the last one.
+        last = f"(at line {len(text.splitlines()) or 1})"
+        raise UsageError(f"{name}: {str(error).replace('(at end of document)', last)}") from error
     return _Reader(text, name).policy(table)
 
 
@@ -213,10 +214,7 @@ class _Reader:
         match = _AGE.match(value) if isinstance(value, str) else None
         if match is None:
             raise self._wrong(pattern, f'`{pattern}` is not a time such as "24h" or "7d"')
-        try:
-            return timedelta(**{_UNITS[match[2]]: int(match[1])})
-        except OverflowError as error:
-            raise self._wrong(pattern, f"`{pattern}` is too long a time") from error
+        return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
 class PolicyFile:

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from byoc.dataplane.replay import FILE, Replays
+from byoc.errors import TooManyRequests, Unwritable
+from byoc.testing import ManualClock
+
+
+def test_a_request_is_remembered_for_two_minutes(tmp_path: Path, clock: ManualClock) -> None:
+    replays = Replays(tmp_path, clock)
+    replays.remember("one")
+
+    clock.advance(119)
+    assert replays.seen("one")
+    assert not replays.seen("two")
+    clock.advance(2)
+    assert not replays.seen("one")
+
+
+def test_a_request_is_remembered_across_a_restart(tmp_path: Path, clock: ManualClock) -> None:
+    Replays(tmp_path, clock).remember("one")
+    clock.advance(50)
+
+    assert Replays(tmp_path, clock).seen("one")
+
+
+def test_a_wall_clock_set_forth_and_back_brings_no_request_back(tmp_path: Path, clock: ManualClock) -> None:
+    replays = Replays(tmp_path, clock)
+    replays.remember("one")
+    before = clock.now()
+
+    clock.set_wall_clock(before.replace(year=2031))
+    replays.remember("two")
+    clock.set_wall_clock(before)
+
+    assert replays.seen("one")
+
+
+def test_a_line_that_a_crash_cut_short_harms_no_other(tmp_path: Path, clock: ManualClock) -> None:
+    replays = Replays(tmp_path, clock)
+    replays.remember("one")
+    replays.remember("two")
+    path = tmp_path / FILE
+    path.write_bytes(path.read_bytes()[:-20])
+
+    again = Replays(tmp_path, clock)
+    again.remember("three")
+
+    last = Replays(tmp_path, clock)
+    assert [last.seen(name) for name in ("one", "two", "three")] == [True, False, True]
+
+
+def test_any_text_can_be_a_request_id(tmp_path: Path, clock: ManualClock) -> None:
+    Replays(tmp_path, clock).remember("ü\n" * 40)
+
+    again = Replays(tmp_path, clock)
+    assert again.seen("ü\n" * 40)
+    assert len(again) == 1
+
+
+def test_the_file_stays_small(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byoc.dataplane.replay._SLACK", 10)
+    replays = Replays(tmp_path, clock)
+    for number in range(100):
+        replays.remember(str(number))
+        clock.advance(40)
+
+    assert (tmp_path / FILE).stat().st_size < 20 * 65
+    assert replays.seen("99")
+
+
+def test_more_requests_than_can_be_remembered_are_refused_not_forgotten(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    replays = Replays(tmp_path, clock, limit=2)
+    replays.remember("one")
+    replays.remember("two")
+    with pytest.raises(TooManyRequests):
+        replays.remember("three")
+    assert replays.seen("one")
+
+    clock.advance(121)
+    replays.remember("three")
+    assert replays.seen("three")
+
+
+def test_what_cannot_be_stored_is_not_remembered(tmp_path: Path, clock: ManualClock) -> None:
+    replays = Replays(tmp_path / "away", clock)
+    with pytest.raises(Unwritable):
+        replays.remember("one")
+    assert not replays.seen("one")
