@@ -28,7 +28,7 @@ def home(tmp_path: Path) -> Iterator[dict[str, str]]:
     environment = {
         "HOME": str(tmp_path),
         "PATH": f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        "XDG_CACHE_HOME": os.environ.get("BYOC_TEST_CACHE", str(Path.home() / ".cache")),
+        "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"],
         "XDG_STATE_HOME": str(tmp_path / ".local" / "state"),
         "XDG_CONFIG_HOME": str(tmp_path / ".config"),
         "XDG_DATA_HOME": str(tmp_path / ".local" / "share"),

@@ -115,3 +115,8 @@ def test_a_backup_that_was_cut_short_is_made_anew(places: Places) -> None:
 
 def test_each_layout_before_this_one_has_a_way_forward() -> None:
     assert set(layout.MIGRATIONS) == set(range(1, layout.LAYOUT))
+
+
+def test_the_schema_s_version_counts_the_store_s_migrations() -> None:
+    folder = Path(layout.__file__).parents[1] / "store" / "migrations" / "versions"
+    assert len(list(folder.glob("v*.py"))) == layout.SCHEMA
