@@ -1,0 +1,327 @@
+"""Reports: what they name, and that nothing is forgotten before it was countersigned."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byoc.dataplane.keys import CellKeys, PinnedKeys
+from byoc.dataplane.reporter import Reporter, Reporting
+from byoc.errors import Unreachable
+from byoc.ids import CellID, new_id
+from byoc.model.report import CellReport, Condition, Phase, Reason
+from byoc.model.spec import AutoSuspend, Desired, SuspendType
+from byoc.testing import cell as cells
+from byoc.testing.cell import GROUP, ORDERS, MemoryCell, following
+from byoc.testing.clock import ManualClock
+from byoc.testing.runtime import MemoryRuntime
+from byoc.wire.cell import ReportAnswer, decode, encode, spec_digest
+from byoc.wire.keys import SigningKey
+from byoc.wire.tokens import certify_key_set_key, issue_key_set, open_report, sign_receipt
+
+CELL = CellID("99999999-9999-4999-8999-999999999999")
+
+
+@dataclass
+class Provider:
+    """A Control Plane that takes reports, or pretends to."""
+
+    clock: ManualClock
+    cell_key: SigningKey
+    root: SigningKey = field(default_factory=SigningKey.generate)
+    set_key: SigningKey = field(default_factory=SigningKey.generate)
+    signing: SigningKey = field(default_factory=SigningKey.generate)
+    version: int = 1
+    announced: int = 1
+    away: bool = False
+    full_wanted: bool = False
+    status: int = 200
+    receipt: Callable[[CellReport], str] | None = None
+    reports: list[CellReport] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+
+    def key_set(self) -> str:
+        certificate = certify_key_set_key(self.root, self.set_key.public, now=self.clock.now())
+        return issue_key_set(
+            self.set_key, certificate, [self.signing.public], version=self.version, now=self.clock.now()
+        )
+
+    def good_receipt(self, report: CellReport, **changes: Any) -> str:
+        head = report.ledger
+        assert head is not None
+        claims = {"cell": report.cell, "chain": head.chain, "seq": head.seq, "hash": head.hash}
+        return sign_receipt(self.signing, at=self.clock.now(), **(claims | changes))
+
+    async def post(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        self.asked.append(f"{method} {path}")
+        if self.away:
+            raise Unreachable("the tunnel is not connected")
+        if path == "/cell/v1/keys":
+            return 200, self.key_set().encode()
+        claims = open_report(body.decode(), {self.cell_key.kid: self.cell_key.public})
+        report = decode(CellReport, claims)
+        self.reports.append(report)
+        receipt = (self.receipt or self.good_receipt)(report)
+        answer = ReportAnswer(receipt, self.full_wanted, self.announced)
+        return self.status, json.dumps(encode(answer)).encode()
+
+
+@dataclass
+class Site:
+    cell: MemoryCell
+    provider: Provider
+    reporter: Reporter
+    pinned: PinnedKeys
+
+    @property
+    def last(self) -> CellReport:
+        return self.provider.reports[-1]
+
+
+@pytest.fixture
+async def site(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Site]:
+    async with cells.started(tmp_path, clock, MemoryRuntime(clock), new_id) as cell:
+        keys = CellKeys.load_or_create(tmp_path)
+        provider = Provider(clock, keys.signing)
+        pinned = PinnedKeys.create(tmp_path, provider.root.public, provider.key_set(), clock)
+        who = Reporting(CELL, keys, cell.runtime.facts)
+        reporter = Reporter(who, cell.state, pinned, provider.post, clock)
+        cell.heard.append(reporter.changed)
+        task = asyncio.create_task(reporter.run())
+        yield Site(cell, provider, reporter, pinned)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def connected(site: Site) -> None:
+    site.reporter.connected(yes=True)
+    await site.cell.settle()
+
+
+class TestWhatIsSaid:
+    async def test_the_first_report_names_everything(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        (report,) = site.provider.reports
+        assert report.full
+        assert report.facts is not None
+        assert [w.spec for w in report.workspaces] == [ORDERS]
+        assert [g.spec for g in report.groups] == [GROUP]
+        assert report.workspaces[0].digest == spec_digest(ORDERS)
+        assert report.workspaces[0].observed_generation == 1
+        assert [t.reason for t in report.transitions][-1] is Reason.ANSWERED_SQL
+        assert len(report.intervals) == 1
+
+    async def test_a_change_is_reported_at_once_and_alone(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
+        later = site.provider.reports[1:]
+        assert later
+        assert not any(report.full or report.groups or report.facts for report in later)
+        assert all(w.spec is None for report in later for w in report.workspaces)
+        assert site.last.workspaces[-1].phase is Phase.SUSPENDED
+        steps = [t.phase for report in later for t in report.transitions]
+        assert steps == [Phase.STOPPING, Phase.SUSPENDED]
+
+    async def test_a_quiet_cell_reports_every_thirty_seconds_with_its_heartbeat(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        before = len(site.provider.reports)
+        await site.cell.clock.elapse(95)
+        quiet = site.provider.reports[before:]
+        assert 3 <= len(quiet) <= 4
+        assert not any(report.workspaces or report.transitions for report in quiet)
+        assert site.last.intervals[0].last_seen > site.last.at - timedelta(seconds=36)
+
+    async def test_numbers_rise_and_the_incarnation_stays(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.clock.elapse(100)
+        numbers = [report.seq for report in site.provider.reports]
+        assert numbers == sorted(set(numbers))
+        assert {report.incarnation for report in site.provider.reports} == {site.cell.state.life.incarnation}
+
+    async def test_an_end_is_a_tombstone_and_a_last_word(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.put(following(ORDERS, desired=Desired.TERMINATED))
+        (grave,) = [grave for report in site.provider.reports for grave in report.tombstones]
+        assert (grave.id, grave.generation) == (ORDERS.id, 2)
+        words = [w for report in site.provider.reports for w in report.workspaces]
+        assert (words[-1].phase, words[-1].generation, words[-1].observed_generation) == (
+            Phase.TERMINATED,
+            2,
+            2,
+        )
+        assert ORDERS.id not in site.cell.state.views.now
+
+    async def test_an_auto_suspend_carries_its_time(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.put(following(ORDERS, auto_suspend=AutoSuspend(SuspendType.SCHEDULED, 60)))
+        await site.cell.clock.elapse(120)
+        words = [w for report in site.provider.reports for w in report.workspaces]
+        assert words[-1].reason is Reason.AUTO_SUSPENDED_SCHEDULED
+        assert words[-1].auto_suspended_at is not None
+
+    async def test_a_create_is_no_resume_but_a_resume_is(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        assert site.last.workspaces[0].last_resumed_at is None
+        suspended = following(ORDERS, desired=Desired.SUSPENDED)
+        await site.cell.put(suspended)
+        await site.cell.put(following(suspended, desired=Desired.RUNNING))
+        words = [w for report in site.provider.reports for w in report.workspaces]
+        assert words[-1].last_resumed_at is not None
+
+    async def test_a_group_without_its_newest_password_says_so(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await site.cell.put(replace(GROUP, generation=2, password_version=2))
+        await connected(site)
+        (group,) = site.last.groups
+        assert (group.condition, group.password_version) == (Condition.PASSWORD_NEEDED, 1)
+
+
+class TestWhatIsKept:
+    async def test_nothing_is_said_while_the_tunnel_is_down_and_all_of_it_afterwards(
+        self, site: Site
+    ) -> None:
+        await site.cell.bring_up()
+        suspended = following(ORDERS, desired=Desired.SUSPENDED)
+        await site.cell.put(suspended)
+        await site.cell.clock.elapse(500)
+        assert site.provider.asked == []
+        await connected(site)
+        (report,) = site.provider.reports
+        reasons = [t.reason for t in report.transitions]
+        assert reasons[0] is Reason.ACCEPTED
+        assert reasons[-1] is Reason.STOPPED_AS_ASKED
+        assert report.intervals[0].end is not None
+
+    async def test_what_was_not_acknowledged_is_sent_again_less_and_less_often(self, site: Site) -> None:
+        site.provider.away = True
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.clock.elapse(300)
+        assert 8 <= len(site.provider.asked) <= 20
+        site.provider.away = False
+        await site.cell.clock.elapse(31)
+        assert len(site.provider.reports[0].transitions) == 6
+
+    async def test_a_lost_answer_repeats_the_same_facts_under_a_new_number(self, site: Site) -> None:
+        site.provider.status = 502
+        await site.cell.bring_up()
+        await connected(site)
+        site.provider.status = 200
+        await site.cell.clock.elapse(31)
+        first, again = site.provider.reports[:2]
+        assert (again.workspaces, again.transitions) == (first.workspaces, first.transitions)
+        assert again.seq > first.seq
+
+    async def test_acknowledged_usage_is_forgotten_and_only_then(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
+        assert len(site.cell.intervals()) == 1
+        await connected(site)
+        assert site.cell.intervals() == ()
+        assert site.cell.state.views.transitions()[1] == ()
+
+    @pytest.mark.parametrize(
+        "forged",
+        [
+            lambda p, r: "",
+            lambda p, r: "e30.e30.e30",
+            lambda p, r: p.good_receipt(r, cell="11111111-1111-4111-8111-111111111111"),
+            lambda p, r: p.good_receipt(r, seq=r.ledger.seq + 1),
+            lambda p, r: p.good_receipt(r, hash="0" * 64),
+            lambda p, r: p.good_receipt(r, chain="other"),
+            lambda p, r: replace(p, signing=SigningKey.generate()).good_receipt(r),
+        ],
+        ids=[
+            "none",
+            "noise",
+            "another cell",
+            "another record",
+            "another hash",
+            "another chain",
+            "another key",
+        ],
+    )
+    async def test_an_answer_without_a_good_receipt_is_no_answer(
+        self, forged: Callable[[Provider, CellReport], str], site: Site
+    ) -> None:
+        site.provider.receipt = lambda report: forged(site.provider, report)
+        await site.cell.bring_up()
+        await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
+        await connected(site)
+        await site.cell.clock.elapse(60)
+        assert len(site.cell.intervals()) == 1
+        assert site.cell.state.views.transitions()[1]
+        assert all(report.full for report in site.provider.reports)
+        assert not (site.cell.folder / "ledger" / "receipts.jsonl").exists()
+
+    async def test_a_good_receipt_is_kept_in_the_ledger(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.clock.elapse(100)
+        lines = (site.cell.folder / "ledger" / "receipts.jsonl").read_text().splitlines()
+        assert len(lines) == 1
+
+
+class TestWhatIsAsked:
+    async def test_a_full_report_follows_when_it_is_wanted(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        site.provider.full_wanted = True
+        await site.cell.put(following(ORDERS, size="S-0"))
+        site.provider.full_wanted = False
+        await site.cell.clock.elapse(31)
+        assert any(report.full for report in site.provider.reports[1:])
+
+    async def test_one_that_is_never_satisfied_is_not_flooded(self, site: Site) -> None:
+        site.provider.full_wanted = True
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.clock.elapse(120)
+        assert len(site.provider.reports) < 15
+
+    async def test_a_newer_key_set_is_fetched_when_it_is_announced(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        site.provider.version = site.provider.announced = 2
+        site.provider.signing = SigningKey.generate()
+        site.cell.clock.advance(1)
+        await site.cell.clock.elapse(60)
+        assert site.pinned.version == 2
+        assert site.provider.signing.kid in site.pinned.keys
+        assert site.provider.asked.count("GET /cell/v1/keys") == 1
+
+    async def test_a_key_set_of_another_root_changes_nothing(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        site.provider.announced = site.provider.version = 2
+        site.provider.root = SigningKey.generate()
+        await site.cell.clock.elapse(60)
+        assert site.pinned.version == 1
+
+
+async def test_a_cell_cut_off_for_long_drops_its_oldest_history_only(site: Site) -> None:
+    from byoc.dataplane import views  # noqa: PLC0415
+
+    await site.cell.bring_up()
+    held = site.cell.state.desired.workspaces[ORDERS.id]
+    phases = (Phase.HEALING, Phase.RUNNING)
+    for number in range(views.MOST + 10):
+        seen = views.Seen(phases[number % 2], Reason.ENGINE_EXITED)
+        site.cell.state.views.note(held, seen, site.cell.clock.now())
+    number, kept = site.cell.state.views.transitions()
+    assert len(kept) == views.MOST
+    assert Reason.ACCEPTED not in {step.reason for step in kept}
+    site.cell.state.views.acknowledge(number - 1)
+    assert len(site.cell.state.views.transitions()[1]) == 1
