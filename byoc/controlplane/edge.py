@@ -13,6 +13,7 @@ from byoc.clock import Clock
 from byoc.controlplane import problems
 from byoc.controlplane.metrics import Metrics
 from byoc.ids import NewID
+from byoc.wire.management import MAXIMUM_BODY
 
 
 class Edge:
@@ -30,11 +31,11 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(self._new_id(), send)
+        answer = _Answer(self._new_id(), scope, receive, send)
         scope.setdefault("state", {})["request_id"] = answer.request_id
         began = self._clock.monotonic()
         try:
-            await self._app(scope, receive, answer.send)
+            await self._app(scope, answer.receive, answer.send)
         except ClientDisconnect:
             answer.code = "client_gone"
         except Exception:  # noqa: BLE001 - the last line of defence: a caller never sees a traceback
@@ -64,11 +65,19 @@ class Edge:
 class _Answer:
     """Watches one answer go out and puts the request's id on it."""
 
-    def __init__(self, request_id: str, send: Send) -> None:
+    def __init__(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         self.request_id = request_id
         self.status = 0
         self.code = ""
+        self._unbounded = _unbounded(scope)
+        self._read = False
+        self._receive = receive
         self._send = send
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._read = self._read or not message.get("more_body")
+        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -76,5 +85,19 @@ class _Answer:
             headers = [pair for pair in message.get("headers", ()) if pair[0] != b"byoc-request-id"]
             self.code = next((v.decode() for k, v in headers if k == b"byoc-error"), "")
             headers.append((b"byoc-request-id", self.request_id.encode()))
+            if self._unbounded and not self._read:
+                # Or the rest of a body that we refused would be read to its end, which may never come.
+                headers.append((b"connection", b"close"))
             message = {**message, "headers": headers}
-        await self._send(message)
+        try:
+            await self._send(message)
+        except Exception as error:
+            # Whatever breaks while writing is the connection's end; our own code is not in there.
+            raise ClientDisconnect from error
+
+
+def _unbounded(scope: Scope) -> bool:
+    """Whether a request may have more body than any route reads."""
+    headers = dict(scope.get("headers", ()))
+    declared = headers.get(b"content-length", b"0")
+    return b"transfer-encoding" in headers or not declared.isdigit() or int(declared) > MAXIMUM_BODY

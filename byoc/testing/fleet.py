@@ -45,7 +45,7 @@ from byoc.model.records import (
 )
 from byoc.model.report import EXPLANATIONS, Phase, Reason, WorkspaceReport
 from byoc.model.spec import AutoSuspend, Desired, GroupSpec, WorkspaceSpec
-from byoc.model.workspace import Change, Seen, check_change, public_state
+from byoc.model.workspace import Change, Seen, State, check_change, public_state
 
 R = TypeVar("R", CellRecord, GroupRecord, WorkspaceRecord)
 
@@ -56,6 +56,11 @@ _PHASES: Final = {
     Desired.RUNNING: (Phase.RUNNING, Reason.ANSWERED_SQL),
     Desired.SUSPENDED: (Phase.SUSPENDED, Reason.STOPPED_AS_ASKED),
     Desired.TERMINATED: (Phase.TERMINATED, Reason.REMOVED),
+}
+_STATES: Final = {
+    Phase.RUNNING: State.ACTIVE,
+    Phase.SUSPENDED: State.SUSPENDED,
+    Phase.TERMINATED: State.TERMINATED,
 }
 
 
@@ -115,8 +120,9 @@ class MemoryFleet:
                 terminated_at=(group.terminated_at or self._clock.now()) if gone else None,
             )
         for workspace in list(self._workspaces.values()):
-            if workspace.terminated_at is None:
-                self.report(workspace.spec.id, *_PHASES[workspace.spec.desired])
+            phase, reason = _PHASES[workspace.spec.desired]
+            if _STATES[phase] is not public_state(workspace.spec, workspace.seen):
+                self.report(workspace.spec.id, phase, reason)
 
     def report(self, workspace_id: str, phase: Phase, reason: Reason, **changes: Any) -> None:
         """Let the cell say that a workspace is in ``phase``, the newest generation stored."""

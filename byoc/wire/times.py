@@ -10,9 +10,10 @@ from typing import Final
 
 from byoc.errors import UsageError
 
+# A client in use appends `Z` to times that already have an offset; the offset is what counts.
 _MOMENT: Final = re.compile(
-    r"(?P<date>\d{4}-\d{2}-\d{2})"
-    r"(?:[Tt ](?P<time>\d{2}:\d{2}:\d{2})(?:\.(?P<fraction>\d{1,9}))?(?P<offset>[Zz]|[+-]\d{2}:\d{2})?)?",
+    r"(?P<date>\d{4}-\d{2}-\d{2})(?:[Tt ](?P<time>\d{2}:\d{2}:\d{2})(?:\.(?P<fraction>\d{1,9}))?"
+    r"(?:(?P<offset>[+-]\d{2}:\d{2})Z?|[Zz])?)?",
     re.ASCII,
 )
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:h|ms|us|µs|ns|m|s))+", re.ASCII)
@@ -35,7 +36,7 @@ def parse_moment(text: str, what: str) -> datetime:
     if match is None:
         raise UsageError(f"{what}: not a valid time", hint=_HINT)
     fraction = (match["fraction"] or "0")[:6].ljust(6, "0")
-    offset = (match["offset"] or "Z").upper().replace("Z", "+00:00")
+    offset = match["offset"] or "+00:00"
     try:
         moment = datetime.fromisoformat(f"{match['date']}T{match['time'] or '00:00:00'}.{fraction}{offset}")
         return moment.astimezone(UTC)

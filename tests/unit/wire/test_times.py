@@ -24,6 +24,7 @@ NOW = datetime(2030, 1, 1, tzinfo=UTC)
         ("2030-01-02T03:04:05.3003Z", "2030-01-02T03:04:05.300300Z"),
         ("2030-01-02T03:04:05.123456789Z", "2030-01-02T03:04:05.123456Z"),
         ("2030-01-02T03:04:05-01:30", "2030-01-02T04:34:05Z"),
+        ("2030-01-02T03:04:05+02:00Z", "2030-01-02T01:04:05Z"),
     ],
 )
 def test_timestamps_and_dates_are_read_as_utc(text: str, read: str) -> None:
@@ -32,7 +33,7 @@ def test_timestamps_and_dates_are_read_as_utc(text: str, read: str) -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "now", "2030", "2030-1-2", "20300102", "2030-W01", "2030-02-30", "2030-01-02T25:00:00Z",
-             "2030-01-02T03:04Z", "0001-01-01T00:00:00+14:00", "٢٠٣٠-01-01", "2030-01-02T03:04:05+99:00"]
+             "2030-01-02T03:04Z", "2030-01-02T03:04:05ZZ", "0001-01-01T00:00:00+14:00", "٢٠٣٠-01-01", "2030-01-02T03:04:05+99:00"]
 )  # fmt: skip
 def test_what_is_no_time_is_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError, match=r"^startTime: not a valid time$"):
