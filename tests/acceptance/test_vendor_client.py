@@ -1,7 +1,6 @@
 """The vendor's own client from the package index, unmodified, against a whole instance."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
