@@ -4,6 +4,7 @@ Used to know what an earlier supervisor left, to stop it, and to prove that noth
 """
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ from byoc.embedded.places import Places
 
 _SAME_START: Final = 0.02
 """Seconds by which two readings of one start time may differ: they pass through decimal text."""
+
+_POLL: Final = 0.01
+_KILL_GRACE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +69,25 @@ def resident(who: Identity) -> int:
 
 def stop(whos: Iterable[Identity], *, grace: float) -> list[Identity]:
     """End processes: SIGTERM, then after ``grace`` seconds SIGKILL; return those that needed the latter."""
-    alive = {process: who for who in whos if (process := _process(who)) is not None}
-    for process in alive:
+    alive = {who: process for who in whos if (process := _process(who)) is not None}
+    for process in alive.values():
         _signal(process, "terminate")
-    _, stubborn = psutil.wait_procs(alive, timeout=grace)
-    for process in stubborn:
-        _signal(process, "kill")
-    psutil.wait_procs(stubborn, timeout=5)
-    return [alive[process] for process in stubborn]
+    stubborn = _wait(alive, grace)
+    for who in stubborn:
+        _signal(alive[who], "kill")
+    _wait(stubborn, _KILL_GRACE)
+    return stubborn
+
+
+def _wait(whos: Iterable[Identity], seconds: float) -> list[Identity]:
+    """Return who is left after ``seconds``, or nobody as soon as nobody is.
+
+    Not psutil's own wait: a zombie whose parent is slow to collect it is gone for us.
+    """
+    end = time.monotonic() + seconds
+    while (left := [who for who in whos if is_alive(who)]) and time.monotonic() < end:
+        time.sleep(_POLL)
+    return left
 
 
 def _signal(process: psutil.Process, how: str) -> None:
