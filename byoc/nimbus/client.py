@@ -86,8 +86,8 @@ class TunnelClient:
         url: ``wss://host:port`` of the gateway.
         role: as whom to log in.
         login: see :data:`Login`.
-        services: what the other end may open. A name that ends in ``:`` or ``/`` also takes
-            every service that begins with it. The handler gets an accepted stream.
+        services: what the other end may open. A name that ends in ``:`` or ``/`` takes every
+            service that begins with it, and the bare name. The handler gets an accepted stream.
         rng: for jitter only.
         ca: PEM file to trust instead of the system's authorities.
         on_state: called at each change of state.
@@ -292,9 +292,9 @@ class TunnelClient:
         exact = self._services.get(service)
         if exact is not None:
             return exact
-        prefixes = (name for name in self._services if name.endswith((":", "/")) and service.startswith(name))
-        longest = max(prefixes, key=len, default=None)
-        return self._services[longest] if longest is not None else None
+        prefixes = [name for name in self._services if name.endswith((":", "/"))]
+        fitting = [name for name in prefixes if service.startswith(name) or service == name[:-1]]
+        return self._services[max(fitting, key=len)] if fitting else None
 
     def _set(self, state: ClientState) -> None:
         over = self._closing.is_set() and state.phase is not Phase.CLOSED

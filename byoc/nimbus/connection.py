@@ -317,9 +317,7 @@ class Connection:
             _LOG.warning("stream failed", service=stream.service, error=repr(error))
             await stream.reset("failed")
         else:
-            if not stream.over:
-                await stream.close_write()
-                await stream.discard()
+            await _leave(stream)
 
     def _forget_if_over(self, number: int) -> None:
         stream = self._streams.get(number)
@@ -347,6 +345,16 @@ class Connection:
             stream.end(Unreachable(f"the tunnel broke off: {reason}"))
         self._streams.clear()
         self._messages.put_nowait(None)
+
+
+async def _leave(stream: Stream) -> None:
+    if stream.over:
+        return
+    if stream.answered:
+        await stream.close_write()
+        await stream.discard()
+    else:
+        await stream.reject("unanswered", "the service did not answer")
 
 
 async def _cancel(tasks: Collection[asyncio.Task[Any]]) -> None:

@@ -33,9 +33,7 @@ from byoc.nimbus.relay import splice
 from byoc.nimbus.stream import CELL_AWAY, Stream
 from byoc.nimbus.transport import Transport
 from byoc.wire import frames
-from byoc.wire.cell import LoggedIn, Login, decode, encode
 from byoc.wire.frames import FrameType
-from byoc.wire.keys import encode_bytes
 
 VerifyControlPlane = Callable[[Mapping[str, Any], bytes], str]
 """Checks a Control Plane's LOGIN (all its members) against the challenge; returns its name.
@@ -208,13 +206,14 @@ class Gateway:
             return Denial(Code.NOT_AUTHENTICATED, error.message)
 
     async def _ask_about_cell(self, peer: Peer, token: str, challenge: bytes) -> tuple[str, int] | Denial:
-        login = Login(self.name, encode_bytes(challenge), token, peer.session)
+        login = handshake.cell_login(
+            gateway=self.name, challenge=challenge, token=token, session=peer.session
+        )
         try:
-            answer = await self._ask("/cell/v1/login", encode(login), self._limits.patience_seconds)
+            answer = await self._ask("/cell/v1/login", login, self._limits.patience_seconds)
             if answer.status == _OK:
-                logged_in = decode(LoggedIn, json.loads(answer.body))
-                return logged_in.cell_id, logged_in.epoch
-        except (ByocError, ValueError, RecursionError) as error:
+                return handshake.read_logged_in(answer.body)
+        except ByocError as error:
             return Denial(Code.NO_CONTROLPLANE, f"waiting for the control plane: {error}")
         reason = answer.body[:200].decode("utf-8", "replace").strip()
         if answer.status == _UNAUTHORIZED:

@@ -14,12 +14,13 @@ of the protocol that they speak; the gateway takes the highest in common. Unknow
 are ignored, so that later versions may add some.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from byoc.errors import UsageError
+from byoc.errors import Unreachable, UsageError
 from byoc.wire import frames
 from byoc.wire.keys import decode_bytes, encode_bytes
 
@@ -153,6 +154,36 @@ def read_welcome(members: Mapping[str, Any]) -> Welcome:
 def read_denial(members: Mapping[str, Any]) -> Denial:
     """Read a LOGIN_ERR; what is missing is left empty."""
     return Denial(str(members.get("code", "")), str(members.get("message", ""))[:1000])
+
+
+def cell_login(*, gateway: str, challenge: bytes, token: str, session: str) -> dict[str, str]:
+    """Return the JSON form of ``wire.cell.Login``: what the gateway asks about a cell.
+
+    Written out here because ``wire.cell`` brings its converter along, a tenth of the memory
+    of a gateway that uses nothing else of it.
+    """
+    return {
+        "gateway": gateway,
+        "challenge": encode_bytes(challenge),
+        "token": token,
+        "session": session,
+    }
+
+
+def read_logged_in(body: bytes) -> tuple[str, int]:
+    """Read the JSON form of ``wire.cell.LoggedIn``; return the cell's id and the epoch.
+
+    Raises:
+        Unreachable: the Control Plane answered something else.
+    """
+    try:
+        answer = json.loads(body)
+        cell, epoch = answer["cellID"], answer["epoch"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Unreachable("the control plane's answer to a login cannot be read") from error
+    if not isinstance(cell, str) or not cell or not _is_number(epoch):
+        raise Unreachable("the control plane's answer to a login names no cell")
+    return cell, epoch
 
 
 def read_versions(members: Mapping[str, Any]) -> tuple[int, ...]:

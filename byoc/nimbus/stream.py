@@ -63,11 +63,13 @@ class Stream:
     Attributes:
         service: what was asked for.
         clock: the connection's clock, for limits on waiting.
+        answered: whether a stream that the other end opened was accepted.
     """
 
     def __init__(self, port: Port, stream: int, service: str) -> None:
         self.service = service
         self.clock = port.clock
+        self.answered = False
         self._port = port
         self._id = stream
         self._arrived: deque[bytes] = deque()
@@ -129,6 +131,7 @@ class Stream:
 
     async def accept(self) -> None:
         """Answer yes to a stream that the other end opened."""
+        self.answered = True
         self._port.accept(self._id)
 
     async def reject(self, code: str, message: str = "") -> None:

@@ -252,6 +252,7 @@ async def _listen(
             host,
             port,
             ssl=context,
+            ssl_handshake_timeout=_OPEN_SECONDS,
             process_request=check,
             subprotocols=[SUBPROTOCOL],
             compression=None,

@@ -129,6 +129,16 @@ async def test_a_handler_that_never_answers_runs_into_the_openers_limit() -> Non
         assert joined.gateway.streams == joined.peer.streams == 0
 
 
+async def test_a_handler_that_returns_without_an_answer_rejects() -> None:
+    async def forgets(stream: Stream) -> None:
+        await asyncio.sleep(0)
+
+    async with tunnel(forgets) as joined:
+        with pytest.raises(Unreachable, match="did not answer"):
+            await joined.gateway.open("forgotten", timeout=5)
+        assert joined.gateway.streams == joined.peer.streams == 0
+
+
 async def test_a_rejection_carries_its_words_and_cell_away_has_its_own_error() -> None:
     async def rejects(stream: Stream) -> None:
         await stream.reject("cell-away" if stream.service == "cell/7" else "unknown-service", "no such thing")

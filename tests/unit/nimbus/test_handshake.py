@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -5,8 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc.errors import Unreachable
+from byoc.ids import CellID
 from byoc.nimbus import handshake
 from byoc.nimbus.handshake import Challenge, Code, Denial, Login, Role, Welcome
+from byoc.wire import cell
+from byoc.wire.keys import encode_bytes
 
 LOGIN = {"role": "cell", "token": "t", "versions": [1]}
 
@@ -72,6 +76,34 @@ def test_a_malformed_challenge_is_refused(wrong: dict[str, Any]) -> None:
 def test_a_malformed_welcome_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(Unreachable, match="broke the tunnel protocol"):
         handshake.read_welcome(Welcome("session", 1, 1).members() | wrong)
+
+
+def test_the_gateways_question_is_the_login_of_the_cell_api() -> None:
+    asked = handshake.cell_login(gateway="g", challenge=bytes(32), token="t", session="s")
+    login = cell.decode(cell.Login, asked)
+    assert login == cell.Login(gateway="g", challenge=encode_bytes(bytes(32)), token="t", session="s")
+    assert cell.encode(login) == asked
+
+
+def test_the_control_planes_answer_is_the_logged_in_of_the_cell_api() -> None:
+    body = json.dumps(cell.encode(cell.LoggedIn(CellID("cell-a"), 7))).encode()
+    assert handshake.read_logged_in(body) == ("cell-a", 7)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"[" * 90_000,
+        b'{"cellID": "a"}',
+        b'{"cellID": "", "epoch": 1}',
+        b'{"cellID": 5, "epoch": 1}',
+    ],
+)
+def test_another_answer_to_a_login_is_refused(body: bytes) -> None:
+    with pytest.raises(Unreachable, match="the control plane's answer"):
+        handshake.read_logged_in(body)
 
 
 _json = st.recursive(
