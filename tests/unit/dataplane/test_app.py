@@ -1,0 +1,631 @@
+"""The Cell API through its real guard: hostile requests, coalesced deliveries, what gets out."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byoc.dataplane.app import ANSWER_HEADER, CellApp, Door
+from byoc.dataplane.guard import Guard
+from byoc.dataplane.keys import CellKeys, PinnedKeys
+from byoc.dataplane.policy import PolicyFile
+from byoc.dataplane.replay import Replays
+from byoc.dataplane.runtime import Action
+from byoc.ids import CellID, new_id
+from byoc.model.report import Condition, Phase, Reason
+from byoc.model.spec import AutoSuspend, Desired, GroupSpec, Spec, SuspendType, WorkspaceSpec
+from byoc.model.verbs import Verb, between
+from byoc.testing import cell as cells
+from byoc.testing.cell import GROUP, ORDERS, OTHER, MemoryCell, following
+from byoc.testing.clock import ManualClock
+from byoc.testing.runtime import MemoryRuntime
+from byoc.wire.cell import Delivery, Resync, encode, spec_digest
+from byoc.wire.keys import SigningKey
+from byoc.wire.sealing import seal
+from byoc.wire.tokens import (
+    Change,
+    certify_key_set_key,
+    check_answer,
+    issue_key_set,
+    issue_request,
+    sign_receipt,
+)
+
+CELL = CellID("99999999-9999-4999-8999-999999999999")
+SCHEDULED = AutoSuspend(SuspendType.SCHEDULED, 600)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(self.body)
+        return value
+
+
+@dataclass
+class Site:
+    """A cell with its API, and a Control Plane that signs."""
+
+    cell: MemoryCell
+    app: CellApp
+    keys: CellKeys
+    signing: SigningKey
+
+    async def call(
+        self, token: str | None, method: str, target: str, body: bytes = b"", *, parts: int = 1
+    ) -> Answer:
+        """One request through ASGI, its body in ``parts`` pieces."""
+        path, _, query = target.partition("?")
+        headers = [(b"authorization", f"Bearer {token}".encode())] if token is not None else []
+        step = max(1, -(-len(body) // parts))
+        pieces = [body[i : i + step] for i in range(0, len(body), step)] or [b""]
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+        async def send(event: Any) -> None:
+            sent.append(event)
+
+        scope = {
+            "type": "http",
+            "method": method,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": headers,
+        }
+        await self.app(scope, receive, send)
+        start, end = sent
+        said = {name.decode(): value.decode() for name, value in start["headers"]}
+        return Answer(start["status"], said, end["body"])
+
+    def token(self, method: str, target: str, body: bytes, **changes: Any) -> str:
+        asked = {"issuer": "provider", "cell": CELL, "sub": "ann@example.com", "jti": new_id()}
+        asked |= {"method": method, "target": target, "body": body, "now": self.cell.clock.now()}
+        key = changes.pop("key", self.signing)
+        return issue_request(key, **(asked | changes))
+
+    async def deliver(
+        self,
+        spec: Spec,
+        *,
+        base: int | None = None,
+        verbs: Sequence[Sequence[Verb]] | None = None,
+        password: str | None = None,
+        sealed: str | None = None,
+    ) -> Answer:
+        """Sign and send ``spec``; ``verbs`` lists what each generation after ``base`` did."""
+        held = self.cell.state.desired.spec(spec.id)
+        base = (held.generation if held else 0) if base is None else base
+        if verbs is None:
+            verbs = [sorted(between(held, spec))] * (spec.generation - base)
+        now = self.cell.clock.now()
+        changes = [
+            Change(base + 1 + i, verb, "ann@example.com", now)
+            for i, some in enumerate(verbs)
+            for verb in some
+        ]
+        if password is not None:
+            assert isinstance(spec, GroupSpec)
+            public = self.keys.sealing.public_jwk()
+            sealed = seal(public, password, cell=CELL, group=spec.id, version=spec.password_version)
+        kind = "group" if isinstance(spec, GroupSpec) else "workspace"
+        body = json.dumps(encode(Delivery(**{kind: spec}, sealed_password=sealed))).encode()  # type: ignore[arg-type]
+        target = f"/cell/v1/{kind}s/{spec.id}"
+        token = self.token("PUT", target, body, base=base, changes=changes)
+        answer = await self.call(token, "PUT", target, body)
+        await self.cell.settle()
+        return answer
+
+    async def read(self, target: str, verb: Verb, **changes: Any) -> Answer:
+        return await self.call(self.token("GET", target, b"", verbs=[verb], **changes), "GET", target)
+
+    async def resync(self, groups: tuple[GroupSpec, ...], workspaces: tuple[WorkspaceSpec, ...]) -> Answer:
+        body = json.dumps(encode(Resync(groups, workspaces))).encode()
+        token = self.token("PUT", "/cell/v1/resync", body, verbs=[Verb.CELL_RESYNC])
+        answer = await self.call(token, "PUT", "/cell/v1/resync", body)
+        await self.cell.settle()
+        return answer
+
+    async def bring_up(self) -> None:
+        assert (await self.deliver(GROUP, password="first")).status == 200
+        assert (await self.deliver(ORDERS)).status == 200
+        assert self.cell.phase() is Phase.RUNNING
+
+
+def assemble(cell: MemoryCell, root: SigningKey, set_key: SigningKey, signing: SigningKey) -> Site:
+    now, folder = cell.clock.now(), cell.folder
+    keys = CellKeys.load_or_create(folder)
+    certificate = certify_key_set_key(root, set_key.public, now=now)
+    key_set = issue_key_set(set_key, certificate, [signing.public], version=1, now=now)
+    guard = Guard(
+        CELL,
+        pinned=PinnedKeys.create(folder, root.public, key_set, cell.clock),
+        policy=PolicyFile(folder),
+        ledger=cell.ledger,
+        replays=Replays(folder, cell.clock),
+        clock=cell.clock,
+    )
+    door = Door(CELL, keys, guard)
+    app = CellApp(door, cell.state, cell.reconciler, cell.runtime, cell.clock)
+    return Site(cell, app, keys, signing)
+
+
+@pytest.fixture
+def provider() -> tuple[SigningKey, SigningKey, SigningKey]:
+    return SigningKey.generate(), SigningKey.generate(), SigningKey.generate()
+
+
+@pytest.fixture
+async def site(
+    tmp_path: Path, clock: ManualClock, provider: tuple[SigningKey, SigningKey, SigningKey]
+) -> AsyncIterator[Site]:
+    async with cells.started(tmp_path, clock, MemoryRuntime(clock), new_id) as cell:
+        yield assemble(cell, *provider)
+
+
+def ended(spec: WorkspaceSpec) -> WorkspaceSpec:
+    return following(spec, desired=Desired.TERMINATED)
+
+
+def suspended(spec: WorkspaceSpec) -> WorkspaceSpec:
+    return following(spec, desired=Desired.SUSPENDED)
+
+
+def resumed(spec: WorkspaceSpec) -> WorkspaceSpec:
+    return following(spec, desired=Desired.RUNNING)
+
+
+class TestDeliveries:
+    async def test_what_is_acknowledged_is_on_disk_signed_and_carried_out(self, site: Site) -> None:
+        await site.deliver(GROUP, password="first")
+        answer = await site.deliver(ORDERS)
+        assert answer.json == {"generation": 1, "digest": spec_digest(ORDERS)}
+        assert (site.cell.folder / "state" / "workspaces" / f"{ORDERS.id}.json").exists()
+        assert site.cell.phase() is Phase.RUNNING
+        assert site.cell.runtime.passwords[ORDERS.id] == "first"
+
+    async def test_every_answer_to_an_admitted_request_is_signed_for_it(self, site: Site) -> None:
+        keys = {site.keys.signing.kid: site.keys.signing.public}
+        for target, status in (("/cell/v1/status", 200), ("/cell/v1/nothing", 404)):
+            jti = new_id()
+            answer = await site.read(target, Verb.CELL_READ, jti=jti)
+            assert answer.status == status
+            signed = answer.headers[ANSWER_HEADER]
+            check_answer(signed, keys, jti=jti, status=status, body=answer.body)
+
+    async def test_a_body_in_pieces_is_one_body(self, site: Site) -> None:
+        body = json.dumps(encode(Delivery(group=GROUP))).encode()
+        target = f"/cell/v1/groups/{GROUP.id}"
+        change = Change(1, Verb.GROUP_CREATE, "ann@example.com", site.cell.clock.now())
+        token = site.token("PUT", target, body, base=0, changes=[change])
+        assert (await site.call(token, "PUT", target, body, parts=5)).status == 200
+
+    async def test_a_lost_acknowledgement_is_made_good_by_the_same_delivery(self, site: Site) -> None:
+        await site.bring_up()
+        acts = len(site.cell.acts())
+        again = await site.deliver(ORDERS, base=0, verbs=[[Verb.WORKSPACE_CREATE]])
+        assert (again.status, again.json["generation"]) == (200, 1)
+        assert len(site.cell.acts()) == acts
+
+    async def test_the_same_generation_with_another_content_is_refused_with_an_alarm(
+        self, site: Site
+    ) -> None:
+        await site.bring_up()
+        other = replace(ORDERS, size="S-0")
+        answer = await site.deliver(other, base=0, verbs=[[Verb.WORKSPACE_CREATE, Verb.WORKSPACE_RESIZE]])
+        assert (answer.status, answer.json["rule"]) == (409, "digest-differs")
+        assert '"kind":"alarm"' in site.cell.ledger_text()
+
+    async def test_a_base_that_moved_is_told_what_is_held(self, site: Site) -> None:
+        await site.bring_up()
+        bigger = following(following(ORDERS), size="S-0")
+        answer = await site.deliver(bigger, base=2, verbs=[[Verb.WORKSPACE_RESIZE]])
+        assert answer.status == 409
+        assert (answer.json["rule"], answer.json["generation"], answer.json["digest"]) == (
+            "base-moved",
+            1,
+            spec_digest(ORDERS),
+        )
+
+    async def test_a_verb_that_the_policy_denies_changes_nothing(self, site: Site) -> None:
+        await site.bring_up()
+        (site.cell.folder / "policy.toml").write_text('deny = ["workspace.terminate"]\n')
+        answer = await site.deliver(ended(ORDERS))
+        assert (answer.status, answer.json["rule"]) == (403, "policy-deny")
+        assert answer.json["generation"] == 2
+        assert site.cell.phase() is Phase.RUNNING
+        # The Control Plane then writes a generation that equals the last accepted one.
+        back = replace(ORDERS, generation=3)
+        verbs = [[Verb.WORKSPACE_TERMINATE], [Verb.REVERT]]
+        assert (await site.deliver(back, base=1, verbs=verbs)).status == 200
+        assert site.cell.observed() == 3
+
+    async def test_a_full_disk_refuses_and_keeps_what_was(self, site: Site) -> None:
+        await site.bring_up()
+        folder = site.cell.folder / "state" / "workspaces"
+        folder.rename(folder.with_name("away"))
+        answer = await site.deliver(suspended(ORDERS))
+        assert answer.status == 503
+        assert str(site.cell.folder) not in answer.body.decode()
+        folder.with_name("away").rename(folder)
+        assert site.cell.phase() is Phase.RUNNING
+        assert (await site.deliver(suspended(ORDERS))).status == 200
+
+    async def test_what_was_terminated_cannot_be_brought_back(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(ended(ORDERS))
+        assert site.cell.state.desired.buried(ORDERS.id)
+        back = replace(ORDERS, generation=3, desired_generation=3)
+        answer = await site.deliver(back, base=2, verbs=[[Verb.WORKSPACE_RESUME, Verb.WORKSPACE_CREATE]])
+        assert (answer.status, answer.json["rule"]) == (409, "terminated")
+        assert not site.cell.state.desired.workspaces
+
+    async def test_a_terminate_that_comes_twice_is_acknowledged_twice(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(ended(ORDERS))
+        again = await site.deliver(ended(ORDERS), base=1, verbs=[[Verb.WORKSPACE_TERMINATE]])
+        assert again.status == 200
+
+    async def test_a_workspace_of_an_ended_group_can_be_ended_by_its_own_delivery(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(replace(GROUP, generation=2, desired=Desired.TERMINATED))
+        assert not site.cell.state.desired.workspaces
+        answer = await site.deliver(ended(ORDERS))
+        assert answer.status == 200
+        graves = {grave.id: grave.generation for grave in site.cell.state.desired.tombstones()}
+        assert graves == {GROUP.id: 2, ORDERS.id: 2}
+
+    async def test_a_workspace_cannot_change_its_group(self, site: Site) -> None:
+        await site.bring_up()
+        moved = following(ORDERS, group_id=OTHER.id)
+        answer = await site.deliver(moved)
+        assert (answer.status, answer.json["rule"]) == (409, "wrong-object")
+
+
+class TestCoalesced:
+    """Several changes made while the cell was away arrive as one lawful delivery."""
+
+    async def test_one_change_of_five_fields(self, site: Site) -> None:
+        await site.bring_up()
+        five = following(
+            ORDERS,
+            size="S-0",
+            scale_factor=2,
+            cache_config=2,
+            auto_suspend=SCHEDULED,
+            enable_kai=True,
+        )
+        answer = await site.deliver(five, verbs=[[Verb.WORKSPACE_RESIZE, Verb.WORKSPACE_UPDATE]])
+        assert answer.status == 200, answer.json
+        assert site.cell.observed() == 2
+
+    async def test_suspend_and_resume(self, site: Site) -> None:
+        await site.bring_up()
+        both = resumed(suspended(ORDERS))
+        answer = await site.deliver(both, base=1, verbs=[[Verb.WORKSPACE_SUSPEND], [Verb.WORKSPACE_RESUME]])
+        assert answer.status == 200
+        assert (site.cell.phase(), site.cell.observed()) == (Phase.RUNNING, 3)
+        assert Action.STOP not in site.cell.acts()
+
+    async def test_suspend_and_resize(self, site: Site) -> None:
+        await site.bring_up()
+        both = following(suspended(ORDERS), size="S-0")
+        answer = await site.deliver(both, base=1, verbs=[[Verb.WORKSPACE_SUSPEND], [Verb.WORKSPACE_RESIZE]])
+        assert answer.status == 200
+        assert (site.cell.phase(), site.cell.observed()) == (Phase.SUSPENDED, 3)
+
+    async def test_a_suspend_cannot_smuggle_a_resize(self, site: Site) -> None:
+        await site.bring_up()
+        both = replace(suspended(ORDERS), size="S-0")
+        answer = await site.deliver(both, verbs=[[Verb.WORKSPACE_SUSPEND]])
+        assert (answer.status, answer.json["rule"]) == (403, "verb-not-signed")
+        assert site.cell.phase() is Phase.RUNNING
+
+    async def test_a_skipped_generation_is_refused(self, site: Site) -> None:
+        await site.bring_up()
+        later = replace(suspended(ORDERS), generation=4, desired_generation=4)
+        gaps: list[list[Verb]] = [[Verb.WORKSPACE_SUSPEND], [], [Verb.WORKSPACE_SUSPEND]]
+        answer = await site.deliver(later, base=1, verbs=gaps)
+        assert (answer.status, answer.json["rule"]) == (403, "generation-missing")
+
+    async def test_a_resume_after_an_auto_suspend_made_while_away(self, site: Site) -> None:
+        await site.bring_up()
+        scheduled = following(ORDERS, auto_suspend=SCHEDULED)
+        await site.deliver(scheduled)
+        await site.cell.clock.elapse(605)
+        assert site.cell.phase() is Phase.SUSPENDED
+        # The Control Plane still believes that it runs; the user has resized, then resumed.
+        bigger = following(scheduled, size="S-0")
+        assert (await site.deliver(bigger, verbs=[[Verb.WORKSPACE_RESIZE]])).status == 200
+        assert site.cell.phase() is Phase.SUSPENDED
+        again = resumed(bigger)
+        smuggled = await site.deliver(again, verbs=[[Verb.WORKSPACE_UPDATE]])
+        assert (smuggled.status, smuggled.json["rule"]) == (403, "verb-not-signed")
+        assert (await site.deliver(again, verbs=[[Verb.WORKSPACE_RESUME]])).status == 200
+        assert site.cell.phase() is Phase.RUNNING
+
+    async def test_create_and_suspend_never_starts_an_engine_twice(self, site: Site) -> None:
+        await site.deliver(GROUP, password="first")
+        both = suspended(ORDERS)
+        answer = await site.deliver(both, base=0, verbs=[[Verb.WORKSPACE_CREATE], [Verb.WORKSPACE_SUSPEND]])
+        assert answer.status == 200
+        assert site.cell.phase() is Phase.SUSPENDED
+
+    async def test_create_and_terminate_leaves_a_tombstone(self, site: Site) -> None:
+        await site.deliver(GROUP, password="first")
+        verbs = [[Verb.WORKSPACE_CREATE], [Verb.WORKSPACE_TERMINATE]]
+        assert (await site.deliver(ended(ORDERS), base=0, verbs=verbs)).status == 200
+        assert site.cell.state.desired.buried(ORDERS.id)
+        assert site.cell.acts() == []
+
+
+class TestPasswords:
+    SECOND = replace(GROUP, generation=2, password_version=2)
+
+    async def test_a_change_while_running_suspended_and_for_one_added_later(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(suspended(ORDERS))
+        assert (await site.deliver(self.SECOND, password="second")).status == 200
+        await site.deliver(OTHER)
+        await site.deliver(resumed(suspended(ORDERS)))
+        assert site.cell.runtime.passwords == {ORDERS.id: "second", OTHER.id: "second"}
+
+    async def test_two_changes_while_away_arrive_with_the_last_password(self, site: Site) -> None:
+        await site.bring_up()
+        third = replace(GROUP, generation=3, password_version=3)
+        answer = await site.deliver(
+            third, base=1, verbs=[[Verb.GROUP_PASSWORD], [Verb.GROUP_PASSWORD]], password="third"
+        )
+        assert answer.status == 200
+        assert site.cell.runtime.passwords[ORDERS.id] == "third"
+
+    @pytest.mark.parametrize("how", ["another key", "another group", "another version", "noise", "none"])
+    async def test_a_blob_that_cannot_be_opened_is_a_condition_and_no_failure(
+        self, how: str, site: Site
+    ) -> None:
+        await site.bring_up()
+        own = site.keys.sealing.public_jwk()
+        other = CellKeys.load_or_create(site.cell.folder / "other").sealing.public_jwk()
+        blobs = {
+            "another key": seal(other, "x", cell=CELL, group=GROUP.id, version=2),
+            "another group": seal(own, "x", cell=CELL, group=OTHER.id, version=2),
+            "another version": seal(own, "x", cell=CELL, group=GROUP.id, version=3),
+            "noise": "a.b.c.d.e",
+            "none": None,
+        }
+        assert (await site.deliver(self.SECOND, sealed=blobs[how])).status == 200
+        assert site.cell.phase() is Phase.RUNNING
+        assert site.cell.runtime.passwords[ORDERS.id] == "first"
+        from byoc.dataplane.report import group_report  # noqa: PLC0415
+
+        held = site.cell.state.desired.groups[GROUP.id]
+        report = group_report(held, site.cell.state.passwords.version(GROUP.id))
+        assert report.condition is Condition.PASSWORD_NEEDED
+
+    async def test_a_new_one_cures_it(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(self.SECOND, sealed="a.b.c.d.e")
+        await site.deliver(replace(GROUP, generation=3, password_version=3), password="third")
+        assert site.cell.runtime.passwords[ORDERS.id] == "third"
+
+    async def test_no_password_and_no_blob_is_written_to_ledger_state_or_answer(self, site: Site) -> None:
+        answer = await site.deliver(GROUP, password="correct-horse")
+        await site.deliver(ORDERS)
+        files = [path for path in site.cell.folder.rglob("*") if path.is_file()]
+        holding = [path for path in files if b"correct-horse" in path.read_bytes()]
+        assert [path.parent.name for path in holding] == ["secrets"]
+        assert b"correct-horse" not in answer.body
+
+
+HOSTILE: dict[str, tuple[Callable[[Site, str, bytes], str | None], str]] = {
+    "no token": (lambda s, t, b: None, "malformed"),
+    "noise": (lambda s, t, b: "a.b.c", "malformed"),
+    "another key": (lambda s, t, b: s.token("PUT", t, b, base=1, key=SigningKey.generate()), "unknown-key"),
+    "another cell": (lambda s, t, b: s.token("PUT", t, b, base=1, cell=OTHER.id), "wrong-audience"),
+    "another body": (lambda s, t, b: s.token("PUT", t, b + b" ", base=1), "wrong-body"),
+    "another target": (lambda s, t, b: s.token("PUT", t + "x", b, base=1), "wrong-target"),
+    "another method": (lambda s, t, b: s.token("POST", t, b, base=1), "wrong-target"),
+    "the cell's own report": (lambda s, t, b: s.keys.sign_report({}), "unknown-key"),
+    "another kind": (lambda s, t, b: _receipt(s), "wrong-type"),
+    "no algorithm": (lambda s, t, b: _unsigned(s.token("PUT", t, b, base=1)), "malformed"),
+}
+
+
+def _receipt(site: Site) -> str:
+    now = site.cell.clock.now()
+    return sign_receipt(site.signing, cell=CELL, chain="x", seq=1, hash="0" * 64, at=now)
+
+
+def _unsigned(token: str) -> str:
+    return "eyJhbGciOiJub25lIn0." + token.split(".")[1] + "."
+
+
+class TestHostile:
+    @pytest.mark.parametrize("name", HOSTILE)
+    async def test_a_request_that_is_not_what_it_should_be_does_nothing(self, name: str, site: Site) -> None:
+        await site.bring_up()
+        make, rule = HOSTILE[name]
+        spec = suspended(ORDERS)
+        body = json.dumps(encode(Delivery(workspace=spec))).encode()
+        target = f"/cell/v1/workspaces/{ORDERS.id}"
+        acts = len(site.cell.acts())
+        answer = await site.call(make(site, target, body), "PUT", target, body)
+        await site.cell.settle(10)
+        assert answer.status == 401
+        assert answer.json["rule"] == rule
+        assert ANSWER_HEADER not in answer.headers
+        assert len(site.cell.acts()) == acts
+        assert site.cell.state.desired.workspaces[ORDERS.id].spec == ORDERS
+        assert '"kind":"unauthenticated"' in site.cell.ledger_text()
+
+    async def test_a_request_that_expired_does_nothing(self, site: Site) -> None:
+        token = site.token("GET", "/cell/v1/status", b"", verbs=[Verb.CELL_READ])
+        site.cell.clock.advance(120)
+        assert (await site.call(token, "GET", "/cell/v1/status")).status == 401
+
+    async def test_a_replay_is_refused_also_by_an_agent_that_was_restarted(
+        self, tmp_path: Path, clock: ManualClock, provider: tuple[SigningKey, SigningKey, SigningKey]
+    ) -> None:
+        runtime = MemoryRuntime(clock)
+        async with cells.started(tmp_path, clock, runtime, new_id) as cell:
+            site = assemble(cell, *provider)
+            token = site.token("GET", "/cell/v1/status", b"", verbs=[Verb.CELL_READ])
+            assert (await site.call(token, "GET", "/cell/v1/status")).status == 200
+            assert (await site.call(token, "GET", "/cell/v1/status")).json["rule"] == "replayed"
+        async with cells.started(tmp_path, clock, runtime, new_id) as cell:
+            site = assemble(cell, *provider)
+            assert (await site.call(token, "GET", "/cell/v1/status")).json["rule"] == "replayed"
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            (b"", "JSON"),
+            (b"[]", "Delivery"),
+            (b"\xff", "JSON"),
+            (b"[" * 100_000, "JSON"),
+            (b"{}", "exactly one"),
+            (json.dumps(encode(Delivery(group=GROUP, workspace=ORDERS))).encode(), "exactly one"),
+            (json.dumps(encode(Delivery(workspace=ORDERS, sealed_password="x"))).encode(), "password"),
+            (json.dumps({"workspace": {**encode(ORDERS), "color": "red"}}).encode(), "color"),
+            (json.dumps({"workspace": {**encode(ORDERS), "size": "S-7"}}).encode(), "size"),
+            (json.dumps({"workspace": {**encode(ORDERS), "scaleFactor": 3}}).encode(), "scaleFactor"),
+            (json.dumps({"workspace": {**encode(ORDERS), "cacheConfig": 0}}).encode(), "cacheConfig"),
+            (json.dumps({"workspace": {**encode(ORDERS), "generation": 0}}).encode(), "generation"),
+            (json.dumps({"workspace": {**encode(ORDERS), "desiredGeneration": 9}}).encode(), "desired"),
+            (json.dumps({"workspace": {**encode(ORDERS), "name": ""}}).encode(), "name"),
+            (json.dumps({"workspace": {**encode(ORDERS), "id": "../../secrets/x"}}).encode(), "UUID"),
+            (json.dumps({"workspace": {**encode(ORDERS), "id": f"{{{ORDERS.id}}}"}}).encode(), "UUID"),
+            (json.dumps({"workspace": {**encode(ORDERS), "groupID": "x/y"}}).encode(), "UUID"),
+        ],
+    )
+    async def test_a_spec_that_cannot_be_carried_out_is_refused_in_one_line(
+        self, body: bytes, field: str, site: Site
+    ) -> None:
+        target = f"/cell/v1/workspaces/{ORDERS.id}"
+        change = Change(1, Verb.WORKSPACE_CREATE, "ann@example.com", site.cell.clock.now())
+        token = site.token("PUT", target, body, base=0, changes=[change])
+        answer = await site.call(token, "PUT", target, body)
+        assert answer.status == 403
+        assert answer.json["generation"] == 1
+        assert answer.json["rule"] == "bad-request"
+        assert field in answer.json["reason"]
+        assert "\n" not in answer.json["reason"]
+        assert ANSWER_HEADER in answer.headers
+        assert not site.cell.state.desired.workspaces
+
+    async def test_a_body_about_another_object_is_refused(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(OTHER)
+        body = json.dumps(encode(Delivery(workspace=ended(OTHER)))).encode()
+        target = f"/cell/v1/workspaces/{ORDERS.id}"
+        change = Change(2, Verb.WORKSPACE_TERMINATE, "ann@example.com", site.cell.clock.now())
+        answer = await site.call(
+            site.token("PUT", target, body, base=1, changes=[change]), "PUT", target, body
+        )
+        assert answer.json["rule"] == "wrong-object"
+        assert OTHER.id in site.cell.state.desired.workspaces
+
+    async def test_a_fault_inside_shows_nothing_but_a_code(self, site: Site) -> None:
+        async def logs(_name: str) -> str:
+            raise RuntimeError("password is correct-horse")
+
+        await site.bring_up()
+        (site.cell.folder / "policy.toml").write_text('allow = ["*"]\n')
+        site.cell.runtime.logs = logs  # type: ignore[method-assign]
+        answer = await site.read(f"/cell/v1/workspaces/{ORDERS.id}/logs", Verb.LOGS_READ)
+        assert answer.status == 500
+        assert answer.json == {"code": "failed", "message": "the cell failed; its log says why"}
+        assert ANSWER_HEADER in answer.headers
+
+
+class TestReads:
+    async def test_status_tells_what_the_cell_is(self, site: Site) -> None:
+        await site.bring_up()
+        answer = await site.read("/cell/v1/status", Verb.CELL_READ)
+        assert (answer.json["workspaces"], answer.json["groups"]) == (1, 1)
+        assert answer.json["incarnation"] == site.cell.state.life.incarnation
+
+    async def test_a_verb_that_was_not_signed_reads_nothing(self, site: Site) -> None:
+        answer = await site.read("/cell/v1/status", Verb.METRICS_READ)
+        assert (answer.status, answer.json["rule"]) == (403, "verb-not-signed")
+
+    async def test_logs_are_read_only_if_the_customer_says_so(self, site: Site) -> None:
+        await site.bring_up()
+        site.cell.runtime.crash(ORDERS.id, "the engine's own words")
+        target = f"/cell/v1/workspaces/{ORDERS.id}/logs"
+        refused = await site.read(target, Verb.LOGS_READ)
+        assert (refused.status, refused.json["rule"]) == (403, "policy-allow")
+        (site.cell.folder / "policy.toml").write_text('allow = ["logs.read"]\n')
+        assert (await site.read(target, Verb.LOGS_READ)).body == b"the engine's own words"
+
+    @pytest.mark.parametrize(
+        ("method", "target"),
+        [
+            ("GET", "/cell/v1/workspaces/x/logs"),
+            ("GET", "/cell/v1/status/"),
+            ("GET", "/cell/v1/status?x=1"),
+            ("POST", "/cell/v1/status"),
+            ("GET", "/cell/v1"),
+            ("GET", "/"),
+            ("DELETE", f"/cell/v1/workspaces/{ORDERS.id}"),
+        ],
+    )
+    async def test_there_are_no_other_routes(self, method: str, target: str, site: Site) -> None:
+        (site.cell.folder / "policy.toml").write_text('allow = ["*"]\n')
+        token = site.token(method, target, b"", verbs=[Verb.CELL_READ, Verb.LOGS_READ])
+        answer = await site.call(token, method, target)
+        assert (answer.status, answer.json["code"]) == (404, "not_found")
+
+
+class TestResync:
+    async def test_a_cell_that_lost_its_state_adopts_what_it_finds_and_makes_nothing(
+        self, tmp_path: Path, clock: ManualClock, provider: tuple[SigningKey, SigningKey, SigningKey]
+    ) -> None:
+        runtime = MemoryRuntime(clock)
+        async with cells.started(tmp_path / "before", clock, runtime, new_id) as cell:
+            await assemble(cell, *provider).bring_up()
+        acts = len(runtime.acts)
+        async with cells.started(tmp_path / "after", clock, runtime, new_id) as cell:
+            site = assemble(cell, *provider)
+            answer = await site.resync((GROUP,), (ORDERS, OTHER))
+            assert answer.status == 200
+            assert cell.phase() is Phase.RUNNING
+            assert (cell.phase(OTHER.id), cell.reason(OTHER.id)) == (Phase.FAILED, Reason.VOLUME_MISSING)
+            assert Reason.ADOPTED in {reason for _, reason in cell.story()}
+        assert Action.CREATE_VOLUME not in [action for _, action in runtime.acts[acts:]]
+
+    async def test_a_cell_that_holds_something_is_not_resynced_by_default(self, site: Site) -> None:
+        await site.bring_up()
+        answer = await site.resync((GROUP,), (OTHER,))
+        assert (answer.status, answer.json["rule"]) == (403, "policy-allow")
+        assert OTHER.id not in site.cell.state.desired.workspaces
+
+    async def test_a_resync_overwrites_nothing_and_ends_nothing(self, site: Site) -> None:
+        await site.bring_up()
+        (site.cell.folder / "policy.toml").write_text('allow = ["*"]\n')
+        answer = await site.resync((), (replace(ORDERS, generation=9, size="S-1"), ended(OTHER)))
+        assert answer.status == 200
+        assert site.cell.state.desired.workspaces[ORDERS.id].spec == ORDERS
+        assert OTHER.id not in site.cell.state.desired.workspaces
+
+
+async def test_a_caller_that_goes_away_in_the_middle_is_no_answer(site: Site) -> None:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_event: Any) -> None:
+        raise AssertionError
+
+    scope = {"type": "http", "method": "GET", "raw_path": b"/", "query_string": b"", "headers": []}
+    with pytest.raises(asyncio.CancelledError):
+        await site.app(scope, receive, send)
