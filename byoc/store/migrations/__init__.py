@@ -1,0 +1,1 @@
+"""Alembic migrations, packaged. Each is written once and never edited after a release."""

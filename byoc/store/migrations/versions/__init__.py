@@ -1,0 +1,1 @@
+"""One module per version of the schema; their order is that of their numbers."""

@@ -1,0 +1,27 @@
+"""One transaction: the verbs over every table, and the topics that its commit is about."""
+
+from sqlalchemy import Connection
+
+from byoc.store.cells import Cells
+from byoc.store.groups import Groups
+from byoc.store.identities import Identities
+from byoc.store.story import Story
+from byoc.store.usage import Usage
+from byoc.store.workspaces import Workspaces
+
+
+class Transaction:
+    """Given to functions by a store; worth nothing outside of them.
+
+    Attributes:
+        topics: ids of workspaces and cells about which there is news once this is committed.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.identities = Identities(connection)
+        self.cells = Cells(connection)
+        self.groups = Groups(connection)
+        self.workspaces = Workspaces(connection)
+        self.story = Story(connection)
+        self.usage = Usage(connection)
+        self.topics: set[str] = set()

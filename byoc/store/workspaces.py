@@ -1,0 +1,167 @@
+"""Workspaces: intent, what was acknowledged of it, what was seen."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from byoc.ids import CellID, GroupID, OrganizationID, WorkspaceID
+from byoc.model.records import WorkspaceRecord
+from byoc.model.report import WorkspaceReport
+from byoc.model.spec import WorkspaceSpec
+from byoc.model.workspace import Seen
+from byoc.store.rows import (
+    dump_report,
+    dump_workspace,
+    load_report,
+    load_workspace,
+    to_moment,
+    to_moment_or_none,
+    to_number,
+    to_number_or_none,
+)
+from byoc.store.tables import workspaces
+from byoc.store.values import HeldWorkspace
+
+_WORKSPACE: Final = select(
+    workspaces.c.id,
+    workspaces.c.spec,
+    workspaces.c.organization_id,
+    workspaces.c.cell_id,
+    workspaces.c.created_at,
+    workspaces.c.acknowledged_generation,
+    workspaces.c.report,
+    workspaces.c.deployment_type,
+    workspaces.c.terminated_at,
+    workspaces.c.last_resumed_at,
+    workspaces.c.auto_suspend_changed_at,
+    workspaces.c.auto_scale_changed_at,
+    workspaces.c.accepted,
+    workspaces.c.told_generation,
+)
+_ORDER: Final = (workspaces.c.created_at, workspaces.c.id)
+_LIVE: Final = workspaces.c.terminated_at.is_(None)
+_ONE: Final = _WORKSPACE.where(workspaces.c.id == bindparam("own"))
+_OF_GROUP: Final = _WORKSPACE.where(workspaces.c.group_id == bindparam("group")).order_by(*_ORDER)
+_LIVE_OF_GROUP: Final = _OF_GROUP.where(_LIVE)
+_NAMES: Final = select(workspaces.c.name).where(workspaces.c.group_id == bindparam("group"), _LIVE)
+_OF_CELL: Final = _WORKSPACE.where(workspaces.c.cell_id == bindparam("cell"), _LIVE).order_by(*_ORDER)
+_DUE: Final = _OF_CELL.where(workspaces.c.generation > workspaces.c.acknowledged_generation)
+_ALL_LIVE: Final = _WORKSPACE.where(_LIVE).order_by(*_ORDER)
+
+
+class Workspaces:
+    """Verbs over workspaces."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, workspace: WorkspaceRecord, accepted: WorkspaceSpec | None = None) -> None:
+        """Write a new workspace."""
+        spec, report = workspace.spec, workspace.seen.report
+        values = {
+            "id": spec.id,
+            "organization_id": workspace.organization_id,
+            "group_id": spec.group_id,
+            "cell_id": workspace.cell_id,
+            **_intent(spec),
+            "acknowledged_generation": workspace.seen.acknowledged_generation,
+            "accepted": None if accepted is None else dump_workspace(accepted),
+            "report": None if report is None else dump_report(report),
+            "created_at": to_number(workspace.created_at),
+            "deployment_type": workspace.deployment_type,
+            "terminated_at": to_number_or_none(workspace.terminated_at),
+            "last_resumed_at": to_number_or_none(workspace.last_resumed_at),
+            "auto_suspend_changed_at": to_number_or_none(workspace.auto_suspend_changed_at),
+            "auto_scale_changed_at": to_number_or_none(workspace.auto_scale_changed_at),
+        }
+        self._connection.execute(insert(workspaces), values)
+
+    def get(self, own: str) -> HeldWorkspace | None:
+        """Return one workspace, also a terminated one."""
+        found = self._connection.execute(_ONE, {"own": own}).first()
+        return None if found is None else _held(found)
+
+    def of_group(self, group: GroupID, *, include_terminated: bool) -> list[WorkspaceRecord]:
+        """Return the workspaces of a group, oldest first."""
+        query = _OF_GROUP if include_terminated else _LIVE_OF_GROUP
+        return [_record(row) for row in self._connection.execute(query, {"group": group})]
+
+    def names(self, group: GroupID) -> list[str]:
+        """Return the names of a group's live workspaces."""
+        return [name for (name,) in self._connection.execute(_NAMES, {"group": group})]
+
+    def of_cell(self, cell: CellID) -> list[HeldWorkspace]:
+        """Return the live workspaces of a cell, oldest first."""
+        return [_held(row) for row in self._connection.execute(_OF_CELL, {"cell": cell})]
+
+    def due(self, cell: CellID) -> list[HeldWorkspace]:
+        """Return those whose newest generation the cell has not acknowledged, oldest first."""
+        return [_held(row) for row in self._connection.execute(_DUE, {"cell": cell})]
+
+    def live(self) -> list[WorkspaceRecord]:
+        """Return every live workspace."""
+        return [_record(row) for row in self._connection.execute(_ALL_LIVE)]
+
+    def put_intent(self, spec: WorkspaceSpec) -> None:
+        """Write a newer generation."""
+        self._set(spec.id, **_intent(spec))
+
+    def put_beside(self, own: WorkspaceID, **values: str | datetime | None) -> None:
+        """Change what is kept beside the spec: ``deployment_type`` and moments."""
+        numbers = {
+            name: to_number(value) if isinstance(value, datetime) else value for name, value in values.items()
+        }
+        self._set(own, **numbers)
+
+    def acknowledge(self, accepted: WorkspaceSpec) -> None:
+        """Note that the cell holds exactly this spec."""
+        self._set(accepted.id, acknowledged_generation=accepted.generation, accepted=dump_workspace(accepted))
+
+    def forget_acknowledgement(self, own: WorkspaceID) -> None:
+        """Note that the cell holds nothing of it."""
+        self._set(own, acknowledged_generation=0)
+
+    def put_report(self, own: WorkspaceID, report: WorkspaceReport | None) -> None:
+        """Note what was seen; None: nothing that still holds."""
+        self._set(own, report=None if report is None else dump_report(report))
+
+    def tell(self, own: WorkspaceID, generation: int) -> None:
+        """Note that the wait of this generation has been told."""
+        self._set(own, told_generation=generation)
+
+    def terminate(self, own: WorkspaceID, at: datetime) -> None:
+        """Note that nothing is left of it."""
+        self._set(own, terminated_at=to_number(at))
+
+    def _set(self, own: WorkspaceID, **values: object) -> None:
+        self._connection.execute(update(workspaces).where(workspaces.c.id == own).values(**values))
+
+
+def _intent(spec: WorkspaceSpec) -> dict[str, object]:
+    return {"name": spec.name, "generation": spec.generation, "spec": dump_workspace(spec)}
+
+
+def _record(row: Sequence[Any]) -> WorkspaceRecord:
+    (
+        own, spec, organization, cell, created, acknowledged, report, deployment, terminated, resumed,
+        suspend_changed, scale_changed, _accepted, _told,
+    ) = row  # fmt: skip
+    return WorkspaceRecord(
+        load_workspace(spec),
+        OrganizationID(organization),
+        CellID(cell),
+        to_moment(created),
+        Seen(acknowledged, None if report is None else load_report(own, report)),
+        deployment,
+        to_moment_or_none(terminated),
+        to_moment_or_none(resumed),
+        to_moment_or_none(suspend_changed),
+        to_moment_or_none(scale_changed),
+    )
+
+
+def _held(row: Sequence[Any]) -> HeldWorkspace:
+    accepted, told = row[-2], row[-1]
+    return HeldWorkspace(_record(row), None if accepted is None else load_workspace(accepted), told)
