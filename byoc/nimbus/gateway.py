@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from byoc import log
+from byoc import faults, log
 from byoc.clock import Clock
 from byoc.errors import ByocError, CellAway, NotAuthenticated, Unreachable, UsageError
 from byoc.ids import CellID, NewID
@@ -348,6 +348,7 @@ class Gateway:
         peer = self._cells.get(cell)
         if service == "cell":
             await self._relay(stream, [peer] if peer is not None else [], "cell")
+            faults.reach(faults.Step.RELAYED)
         elif service == "close":
             if peer is not None:
                 self._deny(peer, Denial(Code.RETIRED, "the control plane closed this session"))
