@@ -66,7 +66,7 @@ def connect(
         return
     program = _client_program(given)
     if program is not None:
-        _hand_over(program, target)
+        hand_over(program, target)
         return
     with target.open() as session:
         _prompt(given, session)
@@ -155,7 +155,7 @@ def _client_program(given: Context) -> str | None:
     return next((found for name in _CLIENTS if (found := shutil.which(name, path=path))), None)
 
 
-def _hand_over(program: str, target: Target) -> None:
+def hand_over(program: str, target: Target) -> None:
     """Let the machine's own client take the terminal; its password is in a file only we can read."""
     with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
         options = Path(folder) / "client.cnf"

@@ -113,6 +113,12 @@ class Context:
         chosen = connection or self.connection()
         return Client(chosen.url, chosen.token, transport=self.transport, clock=self.clock, sleep=self.sleep)
 
+    def hush(self) -> None:
+        """Keep the log of code that runs in this process, as of a server, off the streams of a command."""
+        from byoc import log  # noqa: PLC0415 - only commands that run such code need it
+
+        log.configure("debug" if self.verbose else "critical", component="cli")
+
     def confirm(self, name: str, given: str | None, what: str) -> None:
         """Return only if ``name`` was given by ``--confirm``, or is typed now.
 

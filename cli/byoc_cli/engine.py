@@ -33,6 +33,7 @@ def install(ctx: typer.Context) -> None:
     from byoc.dataplane.local import install as installer  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
+    given.hush()
     found = installer.install(given.environment, report=given.out.note)
     given.out.item(ENGINE, {"engine": "MariaDB", "version": found.version, "program": str(found.program)})
 
@@ -42,6 +43,7 @@ def show(ctx: typer.Context) -> None:
     from byoc.dataplane.local import install as installer  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
+    given.hush()
     found = installer.find(given.environment)
     if found is None:
         raise PreconditionFailed("no SQL engine on this machine", hint=f"{given.program} engine install")

@@ -89,6 +89,7 @@ def up(
     from byoc.embedded.up import up as start  # noqa: PLC0415
 
     given = of(ctx)
+    given.hush()
     where = (data or default_data(given.environment)).expanduser().absolute()
     if reset and where.exists():
         given.confirm(where.name, confirm, f"this deletes the instance in {where} with all its data")
@@ -117,6 +118,7 @@ def down(
     from byoc.embedded.down import down as stop  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
+    given.hush()
     where = folder(given, data)
     if delete_data and where.exists():
         given.confirm(where.name, confirm, f"this deletes the instance in {where} with all its data")
@@ -133,6 +135,7 @@ def status(ctx: typer.Context, data: Data = None) -> None:
     from byoc.embedded.status import status as look  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
+    given.hush()
     found = look(folder(given, data), environment=given.environment)
     everything = [*found.processes, *found.engines]
     if found.running:
@@ -173,6 +176,7 @@ def doctor(
     from byoc.embedded import doctor as physician  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
+    given.hush()
     if cell is not None:
         _report(given, _examine_cell(given, cell))
         return

@@ -138,11 +138,11 @@ class Output:
         elif self.format is Format.NAME:
             self._data(view.id(item))
         else:
-            shown = [(column.title, cell_text(column.show(item))) for column in view.columns]
-            longest = max(width(title) for title, _ in shown)
-            for title, text in shown:
-                if text != "-":
-                    self._data(f"{pad(title, longest + GAP)}{text}")
+            lines = [(column.title, cell_text(column.show(item))) for column in view.columns]
+            said = [(title, text) for title, text in lines if text != "-"]
+            longest = max((width(title) for title, _ in said), default=0)
+            for title, text in said:
+                self._data(f"{pad(title, longest + GAP)}{text}")
 
     def done(self, line: str, item: Mapping[str, Any], name: str) -> None:
         """Print what a command did: a line, or the object, or its id."""

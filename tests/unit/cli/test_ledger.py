@@ -1,0 +1,108 @@
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from byoc.dataplane.keys import PinnedKeys
+from byoc.dataplane.ledger import Ledger
+from byoc.testing import ManualClock
+
+
+@pytest.fixture
+def cell(tmp_path: Path, clock: ManualClock) -> Path:
+    """A cell's folder with a ledger of three records."""
+    ledger = Ledger(tmp_path / "cell" / "ledger", clock, lambda: "chain-1")
+    ledger.record("received", verb="workspace.create", sub="ann@acme.test")
+    ledger.record("outcome", status=202, of=2)
+    ledger.close()
+    return tmp_path / "cell"
+
+
+def test_verify_says_what_is_proven(byoc: Any, cell: Path) -> None:
+    ended = byoc("ledger", "verify", "--dir", str(cell))
+    assert ended.code == 0
+    assert ended.out.startswith(
+        "result               good\n"
+        "means                no record was edited; without a receipt, a cut end cannot be ruled out\n"
+        "chain                chain-1\n"
+        "records              3\n"
+    )
+
+
+@pytest.mark.parametrize("place", [".", "..", "ledger"])
+def test_the_folder_may_be_the_cells_the_instances_or_the_ledgers(byoc: Any, cell: Path, place: str) -> None:
+    assert byoc("ledger", "verify", "--dir", str(cell / place), "-o", "json").json["records"] == 3
+
+
+def test_an_edited_record_is_found_with_its_line(byoc: Any, cell: Path) -> None:
+    path = cell / "ledger" / "ledger.jsonl"
+    path.write_text(path.read_text().replace("ann@", "eve@"))
+    ended = byoc("ledger", "verify", "--dir", str(cell), "-o", "json")
+    assert ended.code == 1
+    assert (ended.json["ok"], ended.json["problem"], ended.json["firstBadLine"]) == (False, "edited", 2)
+    assert ended.error["code"] == "ledger_broken"
+    assert "line 2" in ended.error["message"]
+
+
+def test_no_ledger_is_4(byoc: Any, tmp_path: Path) -> None:
+    for verb in ("tail", "verify", "export"):
+        ended = byoc("ledger", verb, "--dir", str(tmp_path / "nowhere"))
+        assert ended.code == 4
+        assert "no ledger" in ended.err
+
+
+def test_tail_shows_the_newest_records(byoc: Any, cell: Path) -> None:
+    lines = byoc("ledger", "tail", "--dir", str(cell), "-n", "2").out.splitlines()
+    assert [line.split()[0] for line in lines] == ["2", "3"]
+    assert "received       sub=ann@acme.test verb=workspace.create" in lines[0]
+    assert byoc("ledger", "tail", "--dir", str(cell), "-o", "name").out == "1\n2\n3\n"
+    assert [each["seq"] for each in byoc("ledger", "tail", "--dir", str(cell), "-o", "json").json] == [
+        1,
+        2,
+        3,
+    ]
+
+
+def test_tail_follows_one_object_a_line(
+    byoc: Any, cell: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = type(clock).advance
+    turns: list[str] = []
+
+    def turn(itself: ManualClock, seconds: float) -> None:
+        advance(itself, seconds)
+        turns.append("pause")
+        if len(turns) > 1:
+            raise KeyboardInterrupt
+        ledger = Ledger(cell / "ledger", clock, lambda: "unused")
+        ledger.record("added")
+        ledger.close()
+
+    monkeypatch.setattr(ManualClock, "advance", turn)
+    ended = byoc("ledger", "tail", "--dir", str(cell), "-n", "1", "--follow", "-o", "json")
+    assert ended.code == 130
+    assert [json.loads(line)["kind"] for line in ended.out.splitlines()] == ["outcome", "added"]
+
+
+def test_export_prints_the_very_lines(byoc: Any, cell: Path) -> None:
+    ended = byoc("ledger", "export", "--dir", str(cell))
+    assert ended.out == (cell / "ledger" / "ledger.jsonl").read_text()
+
+
+def test_an_exported_file_verifies_elsewhere(byoc: Any, cell: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.tar.gz"
+    ended = byoc("ledger", "export", "--dir", str(cell), "--to", str(target), "-o", "json")
+    assert ended.json == {"file": str(target), "holds": ["ledger/ledger.jsonl"]}
+    assert target.stat().st_mode & 0o777 == 0o600
+    elsewhere = tmp_path / "elsewhere"
+    with tarfile.open(fileobj=io.BytesIO(target.read_bytes())) as archive:
+        archive.extractall(elsewhere, filter="data")
+    assert byoc("ledger", "verify", "--dir", str(elsewhere)).code == 0
+    assert byoc("ledger", "export", "--dir", str(cell), "--to", str(target)).code == 1
+
+
+def test_a_cell_without_pinned_keys_has_none_to_check_receipts_with(cell: Path, clock: ManualClock) -> None:
+    assert PinnedKeys.load(cell, clock) is None
