@@ -6,7 +6,9 @@ numbers are in range. The Control Plane checks the same; a cell does not rely on
 """
 
 import json
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
 from byoc.dataplane.delivery import CONFLICT, Refused, Rule
 from byoc.errors import UsageError
@@ -14,6 +16,8 @@ from byoc.ids import parse_id
 from byoc.model.size import SIZES, parse_multiplier
 from byoc.model.spec import GroupSpec, Spec, WorkspaceSpec
 from byoc.wire.cell import Delivery, Resync, decode, spec_digest
+
+T = TypeVar("T")
 
 _LONGEST_NAME: Final = 255
 _LONGEST_WAIT: Final = 10 * 365 * 86400
@@ -26,15 +30,16 @@ def read_delivery(body: bytes) -> tuple[Spec, str | None]:
     Raises:
         UsageError: it is not a delivery of exactly one spec that this cell can carry out.
     """
-    delivery = decode(Delivery, _json(body))
-    specs = [spec for spec in (delivery.group, delivery.workspace) if spec is not None]
-    if len(specs) != 1:
-        raise UsageError("a delivery brings exactly one spec")
-    spec = specs[0]
-    check_spec(spec)
-    if delivery.sealed_password is not None and not isinstance(spec, GroupSpec):
-        raise UsageError("only a group has a password")
-    return spec, delivery.sealed_password
+    with _one_line():
+        delivery = _decode(Delivery, body)
+        specs = [spec for spec in (delivery.group, delivery.workspace) if spec is not None]
+        if len(specs) != 1:
+            raise UsageError("a delivery brings exactly one spec")
+        spec = specs[0]
+        check_spec(spec)
+        if delivery.sealed_password is not None and not isinstance(spec, GroupSpec):
+            raise UsageError("only a group has a password")
+        return spec, delivery.sealed_password
 
 
 def read_resync(body: bytes) -> tuple[Spec, ...]:
@@ -43,18 +48,28 @@ def read_resync(body: bytes) -> tuple[Spec, ...]:
     Raises:
         UsageError: it is not understood.
     """
-    resync = decode(Resync, _json(body))
-    specs: tuple[Spec, ...] = (*resync.groups, *resync.workspaces)
-    for spec in specs:
-        check_spec(spec)
-    return specs
+    with _one_line():
+        resync = _decode(Resync, body)
+        specs: tuple[Spec, ...] = (*resync.groups, *resync.workspaces)
+        for spec in specs:
+            check_spec(spec)
+        return specs
 
 
-def _json(body: bytes) -> object:
+def _decode(kind: type[T], body: bytes) -> T:
     try:
-        return json.loads(body)
+        return decode(kind, json.loads(body))
     except (ValueError, RecursionError) as error:
         raise UsageError("the body is not JSON") from error
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Keep a refusal printable: it may quote names and values that somebody chose."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError("".join(c if c.isprintable() else "?" for c in error.message)) from error
 
 
 def check_spec(spec: Spec) -> None:

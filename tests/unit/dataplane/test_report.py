@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,43 +18,27 @@ from byoc.model.spec import AutoSuspend, Desired, SuspendType
 from byoc.testing import cell as cells
 from byoc.testing.cell import GROUP, ORDERS, MemoryCell, following
 from byoc.testing.clock import ManualClock
+from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
 from byoc.wire.cell import ReportAnswer, decode, encode, spec_digest
 from byoc.wire.keys import SigningKey
-from byoc.wire.tokens import certify_key_set_key, issue_key_set, open_report, sign_receipt
+from byoc.wire.tokens import open_report
 
 CELL = CellID("99999999-9999-4999-8999-999999999999")
 
 
 @dataclass
-class Provider:
+class Provider(MemoryProvider):
     """A Control Plane that takes reports, or pretends to."""
 
-    clock: ManualClock
-    cell_key: SigningKey
-    root: SigningKey = field(default_factory=SigningKey.generate)
-    set_key: SigningKey = field(default_factory=SigningKey.generate)
-    signing: SigningKey = field(default_factory=SigningKey.generate)
-    version: int = 1
+    cell_keys: CellKeys | None = None
     announced: int = 1
     away: bool = False
     full_wanted: bool = False
     status: int = 200
-    receipt: Callable[[CellReport], str] | None = None
+    forge: Callable[[CellReport], str] | None = None
     reports: list[CellReport] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-
-    def key_set(self) -> str:
-        certificate = certify_key_set_key(self.root, self.set_key.public, now=self.clock.now())
-        return issue_key_set(
-            self.set_key, certificate, [self.signing.public], version=self.version, now=self.clock.now()
-        )
-
-    def good_receipt(self, report: CellReport, **changes: Any) -> str:
-        head = report.ledger
-        assert head is not None
-        claims = {"cell": report.cell, "chain": head.chain, "seq": head.seq, "hash": head.hash}
-        return sign_receipt(self.signing, at=self.clock.now(), **(claims | changes))
 
     async def post(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         self.asked.append(f"{method} {path}")
@@ -63,10 +46,11 @@ class Provider:
             raise Unreachable("the tunnel is not connected")
         if path == "/cell/v1/keys":
             return 200, self.key_set().encode()
-        claims = open_report(body.decode(), {self.cell_key.kid: self.cell_key.public})
+        assert self.cell_keys is not None
+        claims = open_report(body.decode(), {self.cell_keys.signing.kid: self.cell_keys.signing.public})
         report = decode(CellReport, claims)
         self.reports.append(report)
-        receipt = (self.receipt or self.good_receipt)(report)
+        receipt = (self.forge or self.receipt)(report)
         answer = ReportAnswer(receipt, self.full_wanted, self.announced)
         return self.status, json.dumps(encode(answer)).encode()
 
@@ -87,7 +71,7 @@ class Site:
 async def site(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Site]:
     async with cells.started(tmp_path, clock, MemoryRuntime(clock), new_id) as cell:
         keys = CellKeys.load_or_create(tmp_path)
-        provider = Provider(clock, keys.signing)
+        provider = Provider(clock, CELL, cell_keys=keys)
         pinned = PinnedKeys.create(tmp_path, provider.root.public, provider.key_set(), clock)
         who = Reporting(CELL, keys, cell.runtime.facts)
         reporter = Reporter(who, cell.state, pinned, provider.post, clock)
@@ -237,11 +221,11 @@ class TestWhatIsKept:
         [
             lambda p, r: "",
             lambda p, r: "e30.e30.e30",
-            lambda p, r: p.good_receipt(r, cell="11111111-1111-4111-8111-111111111111"),
-            lambda p, r: p.good_receipt(r, seq=r.ledger.seq + 1),
-            lambda p, r: p.good_receipt(r, hash="0" * 64),
-            lambda p, r: p.good_receipt(r, chain="other"),
-            lambda p, r: replace(p, signing=SigningKey.generate()).good_receipt(r),
+            lambda p, r: p.receipt(r, cell="11111111-1111-4111-8111-111111111111"),
+            lambda p, r: p.receipt(r, seq=r.ledger.seq + 1),
+            lambda p, r: p.receipt(r, hash="0" * 64),
+            lambda p, r: p.receipt(r, chain="other"),
+            lambda p, r: replace(p, signing=SigningKey.generate()).receipt(r),
         ],
         ids=[
             "none",
@@ -256,7 +240,7 @@ class TestWhatIsKept:
     async def test_an_answer_without_a_good_receipt_is_no_answer(
         self, forged: Callable[[Provider, CellReport], str], site: Site
     ) -> None:
-        site.provider.receipt = lambda report: forged(site.provider, report)
+        site.provider.forge = lambda report: forged(site.provider, report)
         await site.cell.bring_up()
         await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
         await connected(site)
