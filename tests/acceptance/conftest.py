@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from people import User
+
+from tests.acceptance.people import User
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-from people import Ran
 
 from byoc.testing.instance import free_port
+from tests.acceptance.people import Ran
 
 ROOT = Path(__file__).parents[2]
 TOO_OLD = "#!/bin/sh\nexit 1\n"

@@ -11,9 +11,9 @@ from typing import Any
 
 import psutil
 import pytest
-from people import BYOC, User
 
 from byoc.testing.instance import eventually, free_port
+from tests.acceptance.people import BYOC, User
 
 CHILDREN = ("controlplane", "gateway", "agent")
 

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import tree
+
+from tests.architecture import tree
 
 HEAVY = {"pulumi", "boto3", "fastapi", "starlette", "uvicorn", "sqlalchemy", "pydantic", "rich", "httpx2"}
 CLI_MUST_NOT = {"pulumi", "boto3", "fastapi", "sqlalchemy", "pydantic", "httpx2", "uvicorn", "websockets"}

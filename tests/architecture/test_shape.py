@@ -4,7 +4,8 @@ import ast
 from pathlib import Path
 
 import pytest
-import tree
+
+from tests.architecture import tree
 
 MAX_FILE = 600
 MAX_FUNCTION = 45

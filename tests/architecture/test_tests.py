@@ -4,18 +4,29 @@ import ast
 from pathlib import Path
 
 import pytest
-import tree
 
-RAISES = {"raises", "fail", "warns"}
+from tests.architecture import tree
+
+RAISES = {"raises", "fail", "warns", "timeout", "wait_for"}
 
 
-def _calls(node: ast.AST) -> set[str]:
-    called = {child.func for child in ast.walk(node) if isinstance(child, ast.Call)}
-    return {each.attr if isinstance(each, ast.Attribute) else getattr(each, "id", "") for each in called}
+def _names(node: ast.AST) -> set[str]:
+    """Every name that is used, because a function may be handed on to be called elsewhere."""
+    return {
+        child.attr if isinstance(child, ast.Attribute) else child.id
+        for child in ast.walk(node)
+        if isinstance(child, ast.Attribute | ast.Name)
+    }
+
+
+def _is_checker(name: str) -> bool:
+    return name in RAISES or name.startswith(("check_", "assert_"))
 
 
 def _asserts(node: ast.AST) -> bool:
-    return any(isinstance(child, ast.Assert) for child in ast.walk(node)) or bool(RAISES & _calls(node))
+    return any(isinstance(child, ast.Assert) for child in ast.walk(node)) or any(
+        map(_is_checker, _names(node))
+    )
 
 
 def _checkers(path: Path) -> set[str]:
@@ -24,7 +35,7 @@ def _checkers(path: Path) -> set[str]:
     functions = [node for each in {path, *beside} for node in tree.functions(tree.parse(each))]
     found: set[str] = set()
     while True:
-        more = {node.name for node in functions if _asserts(node) or found & _calls(node)}
+        more = {node.name for node in functions if _asserts(node) or found & _names(node)}
         if more <= found:
             return found
         found |= more

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-import tree
+
+from tests.architecture import tree
 
 HERE = Path(__file__)
 # Each with the reason it is banned.

@@ -33,7 +33,8 @@ def test_timestamps_and_dates_are_read_as_utc(text: str, read: str) -> None:
 
 @pytest.mark.parametrize(
     "text", ["", "now", "2030", "2030-1-2", "20300102", "2030-W01", "2030-02-30", "2030-01-02T25:00:00Z",
-             "2030-01-02T03:04Z", "2030-01-02T03:04:05ZZ", "0001-01-01T00:00:00+14:00", "٢٠٣٠-01-01", "2030-01-02T03:04:05+99:00"]
+             "2030-01-02T03:04Z", "2030-01-02T03:04:05ZZ", "0001-01-01T00:00:00+14:00",
+             "٢٠٣٠-01-01", "2030-01-02T03:04:05+99:00"]
 )  # fmt: skip
 def test_what_is_no_time_is_refused_by_name(text: str) -> None:
     with pytest.raises(UsageError, match=r"^startTime: not a valid time$"):
