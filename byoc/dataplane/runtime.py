@@ -114,7 +114,8 @@ class Observation:
 
     Attributes:
         exists: there is a whole volume.
-        sql_ready: ``SELECT 1`` was answered just now, over the socket and over TCP.
+        sql_ready: ``SELECT 1`` was answered over the socket and over TCP, now or so shortly ago that the
+            runtime's patience has not ended.
         limits: in force in the running engine; None while none runs.
         restart_needed: the running engine could not take the limits asked for last.
         password_version: of the admin password in the volume; 0 before the first.
