@@ -115,7 +115,7 @@ def test_a_generation_from_afar_costs_nothing() -> None:
     assert deliver_refused(changed(10**15, size="S-0"), resize).rule == "generation-missing"
 
 
-@pytest.mark.parametrize(("base", "generation"), [(2, 4), (4, 5), (0, 1), (1, 2)])
+@pytest.mark.parametrize(("base", "generation"), [(2, 4), (4, 5), (0, 1), (1, 2), (3, 2)])
 def test_a_base_that_is_not_what_the_cell_holds_asks_for_a_new_signature(base: int, generation: int) -> None:
     resize = change(generation, Verb.WORKSPACE_RESIZE)
 

@@ -133,6 +133,7 @@ def test_another_root_from_the_tunnel_enrols_nobody(tmp_path: Path, clock: Manua
     answers = [
         Enrolled(CellID("c"), "o", evil.public.jwk(), key_set(clock, 1, root=evil)),
         Enrolled(CellID("c"), "o", ROOT.public.jwk(), key_set(clock, 1, root=evil)),
+        Enrolled(CellID("c"), "o", evil.public.jwk(), key_set(clock, 1)),
     ]
     for answer in answers:
         with pytest.raises(BadToken):
