@@ -40,11 +40,11 @@ def install(ctx: typer.Context) -> None:
 
 def show(ctx: typer.Context) -> None:
     """Show which SQL engine local workspaces run."""
-    from byoc.dataplane.local import install as installer  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.local.engine import find  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
     given.hush()
-    found = installer.find(given.environment)
+    found = find(given.environment)
     if found is None:
         raise PreconditionFailed("no SQL engine on this machine", hint=f"{given.program} engine install")
     given.out.item(ENGINE, {"engine": "MariaDB", "version": found.version, "program": str(found.program)})

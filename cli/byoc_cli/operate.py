@@ -2,11 +2,12 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from byoc import process
+from byoc.errors import UsageError
 from byoc_cli.context import of
 from byoc_cli.tree import OPERATE, noun, verb
 
@@ -20,12 +21,17 @@ ReadyFD = Annotated[
     typer.Option("--ready-fd", metavar="FD", help="Write one line of JSON here once ready."),
 ]
 
+_LEVELS: Final = ("debug", "info", "warning", "error")
+
 
 def add(app: typer.Typer) -> None:
     """Add the nouns to the program."""
     gateway = noun("Run a Nimbus gateway.")
     app.add_typer(gateway, name="gateway", rich_help_panel=OPERATE)
     verb(gateway, "serve")(gateway_serve)
+    agent = noun("Run a cell's agent.")
+    app.add_typer(agent, name="agent", rich_help_panel=OPERATE)
+    verb(agent, "run")(agent_run)
 
 
 def gateway_serve(
@@ -51,6 +57,38 @@ def gateway_serve(
     asyncio.run(process.run_until_stopped(work, lifeline_fd=lifeline, ready_fd=ready_fd))
 
 
+def agent_run(
+    ctx: typer.Context,
+    data: Data,
+    keep_engines: Annotated[
+        bool,
+        typer.Option(
+            "--keep-engines", help="Leave SQL servers running at a stop; the next start adopts them."
+        ),
+    ] = False,
+    lifeline: Lifeline = None,
+    ready_fd: ReadyFD = None,
+) -> None:
+    """Be the cell: dial the gateway, carry out what its policy allows, keep workspaces running."""
+    from byoc import log  # noqa: PLC0415 - only servers log
+    from byoc.dataplane.agent import run  # noqa: PLC0415
+    from byoc.dataplane.local.runtime import LocalRuntime  # noqa: PLC0415
+    from byoc.dataplane.settings import AgentSettings  # noqa: PLC0415
+
+    log.configure(_level(ctx), component="agent")
+    given = of(ctx)
+    settings = AgentSettings.load(data.absolute(), stop_engines=not keep_engines)
+
+    async def work(announce: process.Announce, stop: asyncio.Event) -> None:
+        runtime = LocalRuntime(settings.cell, given.clock, given.environment)
+        await run(settings, runtime, stop, announce)
+
+    asyncio.run(process.run_until_stopped(work, lifeline_fd=lifeline, ready_fd=ready_fd))
+
+
 def _level(ctx: typer.Context) -> str:
     given = of(ctx)
-    return "debug" if given.verbose else given.environment.get("BYOC_LOG_LEVEL", "info")
+    level = "debug" if given.verbose else given.environment.get("BYOC_LOG_LEVEL") or "info"
+    if level.lower() not in _LEVELS:
+        raise UsageError(f"BYOC_LOG_LEVEL: `{level[:64]}` is no level", hint=", ".join(_LEVELS))
+    return level.lower()
