@@ -29,6 +29,7 @@ _LOST: Final = frozenset(
 )
 _REFUSED: Final = frozenset({ER.ACCESS_DENIED_ERROR, 1698, 1524, 4151})  # plugin says no, is unknown, blocked
 _QUOTES: Final = "'\"`"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _DASHES: Final = re.compile(r"--(\s|$)")
 
 
@@ -136,6 +137,8 @@ def connect(
         charset="utf8mb4",
         autocommit=True,
         client_flag=CLIENT.MULTI_RESULTS,
+        # Making a TLS context costs more than the whole of a local session.
+        ssl_disabled=socket is not None or host in _LOOPBACK,
         defer_connect=True,
     )
     try:
