@@ -116,7 +116,7 @@ def read_handed(text: bytes) -> Handed:
     try:
         value: Any = json.loads(text)
         token, root = value["token"], PublicKey.from_jwk(value["rootKey"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
         raise UsageError(f"{ENROLMENT} is not {{token, rootKey}}") from error
     if not isinstance(token, str) or not token:
         raise UsageError(f"{ENROLMENT} holds no token")
