@@ -226,11 +226,20 @@ class Site:
             await client.wait_connected(timeout=10)
             yield
         finally:
+            await self.logged_out()
             dialling.cancel()
             await asyncio.gather(dialling, return_exceptions=True)
             stop.set()
             with suppress(ByocError):
                 await serving
+
+    async def logged_out(self) -> None:
+        """Wait until the gateway has told of every session that ended: its stop waits for that."""
+        asked = self.controlplane.asked
+        with suppress(TimeoutError):
+            await self.until(
+                lambda: asked.count("POST /cell/v1/logout") == asked.count("POST /cell/v1/login"), 1
+            )
 
     @asynccontextmanager
     async def agent(self, *, stop_engines: bool = True, kill: bool = False) -> AsyncIterator[None]:
