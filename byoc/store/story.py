@@ -96,7 +96,7 @@ class Story:
         rows = self._connection.execute(_EVENTS, {"workspace": workspace, "above": above})
         return [_event(row) for row in rows]
 
-    def has_events(self, workspace: WorkspaceID, *, above: int) -> bool:
+    def has_events(self, workspace: str, *, above: int) -> bool:
         """Whether there is an event with a higher number."""
         parameters = {"workspace": workspace, "above": above}
         return self._connection.execute(_ANY, parameters).first() is not None

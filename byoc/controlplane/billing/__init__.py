@@ -1,0 +1,1 @@
+"""Bills from what cells have metered."""

@@ -1,0 +1,319 @@
+"""The fleet's service: what the API calls. Authorizes by organization, writes intent, returns.
+
+Nothing here waits for a cell but ``logs``. The invariant: when a method that changes
+something returns, the change is on disk and will end: done, superseded, refused or expired.
+"""
+
+import hashlib
+import json
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final, TypeVar
+
+from byoc import faults
+from byoc.clock import Clock
+from byoc.controlplane.api.service import CellSummary, Overview
+from byoc.controlplane.billing.usage import Aggregate, usage_rows
+from byoc.controlplane.fleet import groups, membership, visible, workspaces
+from byoc.controlplane.fleet.courier import Courier, Parcel
+from byoc.controlplane.fleet.groups import Act
+from byoc.controlplane.fleet.news import News
+from byoc.controlplane.fleet.recording import state_of
+from byoc.controlplane.keys import ControlPlaneKeys
+from byoc.errors import CellAway, Failed, NotAuthenticated, NotFound, RefusedByCell, UsageError
+from byoc.ids import CellID, GroupID, NewID, WorkspaceID
+from byoc.model.records import (
+    CellRecord,
+    CellState,
+    CreatedGroup,
+    Event,
+    GroupChanges,
+    GroupRecord,
+    NewGroup,
+    NewWorkspace,
+    Organization,
+    Principal,
+    Project,
+    SessionRecord,
+    UsageRow,
+    WorkspaceChanges,
+    WorkspaceRecord,
+)
+from byoc.model.verbs import Verb
+from byoc.store.seam import Store
+from byoc.store.transaction import Transaction
+from byoc.store.values import CellEvent
+from byoc.wire import tokens
+from byoc.wire.cell import Refusal, decode
+
+R = TypeVar("R")
+_OK: Final = 200
+_NOT_FOUND: Final = 404
+
+
+def hash_key(key: str) -> str:
+    """Return what the store keeps of an API key."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class Fleet:
+    """See ``byoc.controlplane.api.service.FleetService``.
+
+    Args:
+        courier: for reads that go to the cell, and to close a retired cell's tunnels.
+        choose: picks a character of a generated password.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        keys: ControlPlaneKeys,
+        courier: Courier,
+        clock: Clock,
+        new_id: NewID,
+        choose: groups.Choose = secrets.choice,
+    ) -> None:
+        self._store = store
+        self._keys = keys
+        self._courier = courier
+        self._clock = clock
+        self._new_id = new_id
+        self._choose = choose
+        self._news = News(store, clock)
+
+    def _act(self, by: Principal) -> Act:
+        return Act(by, self._clock.now())
+
+    # --- who is there --------------------------------------------------------------------
+
+    async def authenticate(self, token: str, /) -> Principal:
+        """Return the caller behind a Management API key."""
+        key_hash, now = hash_key(token), self._clock.now()
+        found = await self._store.read(lambda tx: tx.identities.principal(key_hash, now))
+        if found is None:
+            raise NotAuthenticated("unknown, revoked or expired API key")
+        return found
+
+    async def organization(self, by: Principal, /) -> Organization:
+        """Return the caller's organization."""
+        found = await self._store.read(lambda tx: tx.identities.organization(by.organization_id))
+        if found is None:
+            raise NotFound("organization not found")
+        return found
+
+    async def projects(self, by: Principal, /) -> list[Project]:
+        """Return its projects, oldest first."""
+        return await self._store.read(lambda tx: tx.identities.projects(by.organization_id))
+
+    # --- cells ---------------------------------------------------------------------------
+
+    async def cells(self, by: Principal, /) -> list[CellRecord]:
+        """Return the cells of the caller's organization, retired ones too."""
+        held = await self._store.read(lambda tx: tx.cells.of_organization(by.organization_id))
+        return [cell.record for cell in held]
+
+    async def cell(self, by: Principal, cell_id: CellID, /) -> CellRecord:
+        """Return one cell."""
+        return (await self._store.read(lambda tx: visible.cell(tx, by, cell_id))).record
+
+    async def sessions(self, by: Principal, cell_id: CellID, /) -> list[SessionRecord]:
+        """Return its open tunnel sessions, newest last."""
+
+        def look(tx: Transaction) -> list[SessionRecord]:
+            return tx.cells.sessions(visible.cell(tx, by, cell_id).record.id)
+
+        return await self._store.read(look)
+
+    async def cell_events(self, by: Principal, cell_id: CellID, /) -> list[CellEvent]:
+        """Return what happened to a cell: enrolment, contests, lost state, retirement."""
+
+        def look(tx: Transaction) -> list[CellEvent]:
+            return tx.cells.events(visible.cell(tx, by, cell_id).record.id)
+
+        return await self._store.read(look)
+
+    async def register_cell(
+        self, by: Principal, name: str, provider: str, region: str, region_name: str, /
+    ) -> CellRecord:
+        """Write a cell that may then enrol."""
+        act = self._act(by)
+        cell = CellRecord(
+            CellID(self._new_id()),
+            by.organization_id,
+            name,
+            provider,
+            region,
+            region_name,
+            CellState.PENDING,
+            act.now,
+        )
+        await self._store.write(lambda tx: membership.register(tx, act, cell))
+        return cell
+
+    async def enrolment_token(self, by: Principal, cell_id: CellID, thumbprint: str, /) -> dict[str, Any]:
+        """Return ``{token, rootKey}``: for 15 minutes, this cell and this key; older tokens end."""
+        act, jti = self._act(by), self._new_id()
+        await self._store.write(lambda tx: membership.expect(tx, act, cell_id, jti, thumbprint))
+        token = tokens.issue_enrolment(
+            self._keys.signing,
+            organization=by.organization_id,
+            cell=cell_id,
+            thumbprint=thumbprint,
+            now=act.now,
+            jti=jti,
+        )
+        return {"token": token, "rootKey": self._keys.root.jwk()}
+
+    async def retire_cell(self, by: Principal, cell_id: CellID, /) -> None:
+        """Let a cell in no more and close its tunnels."""
+        act = self._act(by)
+        await self._store.write(lambda tx: membership.retire(tx, act, cell_id))
+        await self._courier.link.close(cell_id)
+
+    # --- groups --------------------------------------------------------------------------
+
+    async def create_group(self, by: Principal, new: NewGroup, /) -> CreatedGroup:
+        """Write a group's first generation and its sealed password."""
+        act, own = self._act(by), GroupID(self._new_id())
+        return await self._changed(lambda tx: groups.create(tx, act, new, own, self._choose))
+
+    async def update_group(self, by: Principal, group_id: GroupID, changes: GroupChanges, /) -> str | None:
+        """Write the changes; return the new password if one was to be generated."""
+        act = self._act(by)
+        return await self._changed(lambda tx: groups.update(tx, act, group_id, changes, self._choose))
+
+    async def terminate_group(self, by: Principal, group_id: GroupID, /, *, force: bool) -> None:
+        """Write that it should go, with its workspaces if ``force``."""
+        act = self._act(by)
+        await self._changed(lambda tx: groups.terminate(tx, act, group_id, force=force))
+
+    async def group(self, by: Principal, group_id: GroupID, /) -> GroupRecord:
+        """Return one group, also a terminated one."""
+        return (await self._store.read(lambda tx: visible.group(tx, by, group_id))).record
+
+    async def groups(self, by: Principal, /, *, include_terminated: bool) -> list[GroupRecord]:
+        """Return the groups of the caller's organization, oldest first."""
+        own = by.organization_id
+        return await self._store.read(
+            lambda tx: tx.groups.of_organization(own, include_terminated=include_terminated)
+        )
+
+    # --- workspaces ----------------------------------------------------------------------
+
+    async def create_workspace(self, by: Principal, new: NewWorkspace, /) -> WorkspaceID:
+        """Write a workspace's first generation."""
+        act, own = self._act(by), WorkspaceID(self._new_id())
+        await self._changed(lambda tx: workspaces.create(tx, act, new, own))
+        return own
+
+    async def update_workspace(
+        self, by: Principal, workspace_id: WorkspaceID, changes: WorkspaceChanges, /
+    ) -> None:
+        """Write all changes as one new generation."""
+        act = self._act(by)
+        await self._changed(lambda tx: workspaces.update(tx, act, workspace_id, changes))
+
+    async def suspend_workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> None:
+        """Write that it should not run; no effect if so."""
+        act = self._act(by)
+        await self._changed(lambda tx: workspaces.suspend(tx, act, workspace_id))
+
+    async def resume_workspace(
+        self, by: Principal, workspace_id: WorkspaceID, /, *, disable_auto_suspend: bool
+    ) -> None:
+        """Write that it should run; no effect if so."""
+        act = self._act(by)
+        await self._changed(
+            lambda tx: workspaces.resume(tx, act, workspace_id, disable_auto_suspend=disable_auto_suspend)
+        )
+
+    async def terminate_workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> None:
+        """Write that it should go; always lawful."""
+        act = self._act(by)
+        await self._changed(lambda tx: workspaces.terminate(tx, act, workspace_id))
+
+    async def workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> WorkspaceRecord:
+        """Return one workspace, also a terminated one."""
+        return (await self._store.read(lambda tx: visible.workspace(tx, by, workspace_id))).record
+
+    async def workspaces(
+        self, by: Principal, group_id: GroupID, /, *, include_terminated: bool
+    ) -> list[WorkspaceRecord]:
+        """Return the workspaces of a group, oldest first."""
+
+        def look(tx: Transaction) -> list[WorkspaceRecord]:
+            visible.group(tx, by, group_id)
+            return tx.workspaces.of_group(group_id, include_terminated=include_terminated)
+
+        return await self._store.read(look)
+
+    async def events(self, by: Principal, workspace_id: WorkspaceID, /, *, after: int) -> list[Event]:
+        """Return its events with a number above ``after``, in order."""
+
+        def look(tx: Transaction) -> list[Event]:
+            visible.workspace(tx, by, workspace_id)
+            return tx.story.events(workspace_id, above=after)
+
+        return await self._store.read(look)
+
+    async def wait_events(self, workspace_id: WorkspaceID, after: int, timeout: float, /) -> None:  # noqa: ASYNC109 - it ends without an error
+        """Return when there is an event above ``after``, or after ``timeout`` seconds."""
+        await self._news.wait(workspace_id, after, timeout)
+
+    async def logs(self, by: Principal, workspace_id: WorkspaceID, /) -> str:
+        """Return the engine's own log, fetched from the cell and stored nowhere."""
+
+        def look(tx: Transaction) -> CellRecord | None:
+            held = tx.cells.get(visible.workspace(tx, by, workspace_id).record.cell_id)
+            return held.record if held is not None else None
+
+        cell = await self._store.read(look)
+        if cell is None or not cell.connected:
+            raise CellAway("the cell is not connected", hint="logs are kept in the cell only")
+        target = f"/cell/v1/workspaces/{workspace_id}/logs"
+        answer = await self._courier.send(cell, Parcel("GET", target, by.email, verbs=(Verb.LOGS_READ,)))
+        if answer.status == _OK:
+            return answer.body.decode("utf-8", "replace")
+        if answer.status == _NOT_FOUND:
+            raise NotFound("the cell has no such workspace")
+        raise _refused(Verb.LOGS_READ, answer.body)
+
+    # --- figures -------------------------------------------------------------------------
+
+    async def usage(
+        self, by: Principal, /, *, start: datetime, end: datetime, aggregate: Aggregate
+    ) -> list[UsageRow]:
+        """Return compute credits per workspace and period between ``start`` and ``end``."""
+        own = by.organization_id
+        metered = await self._store.scan(lambda tx: tx.usage.between(own, start, end))
+        return usage_rows(metered, own, start=start, end=end, aggregate=aggregate)
+
+    async def overview(self) -> Overview:
+        """Return what there is, over all organizations: counts and names of cells only."""
+
+        def look(tx: Transaction) -> Overview:
+            states = Counter(state_of(record).value for record in tx.workspaces.live())
+            cells = tuple(
+                CellSummary(
+                    cell.record.name, cell.record.region, cell.record.state.value, cell.record.connected
+                )
+                for cell in tx.cells.all()
+            )
+            return Overview(cells, tx.groups.count_live(), dict(states))
+
+        return await self._store.scan(look)
+
+    async def _changed(self, change: Callable[[Transaction], R]) -> R:
+        result = await self._store.write(change)
+        faults.reach(faults.Step.INTENT_COMMITTED)
+        return result
+
+
+def _refused(verb: Verb, body: bytes) -> Exception:
+    try:
+        refusal = decode(Refusal, json.loads(body))
+    except (ValueError, UsageError):
+        return Failed(f"the cell could not do {verb}")
+    return RefusedByCell(f"the cell refused {verb}: rule `{refusal.rule}`: {refusal.reason[:200]}")
