@@ -108,9 +108,9 @@ class Context:
 
     def client(self, connection: Connection | None = None) -> "Client":
         """Return a client of the Control Plane to talk to."""
+        chosen = connection or self.connection()
         from byoc.client import Client  # noqa: PLC0415 - an HTTP library is slow to import
 
-        chosen = connection or self.connection()
         return Client(chosen.url, chosen.token, transport=self.transport, clock=self.clock, sleep=self.sleep)
 
     def hush(self) -> None:

@@ -30,11 +30,11 @@ def add(app: typer.Typer) -> None:
 
 def install(ctx: typer.Context) -> None:
     """Get MariaDB if this machine has none: by apt as root, else into the cache."""
-    from byoc.dataplane.local import install as installer  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.local.install import install as get  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
     given.hush()
-    found = installer.install(given.environment, report=given.out.note)
+    found = get(given.environment, given.out.note)
     given.out.item(ENGINE, {"engine": "MariaDB", "version": found.version, "program": str(found.program)})
 
 

@@ -9,7 +9,7 @@ from byoc.clock import stamp
 from byoc.errors import UsageError
 from byoc_cli import names, passwords, profiles
 from byoc_cli.context import Context, of
-from byoc_cli.output import Column, View
+from byoc_cli.output import Column, Format, View
 from byoc_cli.tree import WORKSPACES, noun, verb
 
 if TYPE_CHECKING:
@@ -150,10 +150,18 @@ def create(
     if created.admin_password:
         answer["adminPassword"] = created.admin_password
     given.out.done(f"group {name} is created", answer, created.id)
+    _tell(given, created.admin_password)
     _keep(given, connection.owner, created.id, created.admin_password or password or "", save_password)
-    if created.admin_password and given.format != "json":
-        given.out.secret(f"admin password (shown once): {created.admin_password}")
     given.out.note(f"\nNext: {given.program} workspace create NAME --group {name}")
+
+
+def _tell(given: Context, generated: str) -> None:
+    """Show a generated password, this once: as data, or beside the id that was asked for."""
+    line = f"admin password (shown once): {generated}"
+    if generated and given.format is Format.TABLE:
+        given.out.text(line)
+    elif generated and given.format is Format.NAME:
+        given.out.secret(line)
 
 
 def _keep(given: Context, owner: str, group_id: str, password: str, wanted: bool) -> None:
@@ -211,9 +219,8 @@ def set_password(
     if wanted is None:
         answer["adminPassword"] = password
     given.out.done(f"group {found.name} gets a new admin password", answer, found.workspace_group_id)
+    _tell(given, "" if wanted else password)
     _keep(given, connection.owner, found.workspace_group_id, password, save_password)
-    if wanted is None and given.format != "json":
-        given.out.secret(f"admin password (shown once): {password}")
 
 
 def terminate(

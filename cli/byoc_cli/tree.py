@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from byoc_cli.coerce import lighten
 from byoc_cli.context import of
 from byoc_cli.output import Format
 
@@ -81,6 +82,10 @@ class Command(TyperCommand):
         super().__init__(*args, **options)
         self.params = [*self.params, *_HIDDEN]
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, the option ``--help`` included, with readers of our own."""
+        return lighten(super().get_params(ctx))
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Say where the global options are explained."""
         del ctx
@@ -94,6 +99,10 @@ class Noun(TyperGroup):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.params = [*self.params, *_HIDDEN]
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, the option ``--help`` included, with readers of our own."""
+        return lighten(super().get_params(ctx))
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return a verb by its name, or by its hidden alias."""

@@ -170,6 +170,19 @@ def test_a_reader_that_goes_away_is_quiet(byoc: Any, plane: Any) -> None:
     assert ended.stderr == b""
 
 
+@pytest.mark.parametrize("words", [("--help",), ("cell", "list", "-o", "json"), ("up", "--port", "x")])
+def test_reading_the_arguments_loads_nothing_slow(words: tuple[str, ...]) -> None:
+    script = (
+        "import sys; from byoc_cli import context, main; "
+        f"main.main({list(words)!r}, context.from_process({{'HOME': '/nowhere'}}, 'byoc')); "
+        "sys.stderr.write('LOADED ' + ' '.join(sys.modules))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in ended.stderr.partition("LOADED ")[2].split()}
+    assert "typer" in loaded
+    assert not loaded & {"pydantic", "rich", "httpx2", "fastapi", "sqlalchemy", "pymysql", "websockets"}
+
+
 def test_completion_offers_commands_and_choices() -> None:
     def complete(words: str, word: int) -> list[str]:
         ended = subprocess.run(
