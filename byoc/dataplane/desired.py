@@ -144,9 +144,12 @@ class DesiredState:
         return not (self._groups or self._workspaces or self._graves)
 
     def tombstones(self) -> tuple[Tombstone, ...]:
-        """Everything terminated, with its last generation."""
-        graves = sorted(self._graves.items())
-        return tuple(Tombstone(name, grave.spec.generation) for name, grave in graves if grave.spec)
+        """Everything of which nothing is left, with its last generation; not what is still being removed."""
+        return tuple(
+            Tombstone(name, grave.spec.generation)
+            for name, grave in sorted(self._graves.items())
+            if grave.spec and WorkspaceID(name) not in self._workspaces and GroupID(name) not in self._groups
+        )
 
     def buried(self, name: str) -> bool:
         """Whether ``name`` has a tombstone."""

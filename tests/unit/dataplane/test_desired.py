@@ -180,6 +180,7 @@ class TestTermination:
         after = reopened(tmp_path)
         assert ORDERS.id in after.workspaces
         assert after.buried(ORDERS.id)
+        assert after.tombstones() == ()
 
     def test_a_later_generation_of_a_terminated_workspace_moves_the_tombstone(
         self, state: DesiredState, tmp_path: Path
