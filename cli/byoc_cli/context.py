@@ -62,6 +62,7 @@ class Context:
             self.format,
             quiet=bool(self.given.get("quiet")),
             no_color=bool(self.given.get("no_color")),
+            program=self.program,
         )
 
     @property

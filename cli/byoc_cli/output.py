@@ -7,6 +7,7 @@ can move the cursor of a terminal.
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,7 @@ class Output:
     format: Format = Format.TABLE
     quiet: bool = False
     no_color: bool = False
+    program: str = "byoc"
 
     def rows(self, view: View, items: Sequence[Any], *, empty: str) -> None:
         """Print a list. ``empty`` is said on stderr where there is nothing to list."""
@@ -191,7 +193,7 @@ class Output:
             return
         self._say(f"{self._paint('error:', '31;1')} {safe(error.message)}")
         if error.hint:
-            self._say(f"\n{self._paint('hint:', '36;1')} {safe(error.hint)}")
+            self._say(f"\n{self._paint('hint:', '36;1')} {self._pasteable(safe(error.hint))}")
 
     @property
     def live(self) -> bool:
@@ -208,6 +210,10 @@ class Output:
         """Hand everything over; raises BrokenPipeError where nobody reads any more."""
         self.stdout.flush()
         self.stderr.flush()
+
+    def _pasteable(self, text: str) -> str:
+        """Name the program as it can be called here, where ``text`` says what to run."""
+        return re.sub(r"(^|`)byoc (?=[a-z])", lambda found: f"{found[1]}{self.program} ", text)
 
     def _table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         limit = self._columns() if self.stdout.isatty() else None

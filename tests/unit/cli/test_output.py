@@ -73,6 +73,14 @@ def test_colour_is_for_terminals_that_want_it() -> None:
     assert "\x1b[31;1merror:\x1b[0m gone" in out.stderr.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_hint_works_as_pasted() -> None:
+    out = _out(program=".venv/bin/byoc")
+    out.error(NotFound("gone", hint="byoc cell list, or `byoc up`; byoc is this"))
+    assert out.stderr.getvalue().endswith(  # type: ignore[attr-defined]
+        "hint: .venv/bin/byoc cell list, or `.venv/bin/byoc up`; byoc is this\n"
+    )
+
+
 def test_rows_of_sql_are_a_grid() -> None:
     out = _out()
     out.grid(["id", "name"], [[1, None], [22, "a\nb"]])
