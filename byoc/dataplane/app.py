@@ -26,11 +26,9 @@ from byoc.ids import CellID, WorkspaceID
 from byoc.model.spec import Desired, GroupSpec, Spec
 from byoc.model.verbs import Verb
 from byoc.nimbus.http import Receive, Scope, Send
-from byoc.wire.cell import Acknowledged, CellStatus, Refusal, encode, spec_digest
+from byoc.wire.cell import ANSWER_HEADER, Acknowledged, CellStatus, Refusal, encode, spec_digest
 from byoc.wire.sealing import unseal
 
-ANSWER_HEADER: Final = "byoc-answer"
-"""Carries the cell's signature under its answer."""
 BAD_REQUEST: Final = "bad-request"
 """Rule of a refusal: the cell does not understand the spec, for one because it is older."""
 _LOG: Final = log.get(__name__)

@@ -25,7 +25,7 @@ from byoc.nimbus.serve import GatewaySettings, serve
 from byoc.nimbus.stream import Stream
 from byoc.testing.provider import MemoryProvider, Signed
 from byoc.testing.runtime import MemoryRuntime
-from byoc.wire.cell import Enrolled, Enrolment, ReportAnswer, decode, encode
+from byoc.wire.cell import ANSWER_HEADER, Enrolled, Enrolment, ReportAnswer, decode, encode
 from byoc.wire.certificates import make_authority, make_server_certificate
 from byoc.wire.keys import PublicKey, decode_bytes
 from byoc.wire.sealing import seal
@@ -156,7 +156,7 @@ class ControlPlane:
         answer = await self.client.request(f"cell/{CELL}", asked, timeout=10)
         jti = json.loads(decode_bytes(signed.token.split(".")[1]))["jti"]
         keys = {self.cell_key.kid: self.cell_key}
-        signature = answer.headers["byoc-answer"]
+        signature = answer.headers[ANSWER_HEADER]
         check_answer(signature, keys, jti=jti, status=answer.status, body=answer.body)
         return answer
 

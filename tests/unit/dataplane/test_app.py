@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from byoc.dataplane.app import ANSWER_HEADER, CellApp, Door
+from byoc.dataplane.app import CellApp, Door
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.policy import PolicyFile
