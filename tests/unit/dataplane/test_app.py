@@ -24,7 +24,7 @@ from byoc.testing.cell import GROUP, ORDERS, OTHER, MemoryCell, following
 from byoc.testing.clock import ManualClock
 from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
-from byoc.wire.cell import Delivery, Resync, encode, spec_digest
+from byoc.wire.cell import ANSWER_HEADER, Delivery, Resync, encode, spec_digest
 from byoc.wire.keys import SigningKey
 from byoc.wire.sealing import seal
 from byoc.wire.tokens import (
