@@ -1,13 +1,14 @@
 """Operate: the entry points of the processes that production runs, and that ``byoc up`` supervises."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
 from byoc import process
-from byoc.errors import UsageError
+from byoc.errors import NotFound, UsageError
 from byoc_cli.context import of
 from byoc_cli.tree import OPERATE, noun, verb
 
@@ -26,12 +27,78 @@ _LEVELS: Final = ("debug", "info", "warning", "error")
 
 def add(app: typer.Typer) -> None:
     """Add the nouns to the program."""
+    controlplane = noun("Run a control plane.")
+    app.add_typer(controlplane, name="controlplane", rich_help_panel=OPERATE)
+    verb(controlplane, "init")(controlplane_init)
+    verb(controlplane, "serve")(controlplane_serve)
+    verb(controlplane, "migrate")(controlplane_migrate)
     gateway = noun("Run a Nimbus gateway.")
     app.add_typer(gateway, name="gateway", rich_help_panel=OPERATE)
     verb(gateway, "serve")(gateway_serve)
     agent = noun("Run a cell's agent.")
     app.add_typer(agent, name="agent", rich_help_panel=OPERATE)
     verb(agent, "run")(agent_run)
+
+
+def controlplane_init(
+    ctx: typer.Context,
+    data: Data,
+    organization: Annotated[str, typer.Option("--organization", help="Name of the first one.")] = "Local",
+    email: Annotated[str, typer.Option("--email", help="Of its owner.")] = "owner@localhost",
+) -> None:
+    """Make keys, database, the first organization and its owner's key; may be run again."""
+    from byoc.controlplane.fleet.start import OWNER_TOKEN, Owner, init  # noqa: PLC0415 - slow to import
+
+    given = of(ctx)
+    given.hush()
+    init(data.absolute(), Owner(email, organization), clock=given.clock)
+    token_file = data.absolute() / "controlplane" / OWNER_TOKEN
+    given.out.done(
+        f"the owner's key is in {token_file}",
+        {"data": str(data.absolute()), "tokenFile": str(token_file)},
+        str(token_file),
+    )
+
+
+def controlplane_serve(
+    ctx: typer.Context,
+    data: Data,
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Of the Management API; 0 for any.")],
+    host: Annotated[str | None, typer.Option("--host", help="Address to listen on.")] = None,
+    lifeline: Lifeline = None,
+    ready_fd: ReadyFD = None,
+) -> None:
+    """Serve the Management API; more settings are in BYOC_* variables."""
+    from byoc.controlplane.serve import serve  # noqa: PLC0415
+
+    from byoc import log  # noqa: PLC0415 - only servers log
+    from byoc.controlplane.settings import ControlPlaneSettings, from_environment  # noqa: PLC0415
+
+    given = of(ctx)
+    log.configure(_level(ctx), component="controlplane")
+    settings = from_environment(given.environment, base=ControlPlaneSettings())
+    settings = replace(settings, data=data.absolute(), port=port, host=host or settings.host)
+
+    async def work(announce: process.Announce, stop: asyncio.Event) -> None:
+        await serve(settings, stop, on_ready=announce)
+
+    asyncio.run(process.run_until_stopped(work, lifeline_fd=lifeline, ready_fd=ready_fd))
+
+
+def controlplane_migrate(ctx: typer.Context, data: Data) -> None:
+    """Bring the database of a stopped control plane to this version."""
+    from byoc.controlplane.fleet.start import DATABASE  # noqa: PLC0415 - slow to import
+    from byoc.store.schema import migrate  # noqa: PLC0415
+    from byoc.store.sqlite import url_of  # noqa: PLC0415
+
+    given = of(ctx)
+    given.hush()
+    database = data.absolute() / "controlplane" / DATABASE
+    if not database.exists():
+        raise NotFound(f"there is no database at {database}", hint="byoc controlplane init --data DIR")
+    version = migrate(url_of(database))
+    answer = {"database": str(database), "schema": version}
+    given.out.done(f"{database} has schema {version}", answer, version)
 
 
 def gateway_serve(
