@@ -31,7 +31,7 @@ from byoc.dataplane import records
 from byoc.dataplane.local import command, copying
 from byoc.dataplane.records import StateBroken
 from byoc.dataplane.runtime import Limits
-from byoc.errors import UsageError
+from byoc.errors import Unwritable, UsageError
 from byoc.ids import WorkspaceID, parse_id
 
 _LONGEST_SOCKET: Final = 100
@@ -165,11 +165,16 @@ class Volume:
             return
         unfinished = Volume(self.root, WorkspaceID(_MAKING + self.id))
         shutil.rmtree(unfinished.folder, ignore_errors=True)
-        durable.make_folder(unfinished.folder)
-        copying.copy(template, unfinished.data)
-        unfinished.write(record)
-        copying.sync(unfinished.folder)
-        unfinished.folder.rename(self.folder)
+        try:
+            durable.make_folder(unfinished.folder)
+            copying.copy(template, unfinished.data)
+            unfinished.write(record)
+            copying.sync(unfinished.folder)
+            unfinished.folder.rename(self.folder)
+        except (OSError, Unwritable):
+            # A full disk is the likely cause: give back what was taken of it.
+            shutil.rmtree(unfinished.folder, ignore_errors=True)
+            raise
         durable.sync_folder(self.root)
 
     def prepare(self, record: Record) -> int:

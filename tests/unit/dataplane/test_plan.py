@@ -1,0 +1,363 @@
+"""The table of next steps, and that walking it always ends where the intent says."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+
+from byoc.dataplane.plan import LONGEST_DELAY, MAX_FAILED_STARTS, Situation, Step, delay, plan
+from byoc.dataplane.runtime import Action, Failures, Limits, Observation, Process, Secrets
+from byoc.ids import GroupID, WorkspaceID
+from byoc.model.report import Phase, Reason
+from byoc.model.spec import Desired, WorkspaceSpec
+from byoc.testing import ManualClock
+from byoc.testing.clock import START
+from byoc.testing.runtime import MemoryRuntime
+
+SPEC = WorkspaceSpec(WorkspaceID("w"), GroupID("g"), 3, "orders", "S-00")
+READY = Situation(password_version=2)
+RUNS = Observation(
+    exists=True, process=Process.RUNNING, sql_ready=True, limits=Limits("S-00"), password_version=2
+)
+STOPPED = Observation(exists=True, password_version=2)
+NOTHING = Observation()
+
+
+def failed(starts: int, reason: Reason = Reason.ENGINE_CANNOT_START, *, crashes: int = 0) -> Failures:
+    return Failures(SPEC.generation, starts, crashes, reason, START)
+
+
+@pytest.mark.parametrize(
+    ("situation", "seen", "step"),
+    [
+        (
+            Situation(group_known=False),
+            NOTHING,
+            Step(None, Phase.PROVISIONING, Reason.WAITING_FOR_GROUP, 0),
+        ),
+        (Situation(), NOTHING, Step(None, Phase.PROVISIONING, Reason.WAITING_FOR_PASSWORD, 0)),
+        (
+            READY,
+            NOTHING,
+            Step(Action.CREATE_VOLUME, Phase.PROVISIONING, Reason.COPYING_TEMPLATE, 10),
+        ),
+        (
+            READY,
+            Observation(exists=True),
+            Step(Action.START, Phase.PROVISIONING, Reason.STARTING_ENGINE, 40),
+        ),
+        (READY, STOPPED, Step(Action.START, Phase.STARTING, Reason.STARTING_ENGINE, 40)),
+        (
+            READY,
+            replace(STOPPED, process=Process.STARTING),
+            Step(Action.WAIT_FOR_SQL, Phase.STARTING, Reason.WAITING_FOR_SQL, 60),
+        ),
+        (
+            READY,
+            replace(RUNS, sql_ready=False),
+            Step(Action.WAIT_FOR_SQL, Phase.STARTING, Reason.WAITING_FOR_SQL, 60),
+        ),
+        (
+            READY,
+            replace(RUNS, password_version=0),
+            Step(Action.SET_PASSWORD, Phase.PROVISIONING, Reason.SETTING_PASSWORD, 80),
+        ),
+        (
+            READY,
+            replace(RUNS, password_version=1),
+            Step(Action.SET_PASSWORD, Phase.UPDATING, Reason.SETTING_PASSWORD, 80),
+        ),
+        (READY, RUNS, Step(None, Phase.RUNNING, Reason.ANSWERED_SQL)),
+        (
+            READY,
+            replace(RUNS, limits=Limits("S-1")),
+            Step(Action.RESIZE_ONLINE, Phase.UPDATING, Reason.APPLYING_SIZE_ONLINE, 50),
+        ),
+        (
+            READY,
+            replace(RUNS, limits=Limits("S-1"), restart_needed=True),
+            Step(Action.RESTART, Phase.UPDATING, Reason.RESTARTING_FOR_SIZE, 50),
+        ),
+        (
+            READY,
+            replace(RUNS, process=Process.UNRESPONSIVE, sql_ready=False),
+            Step(Action.RESTART, Phase.HEALING, Reason.ENGINE_UNRESPONSIVE),
+        ),
+        (
+            READY,
+            replace(STOPPED, process=Process.EXITED, failures=failed(0, crashes=1)),
+            Step(Action.START, Phase.HEALING, Reason.ENGINE_EXITED, 40),
+        ),
+        (
+            Situation(),
+            replace(RUNS, password_version=1),
+            Step(None, Phase.RUNNING, Reason.ANSWERED_SQL),
+        ),
+        (
+            Situation(),
+            replace(RUNS, password_version=0),
+            Step(None, Phase.PROVISIONING, Reason.WAITING_FOR_PASSWORD, 80),
+        ),
+        (replace(READY, must_exist=True), NOTHING, Step(None, Phase.FAILED, Reason.VOLUME_MISSING)),
+        (
+            replace(READY, must_exist=True),
+            replace(RUNS, exists=False),
+            Step(Action.STOP, Phase.STOPPING, Reason.VOLUME_MISSING),
+        ),
+    ],
+)
+def test_what_should_run_is_brought_there_step_by_step(
+    situation: Situation, seen: Observation, step: Step
+) -> None:
+    assert plan(SPEC, situation, seen, START) == step
+
+
+@pytest.mark.parametrize("process", [Process.STARTING, Process.RUNNING, Process.EXITED, Process.UNRESPONSIVE])
+def test_a_suspended_workspace_keeps_no_process(process: Process) -> None:
+    spec = replace(SPEC, desired=Desired.SUSPENDED)
+    assert plan(spec, READY, replace(STOPPED, process=process), START).action is Action.STOP
+
+
+def test_suspended_says_who_wanted_it() -> None:
+    asked = plan(replace(SPEC, desired=Desired.SUSPENDED), READY, STOPPED, START)
+    decided = plan(SPEC, replace(READY, auto_suspended=Reason.AUTO_SUSPENDED_IDLE), STOPPED, START)
+    assert (asked.phase, asked.reason) == (Phase.SUSPENDED, Reason.STOPPED_AS_ASKED)
+    assert (decided.phase, decided.reason) == (Phase.SUSPENDED, Reason.AUTO_SUSPENDED_IDLE)
+    assert asked.done
+    assert decided.done
+
+
+def test_a_lost_volume_is_said_even_of_a_suspended_workspace() -> None:
+    spec = replace(SPEC, desired=Desired.SUSPENDED)
+    assert plan(spec, replace(READY, must_exist=True), NOTHING, START).reason is Reason.VOLUME_MISSING
+
+
+@pytest.mark.parametrize(
+    "seen", [RUNS, STOPPED, replace(RUNS, exists=False), replace(STOPPED, process=Process.EXITED)]
+)
+def test_termination_removes_whatever_is_left(seen: Observation) -> None:
+    spec = replace(SPEC, desired=Desired.TERMINATED)
+    assert plan(spec, READY, seen, START).action is Action.REMOVE
+
+
+def test_termination_needs_neither_group_nor_volume() -> None:
+    spec = replace(SPEC, desired=Desired.TERMINATED)
+    step = plan(spec, Situation(group_known=False, must_exist=True), NOTHING, START)
+    assert (step.phase, step.reason, step.done) == (Phase.TERMINATED, Reason.REMOVED, True)
+
+
+def test_the_first_failure_is_tried_again_at_once_and_the_next_ones_later_and_later() -> None:
+    assert [delay(failed(count)) for count in range(1, 8)] == [0, 0.5, 1, 2, 4, 8, LONGEST_DELAY]
+    assert plan(SPEC, READY, replace(STOPPED, failures=failed(1)), START).action is Action.START
+    waiting = plan(SPEC, READY, replace(STOPPED, failures=failed(3)), START + timedelta(seconds=0.25))
+    assert (waiting.action, waiting.reason) == (None, Reason.ENGINE_CANNOT_START)
+    assert waiting.retry_after == pytest.approx(0.75)
+    assert not waiting.done
+
+
+def test_an_engine_that_cannot_start_has_failed_for_this_generation_only() -> None:
+    seen = replace(STOPPED, process=Process.EXITED, failures=failed(MAX_FAILED_STARTS))
+    later = START + timedelta(hours=1)
+    step = plan(SPEC, READY, seen, later)
+    assert (step.phase, step.reason, step.done) == (Phase.FAILED, Reason.ENGINE_CANNOT_START, True)
+    assert plan(replace(SPEC, generation=4), READY, seen, START).action is Action.START
+
+
+@pytest.mark.parametrize("reason", [Reason.PORT_TAKEN, Reason.DISK_FULL, Reason.ENGINE_MISSING])
+def test_trouble_of_the_machine_is_waited_out(reason: Reason) -> None:
+    seen = replace(STOPPED, failures=failed(50, reason))
+    waiting = plan(SPEC, READY, seen, START)
+    assert (waiting.reason, waiting.phase, waiting.retry_after) == (reason, Phase.HEALING, LONGEST_DELAY)
+    after = plan(SPEC, READY, seen, START + timedelta(seconds=LONGEST_DELAY))
+    assert after.action is Action.START
+
+
+def test_too_little_memory_is_final_without_another_try() -> None:
+    for seen in (STOPPED, replace(RUNS, limits=Limits("S-1"))):
+        step = plan(SPEC, READY, replace(seen, failures=failed(1, Reason.MEMORY_SHORT)), START)
+        assert (step.action, step.phase, step.reason) == (None, Phase.FAILED, Reason.MEMORY_SHORT)
+
+
+def test_failures_never_stand_in_the_way_of_a_suspend() -> None:
+    seen = replace(STOPPED, failures=failed(MAX_FAILED_STARTS))
+    assert plan(replace(SPEC, desired=Desired.SUSPENDED), READY, seen, START).phase is Phase.SUSPENDED
+
+
+def test_counting_failures_begins_anew_with_a_generation_an_answer_and_a_quiet_while() -> None:
+    some = Failures().failed(1, Reason.ENGINE_CANNOT_START, START)
+    some = some.failed(1, Reason.ENGINE_CANNOT_START, START)
+    assert (some.starts, some.answered().starts) == (2, 0)
+    assert some.failed(2, Reason.DISK_FULL, START).starts == 1
+    crashed = some.crashed(1, Reason.ENGINE_EXITED, START, ran_seconds=1)
+    assert (crashed.starts, crashed.crashes) == (0, 1)
+    assert crashed.crashed(1, Reason.ENGINE_EXITED, START, ran_seconds=1).crashes == 2
+    assert crashed.crashed(1, Reason.ENGINE_EXITED, START, ran_seconds=60).crashes == 1
+
+
+observations = st.builds(
+    Observation,
+    exists=st.booleans(),
+    process=st.sampled_from(Process),
+    sql_ready=st.booleans(),
+    limits=st.none() | st.builds(Limits, st.sampled_from(["S-00", "S-1"])),
+    restart_needed=st.booleans(),
+    password_version=st.integers(0, 3),
+    failures=st.builds(
+        Failures,
+        generation=st.integers(2, 4),
+        starts=st.integers(0, 9),
+        crashes=st.integers(0, 9),
+        last=st.none() | st.sampled_from(Reason),
+        at=st.just(START),
+    ),
+)
+situations = st.builds(
+    Situation,
+    group_known=st.booleans(),
+    password_version=st.integers(0, 3),
+    auto_suspended=st.none() | st.just(Reason.AUTO_SUSPENDED_IDLE),
+    must_exist=st.booleans(),
+)
+
+
+@given(observations, situations, st.sampled_from(Desired))
+def test_whatever_is_seen_there_is_a_sane_answer(
+    seen: Observation, situation: Situation, desired: Desired
+) -> None:
+    step = plan(replace(SPEC, desired=desired), situation, seen, START)
+    if step.done:
+        assert step.retry_after is None
+    if step.action is Action.CREATE_VOLUME:
+        assert not situation.must_exist
+        assert not seen.exists
+    if step.action is Action.REMOVE:
+        assert desired is Desired.TERMINATED
+    if step.phase is Phase.RUNNING:
+        assert seen.sql_ready
+    if step.action is not None and desired is Desired.RUNNING:
+        assert step.phase is not Phase.FAILED
+
+
+class Walk(RuleBasedStateMachine):
+    """Any order of intents, steps and trouble; then repeating plan and act ends."""
+
+    @initialize(online=st.booleans())
+    def begin(self, online: bool) -> None:
+        self.clock = ManualClock()
+        self.runtime = MemoryRuntime(self.clock, online=online)
+        self.spec = replace(SPEC, generation=1)
+        self.situation = Situation()
+        self.loop = asyncio.new_event_loop()
+        self.gone = False
+        self.password = 0
+
+    def teardown(self) -> None:
+        if hasattr(self, "loop"):
+            try:
+                self.it_ends()
+                self.change(desired=Desired.TERMINATED)
+                self.it_ends()
+            finally:
+                self.loop.close()
+
+    def seen(self) -> Observation:
+        return self.loop.run_until_complete(self.runtime.observe(self.spec.id))
+
+    def change(self, **fields: object) -> None:
+        if self.spec.desired is not Desired.TERMINATED:
+            self.spec = replace(self.spec, generation=self.spec.generation + 1, **fields)  # type: ignore[arg-type]
+
+    @rule(desired=st.sampled_from([Desired.RUNNING, Desired.SUSPENDED]))
+    def suspend_or_resume(self, desired: Desired) -> None:
+        self.change(desired=desired)
+        self.situation = replace(self.situation, auto_suspended=None)
+
+    @rule()
+    def decide_to_suspend(self) -> None:
+        self.situation = replace(self.situation, auto_suspended=Reason.AUTO_SUSPENDED_SCHEDULED)
+
+    @rule(size=st.sampled_from(["S-00", "S-0", "S-1"]), scale=st.sampled_from([1, 2, 4]))
+    def resize(self, size: str, scale: int) -> None:
+        self.change(size=size, scale_factor=scale)
+
+    @rule()
+    def new_password(self) -> None:
+        self.password += 1
+        self.situation = replace(self.situation, password_version=self.password)
+
+    @rule()
+    def terminate(self) -> None:
+        self.change(desired=Desired.TERMINATED)
+
+    @rule()
+    def crash(self) -> None:
+        if self.seen().process in {Process.STARTING, Process.RUNNING}:
+            self.runtime.crash(self.spec.id)
+
+    @rule()
+    def hang(self) -> None:
+        if self.seen().process is Process.RUNNING:
+            self.runtime.hang(self.spec.id)
+
+    @rule(
+        action=st.sampled_from([Action.CREATE_VOLUME, Action.START, Action.SET_PASSWORD]),
+        reason=st.sampled_from([Reason.ENGINE_CANNOT_START, Reason.DISK_FULL, Reason.PORT_TAKEN]),
+        times=st.integers(1, 7),
+    )
+    def trouble(self, action: Action, reason: Reason, times: int) -> None:
+        self.runtime.fail(self.spec.id, action, reason, times)
+
+    @rule()
+    def lose_the_volume(self) -> None:
+        if self.seen().exists:
+            self.runtime.lose_volume(self.spec.id)
+
+    @rule(steps=st.integers(0, 4))
+    def a_few_steps(self, steps: int) -> None:
+        for _ in range(steps):
+            self.turn()
+
+    def turn(self) -> Step:
+        seen = self.seen()
+        if seen.exists:
+            self.situation = replace(self.situation, must_exist=True)
+        step = plan(self.spec, self.situation, seen, self.clock.now())
+        if step.action is not None:
+            secrets = Secrets(self.password, f"password {self.password}")
+            self.loop.run_until_complete(self.runtime.act(self.spec, step.action, secrets))
+        elif step.retry_after is not None:
+            self.clock.advance(step.retry_after)
+        return step
+
+    @rule()
+    def it_ends(self) -> None:
+        before = (replace(self.spec), self.situation)
+        for _ in range(60):
+            step = self.turn()
+            if step.action is None and step.retry_after is None:
+                break
+        else:
+            pytest.fail(f"no end in sight: {step} from {before}")
+        self.check(step)
+
+    def check(self, step: Step) -> None:
+        seen = self.seen()
+        waits = {Reason.WAITING_FOR_PASSWORD}
+        assert step.done or step.reason in waits
+        if self.spec.desired is Desired.TERMINATED:
+            assert step.reason is Reason.REMOVED
+            assert replace(seen, failures=Failures()) == Observation()
+        elif step.phase is Phase.RUNNING:
+            assert (seen.sql_ready, seen.limits) == (True, Limits.wanted(self.spec))
+            assert seen.password_version == self.password
+            assert self.runtime.passwords[self.spec.id] == f"password {self.password}"
+        elif step.phase is Phase.SUSPENDED:
+            assert seen.process is Process.ABSENT
+
+
+TestWalk = Walk.TestCase
+TestWalk.settings = settings(max_examples=60, stateful_step_count=12, deadline=None)
