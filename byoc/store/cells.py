@@ -211,14 +211,6 @@ class Cells:
         found = self._connection.execute(_CLAIM, {"own": own}).first()
         return found is not None and found.fence == fence
 
-    def release(self, own: CellID, fence: int) -> None:
-        """Give the right back, if it is still held."""
-        self._connection.execute(
-            update(cells)
-            .where(cells.c.id == own, cells.c.fence == fence)
-            .values(claim_owner=None, claim_until=None)
-        )
-
     # --- what its owner should know ------------------------------------------------------
 
     def tell(self, own: CellID, now: datetime, kind: str, text: str, by: str = "") -> None:

@@ -19,7 +19,7 @@ REVISIONS: Final = ("0001",)
 
 
 def migrate(url: str) -> str:
-    """Bring the database at ``url`` to the newest schema; return its version before, "" for a new one.
+    """Bring the database at ``url`` to the newest schema; return its version.
 
     Raises:
         DataInUse: it is of a newer schema; nothing was touched.
@@ -33,7 +33,7 @@ def migrate(url: str) -> str:
             connection.rollback()
             if found != REVISIONS[-1]:
                 _upgrade(connection)
-            return found
+            return REVISIONS[-1]
     except (OperationalError, DatabaseError) as error:
         raise PreconditionFailed(f"{shown(url)} cannot be opened: {error.orig}") from error
     finally:

@@ -1,0 +1,142 @@
+"""Takes reports in: checks who says it and in which order, then places what is said.
+
+Called by the routes for cells. Ordered by (incarnation, seq), which only the cell can raise, so
+a gateway that repeats or reorders reports changes nothing. The invariants: a report is
+answered with a receipt only once it is on disk; one that cannot be placed is asked for in
+full, and nothing of it is taken.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Final
+
+from byoc import faults, log
+from byoc.clock import Clock
+from byoc.controlplane.fleet.courier import Counters
+from byoc.controlplane.fleet.placing import Placing
+from byoc.controlplane.keys import ControlPlaneKeys
+from byoc.errors import BadToken, Forbidden, NotAuthenticated, UsageError
+from byoc.ids import CellID
+from byoc.model.records import CellRecord, CellState
+from byoc.model.report import CellReport, LedgerHead
+from byoc.store.seam import Store
+from byoc.store.transaction import Transaction
+from byoc.store.values import HeldCell
+from byoc.wire import tokens
+from byoc.wire.cell import ReportAnswer, decode
+from byoc.wire.keys import PublicKey
+
+_LOG: Final = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """How a report was taken: in order or not, and whether a full one is asked for."""
+
+    in_order: bool
+    full_wanted: bool = False
+    adopted: int = 0
+
+
+class Ingest:
+    """Takes in the reports of every cell."""
+
+    def __init__(self, store: Store, keys: ControlPlaneKeys, clock: Clock, counters: Counters) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._counters = counters
+
+    async def take(self, cell: CellID, token: str) -> ReportAnswer:
+        """Take in one signed report that came through the tunnel of ``cell``.
+
+        Raises:
+            NotAuthenticated: the cell is unknown, or has not signed this.
+            Forbidden: the cell is retired.
+            UsageError: it is no report.
+        """
+        held = await self._store.read(lambda tx: tx.cells.get(cell))
+        report = self._open(held, token)
+        faults.reach(faults.Step.REPORT_RECEIVED)
+        taken = await self._store.write(lambda tx: self._take(tx, report))
+        faults.reach(faults.Step.REPORT_COMMITTED)
+        self._counters.reports += taken.in_order
+        self._counters.old_reports += not taken.in_order
+        self._counters.adopted += taken.adopted
+        now = self._clock.now()
+        version = self._keys.key_set(now).version
+        if not taken.in_order:
+            return ReportAnswer(full_wanted=taken.full_wanted, key_set_version=version)
+        receipt = ""
+        if report.ledger is not None:
+            head = report.ledger
+            receipt = tokens.sign_receipt(
+                self._keys.signing, cell=cell, chain=head.chain, seq=head.seq, hash=head.hash, at=now
+            )
+        return ReportAnswer(receipt, taken.full_wanted, version)
+
+    def _open(self, held: HeldCell | None, token: str) -> CellReport:
+        if held is None or held.record.signing_key is None:
+            raise NotAuthenticated("unknown cell")
+        record: CellRecord = held.record
+        if record.state is CellState.RETIRED:
+            raise Forbidden("the cell is retired")
+        key = PublicKey.from_jwk(held.record.signing_key)
+        try:
+            said = tokens.open_report(token, {key.kid: key})
+        except BadToken:
+            self._counters.forged_reports += 1
+            raise
+        report = decode(CellReport, said)
+        if report.cell != record.id:
+            self._counters.forged_reports += 1
+            raise NotAuthenticated("the report is of another cell")
+        return report
+
+    def _take(self, tx: Transaction, report: CellReport) -> _Taken:
+        held = tx.cells.get(report.cell)
+        if held is None or held.record.state is CellState.RETIRED:
+            raise Forbidden("the cell is retired")
+        last = tx.cells.last_seq(report.cell, report.incarnation)
+        if last is None and not report.full:
+            return _Taken(in_order=False, full_wanted=True)
+        if last is not None and (report.incarnation != held.incarnation or report.seq <= last):
+            return _Taken(in_order=False)
+        if last is not None and not report.full and report.seq != last + 1:
+            # Reports are differences to what we have acknowledged: with one missing, or after our own
+            # restore from a backup, they do not say enough.
+            return _Taken(in_order=False, full_wanted=True)
+        return self._place(tx, held, report, new_life=last is None)
+
+    def _place(self, tx: Transaction, held: HeldCell, report: CellReport, *, new_life: bool) -> _Taken:
+        now = self._clock.now()
+        tx.cells.note_report(report.cell, report.incarnation, report.seq)
+        tx.cells.seen(report.cell, now, report.facts)
+        if report.ledger is not None:
+            self._note_head(tx, report.cell, report.ledger)
+        outcome = Placing(tx, held.record, report, now, new_life=new_life and bool(held.incarnation)).place()
+        wanted = outcome.full_wanted or (held.full_wanted and not report.full)
+        if wanted != held.full_wanted:
+            tx.cells.want(report.cell, full=wanted)
+        return _Taken(in_order=True, full_wanted=wanted, adopted=outcome.adopted)
+
+    def _note_head(self, tx: Transaction, cell: CellID, head: LedgerHead) -> None:
+        now = self._clock.now()
+        known = tx.cells.note_head(cell, head, now)
+        if known is None or known.seq < head.seq or known == head:
+            return
+        _LOG.error("alarm: a ledger went back", cell=cell, chain=head.chain, seq=head.seq, known=known.seq)
+        text = f"its ledger ends at record {head.seq}; record {known.seq} had been reported"
+        tx.cells.tell(cell, now, "ledger-cut", text)
+
+
+def read_json(body: bytes) -> object:
+    """Read JSON from a cell.
+
+    Raises:
+        UsageError: it is not JSON.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise UsageError("not JSON") from error
