@@ -74,10 +74,17 @@ class LocalRuntime:
         folder: the cell's folder; one agent at a time works on it.
         environment: says where to look for the engine.
         ports: from which each volume gets one for life.
+        memory_bytes: of the machine; asked of it where it is not given.
     """
 
     def __init__(
-        self, folder: Path, clock: Clock, environment: Mapping[str, str], *, ports: range = PORTS
+        self,
+        folder: Path,
+        clock: Clock,
+        environment: Mapping[str, str],
+        *,
+        ports: range = PORTS,
+        memory_bytes: int | None = None,
     ) -> None:
         self._volumes = folder.absolute() / "volumes"
         self._templates = folder.absolute() / "template"
@@ -85,7 +92,7 @@ class LocalRuntime:
         self._environment = dict(environment)
         self._ports = ports
         self._engine = find(environment)
-        self._memory = process.memory_bytes()
+        self._memory = memory_bytes or process.memory_bytes()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="runtime")
         self._workspaces: dict[WorkspaceID, _Held] = {}
         self._opened = False

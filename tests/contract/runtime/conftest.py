@@ -1,0 +1,95 @@
+"""The runtimes under contract."""
+
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from byoc import durable
+from byoc.clock import SystemClock
+from byoc.dataplane.local import template
+from byoc.dataplane.local.engine import Engine, find
+from byoc.dataplane.local.runtime import LocalRuntime
+from byoc.dataplane.runtime import Runtime, Secrets
+from byoc.ids import GroupID, WorkspaceID, new_id
+from byoc.model.spec import WorkspaceSpec
+from byoc.testing.runtime import MemoryRuntime
+from byoc.testing.walking import walk
+
+MEMORY = 600 * 2**20
+
+Reopen = Callable[[], Runtime]
+
+
+@pytest.fixture
+def spec() -> WorkspaceSpec:
+    return WorkspaceSpec(WorkspaceID(new_id()), GroupID(new_id()), 1, "orders", "S-00")
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    return Secrets(1, "first password")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    found = find(os.environ)
+    if found is None:
+        pytest.fail("no SQL engine on this machine; get one with `byoc engine install`")
+    return found
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
+    """One template for all tests: making it is not what they are about."""
+    folder = tmp_path_factory.mktemp("template")
+    template.ensure(folder, engine)
+    return folder
+
+
+@pytest.fixture(params=["memory", "local"])
+async def reopen(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Reopen]:
+    """Gives the runtime as a new agent finds it; what is in memory has nothing to find again."""
+    clock = SystemClock()
+    if request.param == "memory":
+        memory = MemoryRuntime(clock, memory_bytes=MEMORY)
+        yield lambda: memory
+        return
+    (short_path / "template").symlink_to(request.getfixturevalue("templates"))
+    durable.make_folder(short_path / "volumes")
+
+    def make() -> Runtime:
+        return LocalRuntime(short_path, clock, os.environ, memory_bytes=MEMORY)
+
+    yield make
+    await make().close(stop_engines=True)
+
+
+@pytest.fixture
+async def runtime(reopen: Reopen) -> AsyncIterator[Runtime]:
+    opened = reopen()
+    yield opened
+    await opened.close(stop_engines=False)
+
+
+@pytest.fixture
+def crash(runtime: Runtime) -> Callable[[WorkspaceID], None]:
+    """Ends an engine behind the runtime's back."""
+
+    def kill(workspace: WorkspaceID) -> None:
+        if isinstance(runtime, MemoryRuntime):
+            runtime.crash(workspace)
+        elif isinstance(runtime, LocalRuntime):
+            run = runtime._workspaces[workspace].run
+            assert run is not None
+            os.kill(run.pid, signal.SIGKILL)
+
+    return kill
+
+
+@pytest.fixture
+async def running(runtime: Runtime, spec: WorkspaceSpec, secrets: Secrets) -> WorkspaceSpec:
+    await walk(runtime, spec, secrets)
+    return spec
