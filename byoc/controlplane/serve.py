@@ -1,37 +1,57 @@
-"""The Control Plane as a process: the Management API on a port, the tunnels behind it, and their end.
+"""Runs a Control Plane: the Management API on its port, and the fleet behind it.
 
-``byoc controlplane serve`` runs :func:`serve`. The order matters: a taken port is said before
-anything else happens; at the stop, requests end first, then the tunnels, and the database last.
+Called by ``byoc controlplane serve`` through ``serve``. The order is the invariant: the port is
+bound before the database is opened, readiness is said once requests are answered, and at the
+stop first callers are let go, then gateways, then the database.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import disable_created_metrics
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from byoc import __version__, log
 from byoc.clock import Clock, SystemClock
+from byoc.controlplane.api.service import Overview
 from byoc.controlplane.app import build
-from byoc.controlplane.counted import Counted
+from byoc.controlplane.fleet.courier import Counters
 from byoc.controlplane.listener import Listener, bind, url_of
 from byoc.controlplane.metrics import Metrics
 from byoc.controlplane.plane import ControlPlane, open_control_plane
 from byoc.controlplane.settings import ControlPlaneSettings
+from byoc.errors import ByocError
+
+OnReady = Callable[[Mapping[str, object]], None]
+LEAST_DISK: Final = 16 * 2**20
+"""Bytes that must be free for the database to be called writable."""
+_WRITE_SECONDS: Final = 5.0
+_LOG: Final = log.get(__name__)
 
 
 async def serve(
     settings: ControlPlaneSettings,
     stop: asyncio.Event,
     *,
-    on_ready: Callable[[Mapping[str, object]], None] | None = None,
+    on_ready: OnReady | None = None,
     clock: Clock | None = None,
 ) -> None:
-    """Run the Control Plane until ``stop`` is set.
+    """Run until ``stop`` is set, then end in order.
 
-    ``on_ready``: called with {url, port} once requests are answered.
+    Args:
+        settings: where and how.
+        stop: set by whoever wants the end.
+        on_ready: called once with ``port`` and ``url`` when requests are answered.
+        clock: the machine's, unless a test brings its own.
 
     Raises:
-        PreconditionFailed: the port is taken, or ``controlplane init`` was never run.
-        DataInUse: the database is of a newer byoc.
+        PreconditionFailed: the port is taken, or there is no Control Plane in the folder.
+        DataInUse: its database is of a newer byoc.
     """
     clock = clock or SystemClock()
     bound = bind(settings.host, settings.port)
@@ -40,30 +60,75 @@ async def serve(
     except BaseException:
         bound.close()
         raise
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics(__version__)
-    metrics.add(Counted(plane.counters))
-    app = build(settings, plane.fleet, plane, version=__version__, clock=clock, metrics=metrics)
+    metrics.add(FleetCollector(plane.counters))
+    instance = WholeInstance(plane, settings.data)
+    app = build(settings, plane.fleet, instance, version=__version__, clock=clock, metrics=metrics)
     listener = Listener(app, bound, drain=settings.drain)
-    background = asyncio.create_task(_run(plane, stop))
-    url = url_of(bound)
-    log.get(__name__).info("control plane serves", url=url)
-    if on_ready is not None:
-        on_ready({"url": url, "port": bound.getsockname()[1]})
+    url, port = url_of(bound), bound.getsockname()[1]
+    background = asyncio.create_task(plane.run())
+    listening = asyncio.create_task(listener.run(stop))
     try:
-        await listener.run(stop)
-    finally:
-        await plane.gateways.drain()
-        background.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await background
-        await plane.close()
-
-
-async def _run(plane: ControlPlane, stop: asyncio.Event) -> None:
-    """Run what is in the background; its failure ends the process, whose supervisor starts it again."""
-    try:
-        await plane.run()
-    except* Exception as failed:
-        log.get(__name__).error("background work failed", error=repr(failed.exceptions))
+        _LOG.info("control plane listens", url=url)
+        if on_ready is not None:
+            on_ready({"port": port, "url": url})
+        await asyncio.wait((background, listening), return_when=asyncio.FIRST_COMPLETED)
         stop.set()
-        raise
+        await listening
+        await plane.gateways.drain()
+    finally:
+        # Also when this task is cancelled: the fleet has stopped before its database goes.
+        for task in (listening, background):
+            task.cancel()
+        outcomes = await asyncio.gather(listening, background, return_exceptions=True)
+        await plane.close()
+    _LOG.info("control plane stopped")
+    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+    if failures:
+        raise failures[0]
+
+
+class WholeInstance:
+    """What the process says of itself: the plane's word, and whether the database takes writes."""
+
+    def __init__(self, plane: ControlPlane, data: Path) -> None:
+        self._plane = plane
+        self._data = data
+
+    async def overview(self) -> Overview:
+        """Return what there is."""
+        return await self._plane.overview()
+
+    async def unready(self) -> dict[str, str]:
+        """Return what is not ready and why."""
+        reasons = await self._plane.unready()
+        broken = await self._store()
+        return {"store": broken, **reasons} if broken else reasons
+
+    async def _store(self) -> str:
+        free = shutil.disk_usage(self._data).free
+        if free < LEAST_DISK:
+            return f"the disk is full: {free // 2**20} MiB are free"
+        try:
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await self._plane.store.write(lambda _: None)
+        except ByocError as error:
+            return error.message
+        except TimeoutError:
+            return "the database is held by another process"
+        return ""
+
+
+class FleetCollector(Collector):
+    """Shows the fleet's plain numbers as counters."""
+
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Yield one family for each number."""
+        for each in fields(self._counters):
+            text = each.name.replace("_", " ").capitalize()
+            value = getattr(self._counters, each.name)
+            yield CounterMetricFamily(f"byoc_fleet_{each.name}", f"{text}, since the start.", value=value)
