@@ -179,7 +179,8 @@ class Workspaces:
             except Cut as cut:
                 failures = 0 if cut.silent else failures + 1
                 if cut.silent:
-                    await self._look(change.id, story, show, first=quiet is FIRST_QUIET)
+                    once = quiet is FIRST_QUIET or self._clock.monotonic() >= end
+                    await self._look(change.id, story, show, repeat=not once)
                     quiet = QUIET
             if failures and not story.done:
                 await self._sleep(min(pause(failures, 1.0), max(0.0, end - self._clock.monotonic())))
@@ -201,13 +202,13 @@ class Workspaces:
                 if story.done:
                     return
 
-    async def _look(self, workspace_id: str, story: Story, show: OnStep, *, first: bool) -> None:
+    async def _look(self, workspace_id: str, story: Story, show: OnStep, *, repeat: bool) -> None:
         before = story.step
         try:
             story.look(await self.detail(workspace_id), self._clock.now())
         except Unreachable as error:
             story.lost(error.message)
-        if not story.done and not (first and story.step.word == before.word):
+        if not story.done and (repeat or story.step.word != before.word):
             show(story.step)
 
     async def _stream(

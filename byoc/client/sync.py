@@ -179,7 +179,8 @@ class Workspaces:
             except Cut as cut:
                 failures = 0 if cut.silent else failures + 1
                 if cut.silent:
-                    self._look(change.id, story, show, first=quiet is FIRST_QUIET)
+                    once = quiet is FIRST_QUIET or self._clock.monotonic() >= end
+                    self._look(change.id, story, show, repeat=not once)
                     quiet = QUIET
             if failures and not story.done:
                 self._sleep(min(pause(failures, 1.0), max(0.0, end - self._clock.monotonic())))
@@ -199,13 +200,13 @@ class Workspaces:
                 if story.done:
                     return
 
-    def _look(self, workspace_id: str, story: Story, show: OnStep, *, first: bool) -> None:
+    def _look(self, workspace_id: str, story: Story, show: OnStep, *, repeat: bool) -> None:
         before = story.step
         try:
             story.look(self.detail(workspace_id), self._clock.now())
         except Unreachable as error:
             story.lost(error.message)
-        if not story.done and not (first and story.step.word == before.word):
+        if not story.done and (repeat or story.step.word != before.word):
             show(story.step)
 
     def _stream(

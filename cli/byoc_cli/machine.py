@@ -187,7 +187,6 @@ def doctor(
 
         pack(bundle.expanduser().absolute(), where, checks)
         given.out.note(f"wrote {bundle}; look into it before you send it")
-    given.out.note(f"{physician.LOCAL_ENGINE}: {physician.DIFFERENCES}\n")
     _report(given, [_check(each.name, str(each.result), each.detail, each.action) for each in checks])
 
 

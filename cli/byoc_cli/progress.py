@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from byoc.client import Step
 
 _WORD: Final = 14
-_TEXT: Final = 46
+_TEXT: Final = 52
 _TICK: Final = 0.5
 _MINUTE: Final = 60
 _TENTHS_BELOW: Final = 10

@@ -111,7 +111,7 @@ def test_elapsed_time_is_said_in_tenths_while_it_is_short(seconds: float, text: 
 
 def test_a_step_is_a_line_that_reads_well_in_a_log() -> None:
     assert line("active", "answered SELECT 1", 52.0) == (
-        "  active        answered SELECT 1                                   52 s"
+        "  active        answered SELECT 1                                         52 s"
     )
 
 

@@ -240,7 +240,7 @@ async def test_a_wait_for_an_absent_cell_says_so_and_ends_only_by_the_timeout(do
             )
         )
     assert caught.value.exit_code == 8
-    assert [each.word for each in steps] == ["accepted", "waiting", "waiting", "waiting"]
+    assert [each.word for each in steps] == ["accepted", "waiting", "waiting"]
     assert network.passed() == pytest.approx(40)
 
 
