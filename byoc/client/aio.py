@@ -163,15 +163,18 @@ class Workspaces:
         """
         generation = change.generation or (await self.detail(change.id)).generation
         story = Story(generation, goal, name or change.id)
-        show = on_step or ignore
-        end = self._clock.monotonic() + timeout
+        await self._until_over(change.id, story, on_step or ignore, timeout)
+        return await self.get(change.id)
+
+    async def _until_over(self, workspace_id: str, story: Story, show: OnStep, seconds: float) -> None:
+        end = self._clock.monotonic() + seconds
         failures, quiet = 0, FIRST_QUIET
         while not story.done:
             left = end - self._clock.monotonic()
             if left <= 0:
-                raise story.out_of_time(timeout)
+                raise story.out_of_time(seconds)
             try:
-                await self._listen(change.id, story, show, min(left, quiet), end)
+                await self._listen(workspace_id, story, show, min(left, quiet), end)
                 failures += 1
             except Unreachable as error:
                 show(story.lost(error.message))
@@ -180,11 +183,10 @@ class Workspaces:
                 failures = 0 if cut.silent else failures + 1
                 if cut.silent:
                     once = quiet is FIRST_QUIET or self._clock.monotonic() >= end
-                    await self._look(change.id, story, show, repeat=not once)
+                    await self._look(workspace_id, story, show, repeat=not once)
                     quiet = QUIET
             if failures and not story.done:
                 await self._sleep(min(pause(failures, 1.0), max(0.0, end - self._clock.monotonic())))
-        return await self.get(change.id)
 
     async def _listen(
         self, workspace_id: str, story: Story, show: OnStep, silence: float, end: float
