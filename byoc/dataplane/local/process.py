@@ -42,12 +42,23 @@ def spawn(engine: Engine, command: list[str], writable: Iterable[Path]) -> int:
     return confine.run(start, readable=readable, writable=writable)
 
 
-def is_alive(pid: int, data: Path) -> bool:
-    """Whether the engine on ``data`` that is, or was, process ``pid`` lives. One of our own is collected."""
+def collect(pid: int) -> bool:
+    """Return whether the child ``pid`` has ended, and collect it if so."""
     try:
-        return pid > 0 and os.waitpid(pid, os.WNOHANG) == (0, 0)
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
     except ChildProcessError:
-        return is_ours(pid, data)
+        return True
+
+
+def exists(pid: int) -> bool:
+    """Whether there is a process ``pid``, of whatever kind: the cheapest of all looks."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def is_ours(pid: int, data: Path) -> bool:
