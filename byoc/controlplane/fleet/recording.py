@@ -42,7 +42,7 @@ def next_workspace(
     tx.workspaces.put_intent(spec)
     named = _change(tx, record.spec, spec, by, now)
     changed = replace(record, spec=spec)
-    said = ", ".join(sorted(named)) or "change"
+    said = ", ".join(verb.partition(".")[2] for verb in sorted(named)) or "change"
     tell(tx, changed, "accepted", "accepted", f"{said} recorded, on its way to the cell", now, by=by)
     tx.topics.add(topics.cell(record.cell_id))
     return changed
