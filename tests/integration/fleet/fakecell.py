@@ -44,6 +44,7 @@ from byoc.wire.cell import (
 from byoc.wire.keys import PublicKey, SealingKey, SigningKey
 from byoc.wire.sealing import unseal
 
+NOBODY = CellID("")
 PHASES = {
     Desired.RUNNING: (Phase.RUNNING, Reason.ANSWERED_SQL),
     Desired.SUSPENDED: (Phase.SUSPENDED, Reason.STOPPED_AS_ASKED),
@@ -55,7 +56,7 @@ PHASES = {
 class FakeCell:
     clock: Clock
     keys: dict[str, PublicKey]
-    id: CellID = CellID("")
+    id: CellID = NOBODY
     signing: SigningKey = field(default_factory=SigningKey.generate)
     sealing: SealingKey = field(default_factory=SealingKey.generate)
     policy: Policy = field(default_factory=Policy)
