@@ -4,8 +4,11 @@ Called by ``byoc.controlplane.serve`` and by tests. Everything it needs is a par
 that the same app runs on SQLite, on PostgreSQL and on the twin in memory.
 """
 
+from typing import Final
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp
@@ -36,6 +39,14 @@ _DESCRIPTION = (
     "The Management API (`/v1`) as vendor clients expect it, and this product's own routes (`/byoc/v1`)."
     " Names are used for compatibility; there is no affiliation or endorsement."
 )
+# Requests hold passwords; no variable of the environment may send them anywhere.
+_NO_TELEMETRY: Final[TelemetryConfig] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+    "auto_configure": False,
+}
 _ROUTERS = (regions, groups, workspaces, billing, cells, story, identity, health)
 
 
@@ -83,6 +94,7 @@ def build(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        telemetry=_NO_TELEMETRY,
     )
     api.state.context = context
     for module in _ROUTERS:

@@ -7,20 +7,15 @@ stop first callers are let go, then gateways, then the database.
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Final
-
-from prometheus_client import disable_created_metrics
-from prometheus_client.core import CounterMetricFamily
-from prometheus_client.registry import Collector
 
 from byoc import __version__, log
 from byoc.clock import Clock, SystemClock
 from byoc.controlplane.api.service import Overview
 from byoc.controlplane.app import build
-from byoc.controlplane.fleet.courier import Counters
 from byoc.controlplane.listener import Listener, bind, url_of
 from byoc.controlplane.metrics import Metrics
 from byoc.controlplane.plane import ControlPlane, open_control_plane
@@ -60,9 +55,8 @@ async def serve(
     except BaseException:
         bound.close()
         raise
-    disable_created_metrics()  # type: ignore[no-untyped-call]
     metrics = Metrics(__version__)
-    metrics.add(FleetCollector(plane.counters))
+    metrics.add("fleet", lambda: asdict(plane.counters))
     instance = WholeInstance(plane, settings.data)
     app = build(settings, plane.fleet, instance, version=__version__, clock=clock, metrics=metrics)
     listener = Listener(app, bound, drain=settings.drain)
@@ -118,17 +112,3 @@ class WholeInstance:
         except TimeoutError:
             return "the database is held by another process"
         return ""
-
-
-class FleetCollector(Collector):
-    """Shows the fleet's plain numbers as counters."""
-
-    def __init__(self, counters: Counters) -> None:
-        self._counters = counters
-
-    def collect(self) -> Iterator[CounterMetricFamily]:
-        """Yield one family for each number."""
-        for each in fields(self._counters):
-            text = each.name.replace("_", " ").capitalize()
-            value = getattr(self._counters, each.name)
-            yield CounterMetricFamily(f"byoc_fleet_{each.name}", f"{text}, since the start.", value=value)

@@ -137,7 +137,11 @@ class MemoryFleet:
             since=now,
             endpoint="127.0.0.1:33061" if phase is Phase.RUNNING else None,
         )
-        seen = Seen(record.spec.generation, replace(report, **changes))
+        generation = record.spec.generation
+        if record.seen.acknowledged_generation < generation:
+            stored = replace(record, seen=Seen(generation, record.seen.report))
+            self._tell(stored, "delivered", "delivered", f"the cell has stored generation {generation}")
+        seen = Seen(generation, replace(report, **changes))
         was = record.seen.report.phase if record.seen.report else None
         resumed = phase is Phase.RUNNING and was is Phase.SUSPENDED
         self._workspaces[workspace_id] = replace(
@@ -146,7 +150,7 @@ class MemoryFleet:
             terminated_at=now if phase is Phase.TERMINATED else None,
             last_resumed_at=now if resumed else record.last_resumed_at,
         )
-        self._tell(self._workspaces[workspace_id], phase.value, reason)
+        self._tell(self._workspaces[workspace_id], phase.value, reason.value, EXPLANATIONS[reason])
 
     # What the API calls.
 
@@ -191,6 +195,8 @@ class MemoryFleet:
         """Add a cell that is not enrolled."""
         if any(cell.name == name for cell in await self.cells(by)):
             raise Conflict(f"a cell named `{name}` exists")
+        if any((cell.provider, cell.region_name) == (provider, region_name) for cell in await self.cells(by)):
+            raise Conflict(f"region `{region_name}` belongs to another cell")
         record = CellRecord(
             CellID(self._id()), by.organization_id, name, provider, region, region_name,
             CellState.PENDING, self._clock.now(),
@@ -293,7 +299,7 @@ class MemoryFleet:
         )  # fmt: skip
         record = WorkspaceRecord(spec, by.organization_id, group.cell_id, self._clock.now())
         self._workspaces[spec.id] = record
-        self._tell(record, "accepted", Reason.ACCEPTED, by.email)
+        self._tell(record, "accepted", "accepted", "recorded, on its way to the cell", by.email)
         return spec.id
 
     async def update_workspace(
@@ -375,17 +381,18 @@ class MemoryFleet:
             generation = record.spec.generation + 1
             spec = replace(apply(record.spec), generation=generation)
             self._workspaces[workspace_id] = replace(record, spec=spec)
-            self._tell(self._workspaces[workspace_id], "accepted", Reason.ACCEPTED, by.email)
+            said = f"{change}: recorded, on its way to the cell"
+            self._tell(self._workspaces[workspace_id], "accepted", "accepted", said, by.email)
 
-    def _tell(self, record: WorkspaceRecord, kind: str, reason: Reason, by: str = "") -> None:
+    def _tell(self, record: WorkspaceRecord, kind: str, reason: str, text: str, by: str = "") -> None:
         event = Event(
             number=len(self._events) + 1,
             workspace_id=record.spec.id,
             at=self._clock.now(),
             kind=kind,
             generation=record.spec.generation,
-            reason=reason.value,
-            text=EXPLANATIONS[reason],
+            reason=reason,
+            text=text,
             state=public_state(record.spec, record.seen).value,
             by=by,
         )

@@ -64,7 +64,7 @@ def choose_cell(cells: list[CellRecord], body: GroupCreate) -> CellRecord:
     """Return the cell that a new group names, by ``regionID`` or by ``provider`` and ``regionName``.
 
     Raises:
-        UsageError: it names none, or several cells have that name.
+        UsageError: it names none.
         NotFound: there is no such region.
     """
     live = [cell for cell in cells if cell.state is not CellState.RETIRED]
@@ -79,6 +79,4 @@ def choose_cell(cells: list[CellRecord], body: GroupCreate) -> CellRecord:
         raise UsageError("regionID is required", hint="or provider and regionName, see GET /v1/regions")
     if not found:
         raise NotFound("region not found", hint="GET /v1/regions lists them")
-    if len(found) > 1:
-        raise UsageError("regionName: several cells have it", hint="name one by regionID")
     return found[0]

@@ -10,6 +10,7 @@ import pytest
 from byoc.controlplane.api.service import CellSummary, Overview
 from byoc.controlplane.app import ControlPlaneApp, build
 from byoc.controlplane.settings import ControlPlaneSettings
+from byoc.model.report import Phase, Reason
 from byoc.testing import ManualClock
 from byoc.testing.fleet import MemoryFleet
 
@@ -60,6 +61,14 @@ class World:
         assert len(answer.text.splitlines()) == 1
         return answer.text
 
+    async def settle(self) -> None:
+        """Let the cell take in every intent and carry it out."""
+        self.fleet.settle()
+
+    async def report(self, workspace: str, phase: Phase, reason: Reason, **changes: Any) -> None:
+        """Let the cell say what a workspace is doing."""
+        self.fleet.report(workspace, phase, reason, **changes)
+
     async def group(self, name: str = "sales", **fields: Any) -> str:
         body = {"name": name, "firewallRanges": [], "provider": "AWS", "regionName": "local"} | fields
         created: str = (await self.ok("POST", "/v1/workspaceGroups", json=body))["workspaceGroupID"]
@@ -72,7 +81,7 @@ class World:
 
     async def active(self, **fields: Any) -> str:
         created = await self.workspace(**fields)
-        self.fleet.settle()
+        await self.settle()
         return created
 
     async def read(self, workspace: str) -> Any:
@@ -82,7 +91,7 @@ class World:
         return await self.ok("GET", f"/v1/workspaceGroups/{group}")
 
 
-def _client(app: ControlPlaneApp, key: str) -> httpx2.AsyncClient:
+def client_of(app: ControlPlaneApp, key: str) -> httpx2.AsyncClient:
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     return httpx2.AsyncClient(
         transport=httpx2.ASGITransport(app.asgi), base_url="http://api.example", headers=headers
@@ -96,5 +105,5 @@ async def world() -> AsyncIterator[World]:
     app = build(ControlPlaneSettings(), fleet, instance, version="0.1.0", clock=clock)
     key = fleet.add_organization("acme")
     other = fleet.add_organization("other", cell="elsewhere")
-    async with _client(app, key) as client, _client(app, other) as stranger:
+    async with client_of(app, key) as client, client_of(app, other) as stranger:
         yield World(clock, fleet, instance, app, key, client, stranger)

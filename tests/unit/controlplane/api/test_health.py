@@ -3,8 +3,14 @@
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
+
 from byoc.controlplane.api.service import CellSummary, Overview
+from byoc.controlplane.app import build
 from byoc.controlplane.metrics import Metrics
+from byoc.controlplane.settings import ControlPlaneSettings
+from byoc.testing import ManualClock
+from byoc.testing.fleet import MemoryFleet
 
 
 async def test_the_process_answers_whatever_its_state(world: Any) -> None:
@@ -84,3 +90,12 @@ async def test_the_status_page_is_self_contained_and_escapes_what_it_shows(world
 async def test_nothing_serves_docs_from_elsewhere(world: Any) -> None:
     for path in ("/docs", "/redoc", "/openapi.json"):
         assert (await world.client.get(path)).status_code == 404
+
+
+async def test_no_variable_can_have_requests_told_to_a_tracer(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    app = build(ControlPlaneSettings(), MemoryFleet(ManualClock()), world.instance, version="0")
+    assert not app.api._native_telemetry.enabled()
+    assert app.api._telemetry["auto_configure"] is False

@@ -55,7 +55,7 @@ async def test_any_json_body_is_answered(world: Any, body: dict[str, Any]) -> No
     workspaces = f"/v1/workspaces?workspaceGroupID={group['workspaceGroupID']}"
     listed = await world.ok("GET", workspaces)
     workspace = listed[0]["workspaceID"] if listed else await world.workspace(group=group["workspaceGroupID"])
-    world.fleet.settle()
+    await world.settle()
     for method, path in (
         ("POST", "/v1/workspaceGroups"),
         ("POST", "/v1/workspaces"),

@@ -84,9 +84,9 @@ async def test_answers_are_as_described(world: Any, description: Any) -> None:
         autoSuspend={"suspendType": "SCHEDULED", "suspendAfterSeconds": 60}, autoScale={"maxScaleFactor": 2}
     )
     await world.ok("POST", f"/v1/workspaces/{workspace}/suspend")
-    world.fleet.settle()
+    await world.settle()
     await world.ok("POST", f"/v1/workspaces/{workspace}/resume")
-    world.fleet.settle()
+    await world.settle()
     group = (await world.read(workspace))["workspaceGroupID"]
     for path, name in (
         (f"/v1/workspaces/{workspace}", "Workspace"),

@@ -79,10 +79,11 @@ async def test_events_are_one_json_object_a_line_and_end_without_follow(world: A
     events = [json.loads(line) for line in answer.text.splitlines()]
     assert [(each["kind"], each["state"], each["generation"]) for each in events] == [
         ("accepted", "PENDING", 1),
+        ("delivered", "PENDING", 1),
         ("running", "ACTIVE", 1),
     ]
     assert events[0]["by"] == "owner@acme.example"
-    assert events[1]["text"] == "answered SELECT 1"
+    assert events[2]["text"] == "answered SELECT 1"
     later = await world.client.get(f"/byoc/v1/workspaces/{workspace}/events?after={events[0]['number']}")
     assert [json.loads(line) for line in later.text.splitlines()] == events[1:]
 
@@ -91,10 +92,11 @@ async def test_a_followed_stream_tells_what_happens_next(world: Any) -> None:
     workspace = await world.workspace()
     async with followed(world, workspace) as stream:
         assert (await stream.line())["kind"] == "accepted"
-        world.fleet.report(workspace, Phase.STARTING, Reason.STARTING_ENGINE)
+        await world.report(workspace, Phase.STARTING, Reason.STARTING_ENGINE)
+        assert (await stream.line())["kind"] == "delivered"
         event = await stream.line()
         assert (event["reason"], event["text"]) == ("starting-engine", "starting the SQL server")
-        world.fleet.settle()
+        await world.settle()
         assert (await stream.line())["state"] == "ACTIVE"
 
 
@@ -106,7 +108,8 @@ async def test_a_quiet_stream_gives_a_sign_of_life(world: Any) -> None:
         assert await stream.line() == b""
         await world.clock.elapse(10)
         assert await stream.line() == b""
-        world.fleet.settle()
+        await world.settle()
+        assert (await stream.line())["kind"] == "delivered"
         assert (await stream.line())["state"] == "ACTIVE"
 
 
@@ -144,11 +147,11 @@ async def test_detail_says_phase_reason_and_whether_the_cell_is_there(world: Any
     detail = await world.ok("GET", path)
     assert (detail["generation"], detail["acknowledged"], "phase" in detail) == (1, 0, False)
     assert (detail["cellName"], detail["cellConnected"]) == ("local", True)
-    world.fleet.report(workspace, Phase.STARTING, Reason.WAITING_FOR_SQL, progress=60)
+    await world.report(workspace, Phase.STARTING, Reason.WAITING_FOR_SQL, progress=60)
     detail = await world.ok("GET", path)
     assert (detail["state"], detail["phase"], detail["progress"]) == ("PENDING", "starting", 60)
     assert detail["reasonText"] == "waiting for the SQL server to answer"
-    world.fleet.report(
+    await world.report(
         workspace, Phase.SUSPENDED, Reason.AUTO_SUSPENDED_IDLE, auto_suspended_at=world.clock.now()
     )
     detail = await world.ok("GET", path)

@@ -43,7 +43,7 @@ async def test_answers_about_one_object_carry_its_generation(world: Any) -> None
     created = await world.client.post("/v1/workspaces", json={"name": "w", "workspaceGroupID": group})
     assert created.headers["byoc-generation"] == "1"
     workspace = created.json()["workspaceID"]
-    world.fleet.settle()
+    await world.settle()
     changed = await world.client.patch(f"/v1/workspaces/{workspace}", json={"size": "S-1"})
     assert changed.headers["byoc-generation"] == "2"
     read = await world.client.get(f"/v1/workspaces/{workspace}")
@@ -72,7 +72,7 @@ async def test_query_booleans_are_read_in_every_spelling_that_clients_use(world:
     group = await world.group()
     await world.workspace(group=group)
     await world.ok("DELETE", f"/v1/workspaceGroups/{group}?force={truth}")
-    world.fleet.settle()
+    await world.settle()
     assert await world.ok("GET", "/v1/workspaceGroups") == []
     listed = await world.ok("GET", f"/v1/workspaceGroups?includeTerminated={truth}")
     assert [each["workspaceGroupID"] for each in listed] == [group]

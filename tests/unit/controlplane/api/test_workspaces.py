@@ -11,23 +11,23 @@ async def test_the_life_of_a_workspace_as_a_client_sees_it(world: Any) -> None:
     workspace = await world.workspace()
     read = await world.read(workspace)
     assert (read["state"], "endpoint" in read) == ("PENDING", False)
-    world.fleet.settle()
+    await world.settle()
     read = await world.read(workspace)
     assert (read["state"], read["endpoint"]) == ("ACTIVE", "127.0.0.1:33061")
     await world.ok("POST", f"/v1/workspaces/{workspace}/suspend")
     assert (await world.read(workspace))["state"] == "PENDING"
-    world.fleet.settle()
+    await world.settle()
     read = await world.read(workspace)
     assert (read["state"], "endpoint" in read) == ("SUSPENDED", False)
     world.clock.advance(60)
     await world.ok("POST", f"/v1/workspaces/{workspace}/resume", json={"disableAutoSuspend": False})
-    world.fleet.settle()
+    await world.settle()
     read = await world.read(workspace)
     assert (read["state"], read["lastResumedAt"]) == ("ACTIVE", "2030-01-01T00:01:00Z")
     assert read["endpoint"]
     assert read["resumeAttachments"] == []
     await world.ok("DELETE", f"/v1/workspaces/{workspace}?force=false")
-    world.fleet.settle()
+    await world.settle()
     read = await world.read(workspace)
     assert (read["state"], read["terminatedAt"]) == ("TERMINATED", "2030-01-01T00:01:00Z")
     listed = await world.ok("GET", f"/v1/workspaces?workspaceGroupID={read['workspaceGroupID']}")
@@ -68,7 +68,7 @@ async def test_one_patch_of_all_five_fields_is_one_generation(world: Any) -> Non
         },
     )
     assert answer.headers["byoc-generation"] == "2"
-    world.fleet.settle()
+    await world.settle()
     read = await world.read(workspace)
     assert {name: read[name] for name in ("size", "cacheConfig", "scaleFactor", "state")} == {
         "size": "S-2",
@@ -115,12 +115,12 @@ async def test_resume_can_clear_auto_suspend_and_needs_no_body(world: Any) -> No
     workspace = await world.active(autoSuspend={"suspendType": "IDLE", "suspendAfterSeconds": 600})
     for request in ({}, {"json": {}}, {"json": {"disableautosuspend": None}}, {"content": b" \n"}):
         await world.ok("POST", f"/v1/workspaces/{workspace}/suspend")
-        world.fleet.settle()
+        await world.settle()
         await world.ok("POST", f"/v1/workspaces/{workspace}/resume", **request)
-        world.fleet.settle()
+        await world.settle()
         assert "autoSuspend" in await world.read(workspace)
     await world.ok("POST", f"/v1/workspaces/{workspace}/suspend")
-    world.fleet.settle()
+    await world.settle()
     await world.ok("POST", f"/v1/workspaces/{workspace}/resume", json={"disableAutoSuspend": True})
     assert "autoSuspend" not in await world.read(workspace)
 
@@ -130,7 +130,7 @@ async def test_a_patch_while_one_is_under_way_is_409(world: Any) -> None:
     await world.ok("PATCH", f"/v1/workspaces/{workspace}", json={"size": "S-1"})
     await world.refused(409, "PATCH", f"/v1/workspaces/{workspace}", json={"size": "S-2"})
     await world.ok("PATCH", f"/v1/workspaces/{workspace}", json={})
-    world.fleet.settle()
+    await world.settle()
     await world.ok("PATCH", f"/v1/workspaces/{workspace}", json={"size": "S-2"})
 
 
@@ -138,7 +138,7 @@ async def test_suspending_what_is_suspended_has_no_effect(world: Any) -> None:
     workspace = await world.active()
     for _ in range(2):
         answer = await world.client.post(f"/v1/workspaces/{workspace}/suspend")
-        world.fleet.settle()
+        await world.settle()
         assert answer.headers["byoc-generation"] == "2"
 
 
@@ -147,7 +147,7 @@ async def test_terminating_always_wins_and_may_be_repeated(world: Any) -> None:
     for _ in range(2):
         await world.ok("DELETE", f"/v1/workspaces/{workspace}")
     await world.refused(409, "POST", f"/v1/workspaces/{workspace}/resume")
-    world.fleet.settle()
+    await world.settle()
     await world.ok("DELETE", f"/v1/workspaces/{workspace}")
     await world.refused(409, "POST", f"/v1/workspaces/{workspace}/suspend")
 
@@ -155,16 +155,16 @@ async def test_terminating_always_wins_and_may_be_repeated(world: Any) -> None:
 async def test_scaling_shows_its_progress(world: Any) -> None:
     workspace = await world.active()
     await world.ok("PATCH", f"/v1/workspaces/{workspace}", json={"size": "S-1"})
-    world.fleet.report(workspace, Phase.UPDATING, Reason.RESTARTING_FOR_SIZE, progress=40)
+    await world.report(workspace, Phase.UPDATING, Reason.RESTARTING_FOR_SIZE, progress=40)
     read = await world.read(workspace)
     assert (read["state"], read["scalingProgress"], "endpoint" in read) == ("PENDING", 40, False)
-    world.fleet.settle()
+    await world.settle()
     assert "scalingProgress" not in await world.read(workspace)
 
 
 async def test_a_workspace_that_cannot_start_is_failed_and_can_be_resumed(world: Any) -> None:
     workspace = await world.active()
-    world.fleet.report(workspace, Phase.FAILED, Reason.ENGINE_CANNOT_START)
+    await world.report(workspace, Phase.FAILED, Reason.ENGINE_CANNOT_START)
     assert (await world.read(workspace))["state"] == "FAILED"
     await world.ok("POST", f"/v1/workspaces/{workspace}/resume")
     assert (await world.read(workspace))["state"] == "PENDING"
