@@ -80,7 +80,14 @@ async def serve(
     _LOG.info("control plane stopped")
     failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     if failures:
-        raise failures[0]
+        raise _first(failures[0])
+
+
+def _first(failure: Exception) -> Exception:
+    """Return what went wrong first, without the group that tasks wrap around it."""
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
 
 
 class WholeInstance:
