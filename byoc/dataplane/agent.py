@@ -118,15 +118,16 @@ class Agent:
         self._runtime = runtime
         self._outside = outside
         self._clock = outside.clock
+        # Before the state is opened: reading back what was under way is a change already.
+        self._reporter: Reporter | None = None
+        self._reporting: asyncio.Task[None] | None = None
+        self._client: TunnelClient | None = None
         self._dial = outside.dial or dialler(settings.gateway, ca=settings.ca)
         self._keys = CellKeys.load_or_create(settings.cell)
         self._standing = Standing(settings.cell, self._clock)
         self._ledger = Ledger(settings.cell / LEDGER, self._clock, outside.new_id)
         self._state = CellState.open(settings.cell, self._ledger, outside.new_id, self._changed)
         self._reconciler = Reconciler(self._state, runtime, self._clock)
-        self._reporter: Reporter | None = None
-        self._reporting: asyncio.Task[None] | None = None
-        self._client: TunnelClient | None = None
 
     async def run(self, stop: asyncio.Event, on_ready: Announce) -> None:
         """Work until told to stop."""
