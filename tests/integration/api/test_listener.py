@@ -24,6 +24,19 @@ async def test_a_taken_port_is_said_in_our_own_words() -> None:
         bound.close()
 
 
+async def test_answers_do_not_wait_for_more_to_send(served: Any) -> None:
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    took = []
+    for _ in range(10):
+        began = time.monotonic()
+        writer.write(b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"missing or invalid API key")
+        took.append(time.monotonic() - began)
+    writer.close()
+    assert sorted(took)[5] < 0.03
+
+
 def test_the_address_is_written_as_clients_write_it() -> None:
     for host, start in (("127.0.0.1", "http://127.0.0.1:"), ("::1", "http://[::1]:")):
         bound = bind(host, 0)
