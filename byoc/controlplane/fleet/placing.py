@@ -207,8 +207,10 @@ class Placing:
 
     def _place_transitions(self) -> None:
         last = {transition.workspace_id: index for index, transition in enumerate(self._report.transitions)}
+        # Once each: a cell that was long away brings thousands of transitions.
+        own = {workspace: self._own(workspace) for workspace in last}
         for index, transition in enumerate(self._report.transitions):
-            held = self._own(transition.workspace_id)
+            held = own[transition.workspace_id]
             if held is None:
                 continue
             final = last[transition.workspace_id] == index

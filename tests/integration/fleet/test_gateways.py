@@ -84,7 +84,11 @@ class Net:
             dial=self.dial_as("cell"),
         )
         self.tasks.append(asyncio.create_task(self.client.run()))
-        await self.until(self.connected)
+        await self.until(self.linked)
+
+    async def linked(self) -> bool:
+        """Both ends know of the tunnel."""
+        return self.client is not None and self.client.connected and await self.connected()
 
     async def answer(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
         event = await receive()
@@ -106,12 +110,13 @@ class Net:
     async def ready(self) -> bool:
         return not await self.plane.unready()
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], *, passing: float = 0.05) -> None:
-        for _ in range(600):
+    async def until(self, condition: Callable[[], Awaitable[bool]], *, passing: float = 0.0) -> None:
+        """Wait; ``passing`` seconds go by at each look, slowly enough for commits to keep up."""
+        for _ in range(1500):
             if await condition():
                 return
             self.clock.advance(passing)
-            await asyncio.sleep(0.003)
+            await asyncio.sleep(0.01)
         message = "it never came to that"
         raise AssertionError(message)
 
@@ -177,11 +182,11 @@ async def test_when_the_tunnel_to_a_gateway_breaks_its_cells_are_away_until_it_i
     async def away() -> bool:
         return not await net.connected()
 
-    await net.until(away, passing=0.0)
+    await net.until(away)
     with pytest.raises(CellAway):
         await net.plane.gateways.request(net.cell.id, HttpRequest("GET", "/cell/v1/status"), 5)
     # The cell's own tunnel still stands; it logs in again once there is somebody to ask.
-    await net.until(net.connected, passing=0.5)
+    await net.until(net.linked, passing=0.02)
     assert len(net.lines["cell"]) == 2
 
 
@@ -195,7 +200,7 @@ async def test_when_the_cells_tunnel_breaks_it_is_away_and_comes_back_by_itself(
         sessions = await net.plane.fleet.sessions(net.by, net.cell.id)
         return bool(sessions) and sessions[-1].epoch > epochs[-1]
 
-    await net.until(back, passing=0.3)
+    await net.until(back, passing=0.02)
     assert len(await net.plane.fleet.sessions(net.by, net.cell.id)) == 1
 
 
@@ -208,7 +213,7 @@ async def test_a_retired_cells_tunnel_is_closed_at_once_and_stays_closed(net: Ne
     async def thrown_out() -> bool:
         return net.client is not None and not net.client.connected and not net.gateway.cells
 
-    await net.until(thrown_out, passing=0.0)
+    await net.until(thrown_out)
     assert (await net.plane.fleet.cell(net.by, net.cell.id)).state is CellState.RETIRED
     for _ in range(20):
         net.clock.advance(60)

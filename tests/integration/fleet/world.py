@@ -150,7 +150,7 @@ class World:
 
     async def until(self, condition: Callable[[], Awaitable[object]], *, passing: float = 0.0) -> None:
         """Wait until ``condition`` holds, letting ``passing`` seconds of the clock go by at each look."""
-        for _ in range(600):
+        for _ in range(3000):
             if await condition():
                 return
             if passing:
