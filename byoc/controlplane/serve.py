@@ -7,6 +7,7 @@ stop first callers are let go, then gateways, then the database.
 
 import asyncio
 import shutil
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -55,12 +56,8 @@ async def serve(
     except BaseException:
         bound.close()
         raise
-    metrics = Metrics(__version__)
-    metrics.add("fleet", lambda: asdict(plane.counters))
-    instance = WholeInstance(plane, settings.data)
-    app = build(settings, plane.fleet, instance, version=__version__, clock=clock, metrics=metrics)
-    listener = Listener(app, bound, drain=settings.drain)
     url, port = url_of(bound), bound.getsockname()[1]
+    listener = _listener(settings, plane, bound, clock)
     background = asyncio.create_task(plane.run())
     listening = asyncio.create_task(listener.run(stop))
     try:
@@ -73,14 +70,28 @@ async def serve(
         await plane.gateways.drain()
     finally:
         # Also when this task is cancelled: the fleet has stopped before its database goes.
-        for task in (listening, background):
-            task.cancel()
-        outcomes = await asyncio.gather(listening, background, return_exceptions=True)
+        outcomes = await _end(listening, background)
         await plane.close()
     _LOG.info("control plane stopped")
-    failures = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-    if failures:
-        raise _first(failures[0])
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise _first(outcome)
+
+
+def _listener(
+    settings: ControlPlaneSettings, plane: ControlPlane, bound: socket.socket, clock: Clock
+) -> Listener:
+    metrics = Metrics(__version__)
+    metrics.add("fleet", lambda: asdict(plane.counters))
+    instance = WholeInstance(plane, settings.data)
+    app = build(settings, plane.fleet, instance, version=__version__, clock=clock, metrics=metrics)
+    return Listener(app, bound, drain=settings.drain)
+
+
+async def _end(*tasks: asyncio.Task[None]) -> list[BaseException | None]:
+    for task in tasks:
+        task.cancel()
+    return await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _first(failure: Exception) -> Exception:
