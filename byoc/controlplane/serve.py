@@ -51,11 +51,7 @@ async def serve(
     """
     clock = clock or SystemClock()
     bound = bind(settings.host, settings.port)
-    try:
-        plane = open_control_plane(settings, clock=clock)
-    except BaseException:
-        bound.close()
-        raise
+    plane = _opened(settings, bound, clock)
     url, port = url_of(bound), bound.getsockname()[1]
     listener = _listener(settings, plane, bound, clock)
     background = asyncio.create_task(plane.run())
@@ -76,6 +72,14 @@ async def serve(
     for outcome in outcomes:
         if isinstance(outcome, Exception):
             raise _first(outcome)
+
+
+def _opened(settings: ControlPlaneSettings, bound: socket.socket, clock: Clock) -> ControlPlane:
+    try:
+        return open_control_plane(settings, clock=clock)
+    except BaseException:
+        bound.close()
+        raise
 
 
 def _listener(
