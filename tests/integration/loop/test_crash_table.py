@@ -151,8 +151,8 @@ class Subject:
     def works(self) -> bool:
         try:
             return self.sql("select 1") == ((1,),)
-        except pymysql.err.OperationalError:
-            return False
+        except (pymysql.err.OperationalError, KeyError):
+            return False  # the password is old, or the workspace is being healed and has no endpoint
 
 
 @pytest.fixture
