@@ -33,7 +33,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """One spec with everything that its delivery needs."""
+    """One spec with everything that its delivery needs; ``changes`` are those after the base."""
 
     spec: Spec
     acknowledged: int
@@ -51,7 +51,6 @@ class Due:
             Change(change.generation, verb, change.sub, change.at)
             for change in self.changes
             for verb in change.verbs
-            if change.generation > base
         ]
         workspace = self.spec if isinstance(self.spec, WorkspaceSpec) else None
         group = self.spec if isinstance(self.spec, GroupSpec) else None

@@ -66,6 +66,12 @@ class FakeCell:
     """So many requests are carried out, but their answers get lost."""
     forge_answers: bool = False
     """A gateway answers in the cell's place."""
+    busy_with: str = ""
+    """Requests whose target holds this text are answered with 503, signed."""
+    veto: str = ""
+    """A rule by which everything is refused."""
+    wrong_digest: bool = False
+    """It acknowledges something else than was sent."""
     held: dict[str, Spec] = field(default_factory=dict)
     buried: dict[str, int] = field(default_factory=dict)
     adopted: set[str] = field(default_factory=set)
@@ -127,6 +133,10 @@ class FakeCell:
 
     def _act(self, asked: HttpRequest, claims: tokens.RequestClaims) -> tuple[int, bytes]:
         now = self.clock.now()
+        if self.busy_with and self.busy_with in asked.target:
+            raise Refused("ledger-unwritable", "the disk is full", 503)
+        if self.veto:
+            raise Refused(self.veto, "no")
         if asked.target.endswith("/logs"):
             verdict = decide(self.policy, Verb.LOGS_READ, claims.sub, claims.issued_at, now)
             if not verdict.allowed:
@@ -143,7 +153,8 @@ class FakeCell:
             self.held[new.id] = new
         if delivery.sealed_password is not None and isinstance(new, GroupSpec):
             self.take_password(new, delivery.sealed_password)
-        return 200, json.dumps(encode(Acknowledged(new.generation, spec_digest(new)))).encode()
+        digest = "0" * 64 if self.wrong_digest else spec_digest(new)
+        return 200, json.dumps(encode(Acknowledged(new.generation, digest))).encode()
 
     def take_password(self, group: GroupSpec, sealed: str) -> None:
         version = group.password_version

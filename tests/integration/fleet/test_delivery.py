@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from byoc.controlplane.fleet.dispatch import OWNER
 from byoc.dataplane.policy import Policy
 from byoc.errors import IllegalState, LimitReached
 from byoc.model.records import GroupChanges, WorkspaceChanges
@@ -192,6 +193,67 @@ async def test_a_wait_for_the_cell_is_told_once_and_names_the_cell(fleet: World)
     for _ in range(4):
         await fleet.clock.elapse(6)
     assert (await fleet.kinds(orders)).count("waiting") == 1
+
+
+async def test_each_workspace_is_told_of_its_own_wait(fleet: World) -> None:
+    group, orders = await fleet.running()
+    second = await fleet.workspace(group, "second")
+    await fleet.delivered(second)
+    await fleet.report(full=True)
+    await fleet.cut()
+    await fleet.fleet.suspend_workspace(fleet.by, orders)
+    await fleet.told(orders, "waiting")
+    await fleet.fleet.suspend_workspace(fleet.by, second)
+    await fleet.told(second, "waiting")
+    assert (await fleet.kinds(orders)).count("waiting") == 1
+
+
+async def test_a_workspace_is_kept_back_until_the_cell_has_its_group(fleet: World) -> None:
+    fleet.cell.busy_with = "/groups/"
+    group = await fleet.group()
+    orders = await fleet.workspace(group)
+    event = await fleet.told(orders, "waiting", passing=0.1)
+    assert "503" in event.text
+    assert {target for target, _ in fleet.cell.asked} == {f"/cell/v1/groups/{group}"}
+    fleet.cell.busy_with = ""
+    await fleet.delivered(orders, passing=0.5)
+
+
+async def test_what_puts_a_refusal_back_is_not_itself_put_back(fleet: World) -> None:
+    _, orders = await fleet.running()
+    fleet.cell.veto = "closed-today"
+    await fleet.fleet.suspend_workspace(fleet.by, orders)
+    await fleet.told(orders, "refused")
+    asked = len(fleet.cell.asked)
+    await fleet.until(lambda: _true(len(fleet.cell.asked) > asked + 2), passing=0.5)
+    assert (await fleet.record(orders)).spec.generation == 3
+    assert (await fleet.kinds(orders)).count("refused") == 1
+    fleet.cell.veto = ""
+    await fleet.delivered(orders, passing=1)
+
+
+async def test_an_acknowledgement_of_something_else_is_not_believed(fleet: World) -> None:
+    _, orders = await fleet.running()
+    fleet.cell.wrong_digest = True
+    await fleet.fleet.suspend_workspace(fleet.by, orders)
+
+    async def report_wanted() -> bool:
+        held = await fleet.store.read(lambda tx: tx.cells.get(fleet.cell.id))
+        return held is not None and held.full_wanted
+
+    await fleet.until(report_wanted)
+    assert (await fleet.record(orders)).seen.acknowledged_generation == 1
+
+
+async def test_a_claim_that_was_overtaken_is_taken_anew_at_once(fleet: World) -> None:
+    _, orders = await fleet.running()
+    began = fleet.clock.now()
+    await fleet.store.write(
+        lambda tx: tx.cells.claim(fleet.cell.id, OWNER, began, began + timedelta(seconds=60))
+    )
+    await fleet.fleet.suspend_workspace(fleet.by, orders)
+    await fleet.delivered(orders, passing=0.05)
+    assert fleet.clock.now() - began < timedelta(seconds=20)
 
 
 async def test_a_password_set_while_away_reaches_the_cell_and_the_blob_goes(fleet: World) -> None:

@@ -55,6 +55,14 @@ async def test_an_older_report_changes_nothing_and_gets_no_receipt(fleet: World)
     assert fleet.plane.counters.old_reports == 1
 
 
+async def test_the_last_report_again_is_an_older_one(fleet: World) -> None:
+    token = fleet.cell.report()
+    _, first = await fleet.take(token)
+    _, again = await fleet.take(token)
+    assert first["receipt"]
+    assert again["receipt"] == ""
+
+
 async def test_a_report_after_a_missing_one_is_asked_for_in_full(fleet: World) -> None:
     fleet.cell.report()
     _, answer = await fleet.report()
