@@ -127,7 +127,7 @@ def suite() -> ModuleType:
 
 
 @pytest.fixture
-async def world(prepared: Path, tmp_path: Path, suite: ModuleType) -> AsyncIterator[Any]:
+async def world(prepared: Path, tmp_path: Path, suite: Any) -> AsyncIterator[Any]:
     folder, clock = tmp_path / "controlplane", ManualClock()
     shutil.copytree(prepared, folder)
     store, keys = open_store(folder / DATABASE), ControlPlaneKeys.load(folder)
