@@ -69,9 +69,8 @@ def controlplane_serve(
     ready_fd: ReadyFD = None,
 ) -> None:
     """Serve the Management API; more settings are in BYOC_* variables."""
-    from byoc.controlplane.serve import serve  # noqa: PLC0415
-
     from byoc import log  # noqa: PLC0415 - only servers log
+    from byoc.controlplane.serve import serve  # noqa: PLC0415
     from byoc.controlplane.settings import ControlPlaneSettings, from_environment  # noqa: PLC0415
 
     given = of(ctx)
