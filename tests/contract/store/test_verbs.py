@@ -154,10 +154,10 @@ async def test_an_interval_grows_and_never_reopens(store: Store) -> None:
 
     assert await put(interval(10)) == interval(10)
     assert await put(interval(5)) == interval(10)
+    await store.write(lambda tx: tx.workspaces.add(workspace("w2")))
+    assert await put(interval(15, ended=True, of="w2")) == interval(10)
     assert (await put(interval(20, ended=True))).end == start + timedelta(minutes=20)
     assert (await put(interval(30))).end == start + timedelta(minutes=20)
-    await store.write(lambda tx: tx.workspaces.add(workspace("w2")))
-    assert (await put(interval(50, ended=True, of="w2"))).workspace_id == "w1"
 
 
 async def test_only_intervals_that_share_time_are_found(store: Store) -> None:

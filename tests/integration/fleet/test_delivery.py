@@ -214,6 +214,7 @@ async def test_a_workspace_is_kept_back_until_the_cell_has_its_group(fleet: Worl
     orders = await fleet.workspace(group)
     event = await fleet.told(orders, "waiting", passing=0.1)
     assert "503" in event.text
+    await fleet.until(lambda: _true(len(fleet.cell.asked) >= 3), passing=0.1)
     assert {target for target, _ in fleet.cell.asked} == {f"/cell/v1/groups/{group}"}
     fleet.cell.busy_with = ""
     await fleet.delivered(orders, passing=0.5)

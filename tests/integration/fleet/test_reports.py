@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -55,12 +56,13 @@ async def test_an_older_report_changes_nothing_and_gets_no_receipt(fleet: World)
     assert fleet.plane.counters.old_reports == 1
 
 
-async def test_the_last_report_again_is_an_older_one(fleet: World) -> None:
-    token = fleet.cell.report()
+@pytest.mark.parametrize("full", [False, True])
+async def test_the_last_report_again_is_an_older_one(fleet: World, full: bool) -> None:
+    token = fleet.cell.report(full=full)
     _, first = await fleet.take(token)
     _, again = await fleet.take(token)
     assert first["receipt"]
-    assert again["receipt"] == ""
+    assert (again["receipt"], again["fullWanted"]) == ("", False)
 
 
 async def test_a_report_after_a_missing_one_is_asked_for_in_full(fleet: World) -> None:
