@@ -46,7 +46,16 @@ _LIVE_OF_ORGANIZATION: Final = _OF_ORGANIZATION.where(groups.c.terminated_at.is_
 _OF_CELL: Final = _GROUP.where(
     groups.c.cell_id == bindparam("cell"), groups.c.terminated_at.is_(None)
 ).order_by(*_ORDER)
-_DUE: Final = _OF_CELL.where(groups.c.generation > groups.c.acknowledged_generation)
+_DUE: Final = (
+    select(groups.c.id)
+    .where(
+        groups.c.cell_id == bindparam("cell"),
+        groups.c.terminated_at.is_(None),
+        groups.c.generation > groups.c.acknowledged_generation,
+    )
+    .order_by(*_ORDER)
+)
+_ANY_DUE: Final = _DUE.order_by(None).limit(1)
 _EXPIRED: Final = _GROUP.where(
     groups.c.terminated_at.is_(None), groups.c.expires_at <= bindparam("now")
 ).order_by(*_ORDER)
@@ -102,9 +111,13 @@ class Groups:
         """Return the live groups of a cell, oldest first."""
         return [_group(row) for row in self._connection.execute(_OF_CELL, {"cell": cell})]
 
-    def due(self, cell: CellID) -> list[HeldGroup]:
-        """Return the groups whose newest generation the cell has not acknowledged, oldest first."""
-        return [_group(row) for row in self._connection.execute(_DUE, {"cell": cell})]
+    def due(self, cell: CellID) -> list[GroupID]:
+        """Return the ids of groups whose newest generation the cell has not acknowledged, oldest first."""
+        return [GroupID(own) for (own,) in self._connection.execute(_DUE, {"cell": cell})]
+
+    def any_due(self, cell: CellID) -> bool:
+        """Whether there is one of them."""
+        return self._connection.execute(_ANY_DUE, {"cell": cell}).first() is not None
 
     def expired(self, now: datetime) -> list[HeldGroup]:
         """Return the live groups whose time is over."""

@@ -10,7 +10,11 @@ from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, 
 
 METADATA: Final = MetaData()
 
-_DUE: Final = text("generation > acknowledged_generation")
+# Most rows are neither: these indexes stay small however many there are.
+_DUE: Final = text("generation > acknowledged_generation AND terminated_at IS NULL")
+_UNTOLD: Final = text(
+    "generation > acknowledged_generation AND terminated_at IS NULL AND told_generation < generation"
+)
 
 organizations: Final = Table(
     "organizations",
@@ -124,7 +128,7 @@ groups: Final = Table(
     Column("id", Text, primary_key=True),
     Column("organization_id", Text, ForeignKey("organizations.id"), nullable=False, index=True),
     Column("project_id", Text, ForeignKey("projects.id"), nullable=False),
-    Column("cell_id", Text, ForeignKey("cells.id"), nullable=False, index=True),
+    Column("cell_id", Text, ForeignKey("cells.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("acknowledged_generation", Integer, nullable=False),
@@ -147,7 +151,7 @@ workspaces: Final = Table(
     Column("id", Text, primary_key=True),
     Column("organization_id", Text, ForeignKey("organizations.id"), nullable=False, index=True),
     Column("group_id", Text, ForeignKey("workspace_groups.id"), nullable=False, index=True),
-    Column("cell_id", Text, ForeignKey("cells.id"), nullable=False, index=True),
+    Column("cell_id", Text, ForeignKey("cells.id"), nullable=False),
     Column("name", Text, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("acknowledged_generation", Integer, nullable=False),
@@ -163,6 +167,7 @@ workspaces: Final = Table(
     # The generation whose wait has been told, so that it is told once.
     Column("told_generation", Integer, nullable=False, server_default="0"),
     Index("ix_workspaces_due", "cell_id", sqlite_where=_DUE, postgresql_where=_DUE),
+    Index("ix_workspaces_untold", "cell_id", sqlite_where=_UNTOLD, postgresql_where=_UNTOLD),
 )
 
 changes: Final = Table(

@@ -47,7 +47,15 @@ _OF_GROUP: Final = _WORKSPACE.where(workspaces.c.group_id == bindparam("group"))
 _LIVE_OF_GROUP: Final = _OF_GROUP.where(_LIVE)
 _NAMES: Final = select(workspaces.c.name).where(workspaces.c.group_id == bindparam("group"), _LIVE)
 _OF_CELL: Final = _WORKSPACE.where(workspaces.c.cell_id == bindparam("cell"), _LIVE).order_by(*_ORDER)
-_DUE: Final = _OF_CELL.where(workspaces.c.generation > workspaces.c.acknowledged_generation)
+_IS_DUE: Final = workspaces.c.generation > workspaces.c.acknowledged_generation
+_DUE: Final = (
+    select(workspaces.c.id).where(workspaces.c.cell_id == bindparam("cell"), _LIVE, _IS_DUE).order_by(*_ORDER)
+)
+_ANY_DUE: Final = (
+    select(workspaces.c.id).where(workspaces.c.cell_id == bindparam("cell"), _LIVE, _IS_DUE).limit(1)
+)
+_UNTOLD: Final = _OF_CELL.where(_IS_DUE, workspaces.c.told_generation < workspaces.c.generation)
+_ANY_UNTOLD: Final = _ANY_DUE.where(workspaces.c.told_generation < workspaces.c.generation)
 _ALL_LIVE: Final = _WORKSPACE.where(_LIVE).order_by(*_ORDER)
 
 
@@ -96,9 +104,21 @@ class Workspaces:
         """Return the live workspaces of a cell, oldest first."""
         return [_held(row) for row in self._connection.execute(_OF_CELL, {"cell": cell})]
 
-    def due(self, cell: CellID) -> list[HeldWorkspace]:
-        """Return those whose newest generation the cell has not acknowledged, oldest first."""
-        return [_held(row) for row in self._connection.execute(_DUE, {"cell": cell})]
+    def due(self, cell: CellID) -> list[WorkspaceID]:
+        """Return the ids of those whose newest generation the cell has not acknowledged, oldest first."""
+        return [WorkspaceID(own) for (own,) in self._connection.execute(_DUE, {"cell": cell})]
+
+    def any_due(self, cell: CellID) -> bool:
+        """Whether there is one of them."""
+        return self._connection.execute(_ANY_DUE, {"cell": cell}).first() is not None
+
+    def untold(self, cell: CellID) -> list[HeldWorkspace]:
+        """Return those of them whose wait has not been told, oldest first."""
+        return [_held(row) for row in self._connection.execute(_UNTOLD, {"cell": cell})]
+
+    def any_untold(self, cell: CellID) -> bool:
+        """Whether there is one of them."""
+        return self._connection.execute(_ANY_UNTOLD, {"cell": cell}).first() is not None
 
     def live(self) -> list[WorkspaceRecord]:
         """Return every live workspace."""

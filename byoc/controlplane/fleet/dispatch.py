@@ -8,7 +8,6 @@ counts; a refusal ends a change; everything else is tried again, later each time
 
 import asyncio
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
@@ -160,8 +159,8 @@ class Dispatcher:
 
     async def _round(self, cell: CellID, worker: _Worker) -> Result:
         """Deliver everything that is due for one cell now."""
-        held = await self._store.read(lambda tx: tx.cells.get(cell))
-        if held is None or not await self._store.read(lambda tx: _due(tx, cell) or _wants_resync(tx, cell)):
+        held = await self._store.read(lambda tx: _look(tx, cell))
+        if held is None:
             return Result.DONE
         record = held.record
         if record.state is CellState.RETIRED or record.signing_key is None:
@@ -296,32 +295,29 @@ class Dispatcher:
         await self._tell(cell, f"cell `{cell.name}` is not connected (last seen {seen})", "cell-away")
 
     async def _tell(self, cell: CellRecord, text: str, reason: str) -> None:
-        if await self._store.read(lambda tx: _untold(tx, cell.id)):
+        if await self._store.read(lambda tx: tx.workspaces.any_untold(cell.id)):
             now = self._clock.now()
             await self._store.write(lambda tx: delivery.tell_waiting(tx, cell.id, text, reason, now))
 
 
 def _with_something_due(tx: Transaction) -> list[CellID]:
     cells = [held for held in tx.cells.all() if held.record.state is not CellState.RETIRED]
-    return [held.record.id for held in cells if held.resync_wanted or _due(tx, held.record.id)]
+    return [held.record.id for held in cells if held.resync_wanted or _any_due(tx, held.record.id)]
+
+
+def _any_due(tx: Transaction, cell: CellID) -> bool:
+    return tx.groups.any_due(cell) or tx.workspaces.any_due(cell)
 
 
 def _due(tx: Transaction, cell: CellID) -> list[str]:
     """Return the ids of what is due, groups first."""
-    groups: list[str] = [held.record.spec.id for held in tx.groups.due(cell)]
-    return groups + [held.record.spec.id for held in tx.workspaces.due(cell)]
+    return [*tx.groups.due(cell), *tx.workspaces.due(cell)]
 
 
-def _wants_resync(tx: Transaction, cell: CellID) -> bool:
+def _look(tx: Transaction, cell: CellID) -> HeldCell | None:
+    """Return the cell if there is something to deliver to it."""
     held = tx.cells.get(cell)
-    return held is not None and held.resync_wanted
-
-
-def _untold(tx: Transaction, cell: CellID) -> bool:
-    due: Iterable[tuple[int, int]] = (
-        (held.told_generation, held.record.spec.generation) for held in tx.workspaces.due(cell)
-    )
-    return any(told < generation for told, generation in due)
+    return held if held is not None and (held.resync_wanted or _any_due(tx, cell)) else None
 
 
 def _may_sign_anew(refusal: Refusal, due: Due) -> bool:

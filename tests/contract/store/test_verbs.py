@@ -95,12 +95,33 @@ async def test_what_is_due_is_what_was_not_acknowledged(store: Store) -> None:
         await store.write(lambda tx, own=own: tx.workspaces.add(workspace(own)))  # type: ignore[misc]
     await store.write(lambda tx: tx.workspaces.acknowledge(workspace("w1").spec))
     await store.write(lambda tx: tx.workspaces.terminate("w2", NOW))
-    assert [held.record.spec.id for held in await store.read(lambda tx: tx.workspaces.due(CELL))] == ["w3"]
-    assert [held.record.spec.id for held in await store.read(lambda tx: tx.groups.due(CELL))] == ["g1"]
+    assert await store.read(lambda tx: tx.workspaces.due(CELL)) == ["w3"]
+    assert await store.read(lambda tx: tx.workspaces.any_due(CELL))
+    assert await store.read(lambda tx: tx.groups.due(CELL)) == ["g1"]
     await store.write(lambda tx: tx.groups.acknowledge(group().spec))
     assert await store.read(lambda tx: tx.groups.due(CELL)) == []
+    assert not await store.read(lambda tx: tx.groups.any_due(CELL))
     await store.write(lambda tx: tx.groups.forget_acknowledgement(GROUP))
-    assert len(await store.read(lambda tx: tx.groups.due(CELL))) == 1
+    assert await store.read(lambda tx: tx.groups.any_due(CELL))
+    await store.write(lambda tx: tx.workspaces.terminate("w3", NOW))
+    assert not await store.read(lambda tx: tx.workspaces.any_due(CELL))
+
+
+async def test_a_wait_is_untold_until_it_is_told_for_that_generation(store: Store) -> None:
+    await store.write(lambda tx: tx.workspaces.add(workspace("w1")))
+
+    async def untold() -> list[str]:
+        found = await store.read(lambda tx: tx.workspaces.untold(CELL))
+        assert bool(found) is await store.read(lambda tx: tx.workspaces.any_untold(CELL))
+        return [held.record.spec.id for held in found]
+
+    assert await untold() == ["w1"]
+    await store.write(lambda tx: tx.workspaces.tell("w1", 1))
+    assert await untold() == []
+    await store.write(lambda tx: tx.workspaces.put_intent(FULL_SPEC))
+    assert await untold() == ["w1"]
+    await store.write(lambda tx: tx.workspaces.acknowledge(FULL_SPEC))
+    assert await untold() == []
 
 
 async def test_events_are_numbered_in_order_and_one_origin_is_one_event(store: Store) -> None:

@@ -190,14 +190,13 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(op.f("ix_workspace_groups_cell_id"), "workspace_groups", ["cell_id"], unique=False)
     op.create_index(
         "ix_workspace_groups_due",
         "workspace_groups",
         ["cell_id"],
         unique=False,
-        sqlite_where=sa.text("generation > acknowledged_generation"),
-        postgresql_where=sa.text("generation > acknowledged_generation"),
+        sqlite_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
+        postgresql_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
     )
     op.create_index(
         op.f("ix_workspace_groups_organization_id"), "workspace_groups", ["organization_id"], unique=False
@@ -247,17 +246,28 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id"),
     )
-    op.create_index(op.f("ix_workspaces_cell_id"), "workspaces", ["cell_id"], unique=False)
     op.create_index(
         "ix_workspaces_due",
         "workspaces",
         ["cell_id"],
         unique=False,
-        sqlite_where=sa.text("generation > acknowledged_generation"),
-        postgresql_where=sa.text("generation > acknowledged_generation"),
+        sqlite_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
+        postgresql_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
     )
     op.create_index(op.f("ix_workspaces_group_id"), "workspaces", ["group_id"], unique=False)
     op.create_index(op.f("ix_workspaces_organization_id"), "workspaces", ["organization_id"], unique=False)
+    op.create_index(
+        "ix_workspaces_untold",
+        "workspaces",
+        ["cell_id"],
+        unique=False,
+        sqlite_where=sa.text(
+            "generation > acknowledged_generation AND terminated_at IS NULL AND told_generation < generation"
+        ),
+        postgresql_where=sa.text(
+            "generation > acknowledged_generation AND terminated_at IS NULL AND told_generation < generation"
+        ),
+    )
     op.create_table(
         "events",
         sa.Column("number", sa.Integer(), autoincrement=True, nullable=False),
