@@ -13,6 +13,7 @@ from byoc.ids import CellID, OrganizationID
 from byoc.model.records import CellRecord, CellState, SessionRecord
 from byoc.model.report import CellFacts, LedgerHead
 from byoc.store.rows import dump, load_mapping, to_moment, to_moment_or_none, to_number
+from byoc.store.setting import set_columns
 from byoc.store.tables import cell_events, cells, incarnations, ledger_heads, sessions
 from byoc.store.values import CellEvent, HeldCell
 
@@ -124,7 +125,7 @@ class Cells:
         self._set(own, **{name: value for name, value in flags.items() if value is not None})
 
     def _set(self, own: CellID, **values: object) -> None:
-        self._connection.execute(update(cells).where(cells.c.id == own).values(**values))
+        set_columns(self._connection, cells, own, values)
 
     # --- sessions ------------------------------------------------------------------------
 

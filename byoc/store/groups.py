@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from byoc.ids import CellID, GroupID, OrganizationID, ProjectID
@@ -19,6 +19,7 @@ from byoc.store.rows import (
     to_number,
     to_number_or_none,
 )
+from byoc.store.setting import set_columns
 from byoc.store.tables import groups, sealed_passwords
 from byoc.store.values import HeldGroup
 
@@ -37,6 +38,7 @@ _GROUP: Final = select(
     groups.c.condition,
     groups.c.accepted,
 )
+_ADD: Final = insert(groups)
 _ORDER: Final = (groups.c.created_at, groups.c.id)
 _ONE: Final = _GROUP.where(groups.c.id == bindparam("own"))
 _OF_ORGANIZATION: Final = _GROUP.where(groups.c.organization_id == bindparam("organization")).order_by(
@@ -94,7 +96,7 @@ class Groups:
             "opt_in_preview": group.opt_in_preview,
             "condition": group.condition.value,
         }
-        self._connection.execute(insert(groups), values)
+        self._connection.execute(_ADD, values)
 
     def get(self, own: str) -> HeldGroup | None:
         """Return one group, also a terminated one."""
@@ -162,7 +164,7 @@ class Groups:
         self.drop_sealed(own)
 
     def _set(self, own: GroupID, **values: object) -> None:
-        self._connection.execute(update(groups).where(groups.c.id == own).values(**values))
+        set_columns(self._connection, groups, own, values)
 
     # --- sealed passwords ----------------------------------------------------------------
 

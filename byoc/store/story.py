@@ -43,6 +43,7 @@ _ANY: Final = (
     .where(events.c.workspace_id == bindparam("workspace"), events.c.number > bindparam("above"))
     .limit(1)
 )
+_ADD_CHANGE: Final = insert(changes).prefix_with("OR REPLACE", dialect="sqlite")
 _ADD_EVENT: Final = upsert(events).on_conflict_do_nothing(index_elements=["origin"])
 
 
@@ -61,7 +62,7 @@ class Story:
             "sub": change.sub,
             "at": to_number(change.at),
         }
-        self._connection.execute(insert(changes).prefix_with("OR REPLACE", dialect="sqlite"), values)
+        self._connection.execute(_ADD_CHANGE, values)
 
     def changes(self, object_id: str, *, above: int, up_to: int) -> list[ChangeRecord]:
         """Return the changes of the generations in (above, up_to], in order."""
@@ -88,8 +89,8 @@ class Story:
             }
             for event in new
         ]
-        for row in rows:
-            self._connection.execute(_ADD_EVENT, row)
+        if rows:
+            self._connection.execute(_ADD_EVENT, rows)
 
     def events(self, workspace: WorkspaceID, *, above: int) -> list[Event]:
         """Return the events of a workspace with a higher number, in order."""

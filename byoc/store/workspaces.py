@@ -21,6 +21,7 @@ from byoc.store.rows import (
     to_number,
     to_number_or_none,
 )
+from byoc.store.setting import set_columns
 from byoc.store.tables import workspaces
 from byoc.store.values import HeldWorkspace
 
@@ -40,6 +41,7 @@ _WORKSPACE: Final = select(
     workspaces.c.accepted,
     workspaces.c.told_generation,
 )
+_ADD: Final = insert(workspaces)
 _ORDER: Final = (workspaces.c.created_at, workspaces.c.id)
 _LIVE: Final = workspaces.c.terminated_at.is_(None)
 _ONE: Final = _WORKSPACE.where(workspaces.c.id == bindparam("own"))
@@ -56,6 +58,12 @@ _ANY_DUE: Final = (
 )
 _UNTOLD: Final = _OF_CELL.where(_IS_DUE, workspaces.c.told_generation < workspaces.c.generation)
 _ANY_UNTOLD: Final = _ANY_DUE.where(workspaces.c.told_generation < workspaces.c.generation)
+_TELL: Final = (
+    update(workspaces)
+    .where(workspaces.c.cell_id == bindparam("of_cell"), _LIVE, _IS_DUE)
+    .where(workspaces.c.told_generation < workspaces.c.generation)
+    .values(told_generation=workspaces.c.generation)
+)
 _ALL_LIVE: Final = _WORKSPACE.where(_LIVE).order_by(*_ORDER)
 
 
@@ -84,7 +92,7 @@ class Workspaces:
             "auto_suspend_changed_at": to_number_or_none(workspace.auto_suspend_changed_at),
             "auto_scale_changed_at": to_number_or_none(workspace.auto_scale_changed_at),
         }
-        self._connection.execute(insert(workspaces), values)
+        self._connection.execute(_ADD, values)
 
     def get(self, own: str) -> HeldWorkspace | None:
         """Return one workspace, also a terminated one."""
@@ -147,16 +155,16 @@ class Workspaces:
         """Note what was seen; None: nothing that still holds."""
         self._set(own, report=None if report is None else dump_report(report))
 
-    def tell(self, own: WorkspaceID, generation: int) -> None:
-        """Note that the wait of this generation has been told."""
-        self._set(own, told_generation=generation)
+    def tell(self, cell: CellID) -> None:
+        """Note that the waits of all that is due for a cell have been told."""
+        self._connection.execute(_TELL, {"of_cell": cell})
 
     def terminate(self, own: WorkspaceID, at: datetime) -> None:
         """Note that nothing is left of it."""
         self._set(own, terminated_at=to_number(at))
 
     def _set(self, own: WorkspaceID, **values: object) -> None:
-        self._connection.execute(update(workspaces).where(workspaces.c.id == own).values(**values))
+        set_columns(self._connection, workspaces, own, values)
 
 
 def _intent(spec: WorkspaceSpec) -> dict[str, object]:

@@ -186,9 +186,9 @@ def bury(tx: Transaction, claim: Claim, own: str, now: datetime) -> bool:
 
 def tell_waiting(tx: Transaction, cell: CellID, text: str, reason: str, now: datetime) -> None:
     """Write, once for each generation that waits, what it waits for."""
-    for held in tx.workspaces.untold(cell):
-        tx.workspaces.tell(held.record.spec.id, held.record.spec.generation)
-        recording.tell(tx, held.record, "waiting", reason, text, now)
+    untold = [held.record for held in tx.workspaces.untold(cell)]
+    tx.workspaces.tell(cell)
+    recording.tell_all(tx, untold, "waiting", reason, text, now)
 
 
 def pack_resync(tx: Transaction, cell: CellID) -> Resync:

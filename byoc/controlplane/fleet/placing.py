@@ -209,6 +209,7 @@ class Placing:
         last = {transition.workspace_id: index for index, transition in enumerate(self._report.transitions)}
         # Once each: a cell that was long away brings thousands of transitions.
         own = {workspace: self._own(workspace) for workspace in last}
+        events: list[NewEvent] = []
         for index, transition in enumerate(self._report.transitions):
             held = own[transition.workspace_id]
             if held is None:
@@ -216,8 +217,9 @@ class Placing:
             final = last[transition.workspace_id] == index
             state = state_of(held.record) if final else _state_at(transition, held.record)
             self.outcome.last_states[transition.workspace_id] = state
-            self._tx.story.add_events([_event(transition, state)])
+            events.append(_event(transition, state))
             self._tx.topics.add(topics.workspace(transition.workspace_id))
+        self._tx.story.add_events(events)
 
     def _tell_silent_changes(self, before: dict[WorkspaceID, State | None]) -> None:
         """Tell a state that came without a transition: followers of events wait for it."""

@@ -4,6 +4,7 @@ Called by the service, the dispatcher and the ingest, each inside a transaction 
 The invariant: a spec, its change record and its event are written together or not at all.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -85,18 +86,34 @@ def tell(
     by: str = "",
 ) -> None:
     """Write an event of a workspace, with its public state as ``record`` has it."""
-    event = NewEvent(
-        workspace_id=record.spec.id,
-        at=now,
-        kind=kind,
-        generation=record.spec.generation,
-        reason=reason,
-        text=text,
-        state=state_of(record).value,
-        by=by,
+    tell_all(tx, [record], kind, reason, text, now, by=by)
+
+
+def tell_all(
+    tx: Transaction,
+    records: Sequence[WorkspaceRecord],
+    kind: str,
+    reason: str,
+    text: str,
+    now: datetime,
+    *,
+    by: str = "",
+) -> None:
+    """Write the same event of several workspaces."""
+    tx.story.add_events(
+        NewEvent(
+            workspace_id=record.spec.id,
+            at=now,
+            kind=kind,
+            generation=record.spec.generation,
+            reason=reason,
+            text=text,
+            state=state_of(record).value,
+            by=by,
+        )
+        for record in records
     )
-    tx.story.add_events([event])
-    tx.topics.add(topics.workspace(record.spec.id))
+    tx.topics.update(topics.workspace(record.spec.id) for record in records)
 
 
 def acknowledge_workspace(tx: Transaction, held: HeldWorkspace, spec: WorkspaceSpec, now: datetime) -> None:

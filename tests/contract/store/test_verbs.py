@@ -116,7 +116,7 @@ async def test_a_wait_is_untold_until_it_is_told_for_that_generation(store: Stor
         return [held.record.spec.id for held in found]
 
     assert await untold() == ["w1"]
-    await store.write(lambda tx: tx.workspaces.tell("w1", 1))
+    await store.write(lambda tx: tx.workspaces.tell(CELL))
     assert await untold() == []
     await store.write(lambda tx: tx.workspaces.put_intent(FULL_SPEC))
     assert await untold() == ["w1"]
