@@ -89,8 +89,9 @@ def _tree(root: type[ByocError]) -> Iterator[type[ByocError]]:
 
 
 def error_classes() -> dict[str, type[ByocError]]:
-    """Return every error of the tree by its code."""
-    return {each.code: each for each in _tree(ByocError) if each is not ByocError}
+    """Return every error of the tree by its code; refinements made elsewhere share their parent's code."""
+    public = [each for each in _tree(ByocError) if each.__module__ == ByocError.__module__]
+    return {each.code: each for each in public if each is not ByocError}
 
 
 def to_error(answer: Answer) -> ByocError:

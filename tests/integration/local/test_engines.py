@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -25,6 +26,7 @@ from byoc.dataplane.local.runtime import LocalRuntime
 from byoc.dataplane.local.volume import Run, Volume
 from byoc.dataplane.plan import MAX_FAILED_STARTS
 from byoc.dataplane.runtime import Action, Limits, Observation, Process, Secrets
+from byoc.errors import TooManyRequests
 from byoc.ids import WorkspaceID, new_id
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, WorkspaceSpec
@@ -262,8 +264,16 @@ async def test_all_connections_taken_is_no_illness(
     runtime: LocalRuntime, running: WorkspaceSpec, secrets: Secrets, port: int
 ) -> None:
     with ExitStack() as held:
-        for _ in range(64):
-            held.enter_context(sql.connect(port=port, password=secrets.password))
+        deadline = time.monotonic() + 10
+        count = 0
+        while count < 64:
+            try:
+                held.enter_context(sql.connect(port=port, password=secrets.password))
+            except TooManyRequests:  # the server has not yet let go of a probe's connection
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+            else:
+                count += 1
         seen = await runtime.observe(running.id)
         assert (seen.sql_ready, seen.connections) == (True, 64)
         await runtime.act(running, Action.SET_PASSWORD, Secrets(2, "another"))
