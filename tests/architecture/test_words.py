@@ -16,7 +16,7 @@ BANNED = {
     r"NotImplementedError|pragma: no cover": "a stub is not a feature",
     r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b": "a test runs or is not there",
 }
-TEXT = [path for path in tree.tracked() if path != HERE and path.suffix not in {".png", ".gz", ".sqlite"}]
+TEXT = [path for path in tree.tracked() if path != HERE and path.suffix not in {".png", ".gz", ".xz", ".sqlite"}]
 
 
 def _lines(path: Path) -> list[str]:
