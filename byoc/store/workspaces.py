@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
@@ -25,6 +26,9 @@ from byoc.store.setting import set_columns
 from byoc.store.tables import workspaces
 from byoc.store.values import HeldWorkspace
 
+MOST_DECODED: Final = 1024
+"""Rows whose records are kept: lists are read at every poll, and few rows change between two."""
+
 _WORKSPACE: Final = select(
     workspaces.c.id,
     workspaces.c.spec,
@@ -47,7 +51,6 @@ _LIVE: Final = workspaces.c.terminated_at.is_(None)
 _ONE: Final = _WORKSPACE.where(workspaces.c.id == bindparam("own"))
 _OF_GROUP: Final = _WORKSPACE.where(workspaces.c.group_id == bindparam("group")).order_by(*_ORDER)
 _LIVE_OF_GROUP: Final = _OF_GROUP.where(_LIVE)
-_NAMES: Final = select(workspaces.c.name).where(workspaces.c.group_id == bindparam("group"), _LIVE)
 _OF_CELL: Final = _WORKSPACE.where(workspaces.c.cell_id == bindparam("cell"), _LIVE).order_by(*_ORDER)
 _IS_DUE: Final = workspaces.c.generation > workspaces.c.acknowledged_generation
 _DUE: Final = (
@@ -103,10 +106,6 @@ class Workspaces:
         """Return the workspaces of a group, oldest first."""
         query = _OF_GROUP if include_terminated else _LIVE_OF_GROUP
         return [_record(row) for row in self._connection.execute(query, {"group": group})]
-
-    def names(self, group: GroupID) -> list[str]:
-        """Return the names of a group's live workspaces."""
-        return [name for (name,) in self._connection.execute(_NAMES, {"group": group})]
 
     def of_cell(self, cell: CellID) -> list[HeldWorkspace]:
         """Return the live workspaces of a cell, oldest first."""
@@ -172,9 +171,15 @@ def _intent(spec: WorkspaceSpec) -> dict[str, object]:
 
 
 def _record(row: Sequence[Any]) -> WorkspaceRecord:
+    return _decoded(tuple(row)[:-2])
+
+
+@lru_cache(maxsize=MOST_DECODED)
+def _decoded(row: tuple[Any, ...]) -> WorkspaceRecord:
+    # A row says everything and records are frozen, so the same row is the same record.
     (
         own, spec, organization, cell, created, acknowledged, report, deployment, terminated, resumed,
-        suspend_changed, scale_changed, _accepted, _told,
+        suspend_changed, scale_changed,
     ) = row  # fmt: skip
     return WorkspaceRecord(
         load_workspace(spec),

@@ -12,7 +12,7 @@ from byoc.controlplane.fleet.groups import Act
 from byoc.errors import Conflict, IllegalState, LimitReached, NotFound
 from byoc.ids import WorkspaceID
 from byoc.model.records import CellRecord, CellState, NewWorkspace, WorkspaceChanges, WorkspaceRecord
-from byoc.model.spec import WorkspaceSpec, same_content
+from byoc.model.spec import Desired, WorkspaceSpec, same_content
 from byoc.model.workspace import Change, Seen, check_change
 from byoc.store.transaction import Transaction
 
@@ -24,12 +24,13 @@ def create(tx: Transaction, act: Act, new: NewWorkspace, own: WorkspaceID) -> No
     cell = _cell(tx, group.cell_id)
     intent.check_cell(cell)
     intent.check_size(cell, new.size, new.scale_factor)
-    names = tx.workspaces.names(new.group_id)
-    if new.name in names:
+    others = [record.spec for record in tx.workspaces.of_group(new.group_id, include_terminated=False)]
+    if any(new.name == other.name for other in others):
         message = f"a workspace named `{new.name}` exists in group `{group.spec.name}`"
         raise Conflict(message, hint="choose another name")
-    if len(names) >= intent.MOST_WORKSPACES:
-        message = f"group `{group.spec.name}` has {len(names)} workspaces, the most it may have"
+    # One that is going keeps its name until it is gone, but no place.
+    if sum(other.desired is not Desired.TERMINATED for other in others) >= intent.MOST_WORKSPACES:
+        message = f"group `{group.spec.name}` has {intent.MOST_WORKSPACES} workspaces, the most it may have"
         raise LimitReached(message, hint="terminate one, or use another group")
     spec = WorkspaceSpec(
         own,

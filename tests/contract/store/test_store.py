@@ -14,7 +14,7 @@ from tests.contract.store.seeds import GROUP, NOW, base, group, workspace
 
 
 def names(tx: Transaction) -> list[str]:
-    return sorted(tx.workspaces.names(GROUP))
+    return sorted(record.spec.name for record in tx.workspaces.of_group(GROUP, include_terminated=False))
 
 
 async def test_a_reader_sees_what_was_written_before(store: Store) -> None:
@@ -67,7 +67,7 @@ async def test_changes_run_one_after_the_other(store: Store) -> None:
     await store.write(base)
 
     def add(tx: Transaction) -> int:
-        count = len(tx.workspaces.names(GROUP))
+        count = len(names(tx))
         tx.workspaces.add(workspace(f"w{count}"))
         return count
 

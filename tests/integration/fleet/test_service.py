@@ -48,6 +48,17 @@ async def test_a_group_holds_five_workspaces_however_many_ask_at_once(fleet: Wor
     assert len(await fleet.fleet.workspaces(fleet.by, group, include_terminated=False)) == 5
 
 
+async def test_a_workspace_that_goes_keeps_its_name_but_no_place(fleet: World) -> None:
+    group = await fleet.group()
+    first, *_ = [await fleet.workspace(group, f"w{index}") for index in range(5)]
+    await fleet.fleet.terminate_workspace(fleet.by, first)
+    with pytest.raises(Conflict, match="named `w0`"):
+        await fleet.workspace(group, "w0")
+    await fleet.workspace(group, "w5")
+    with pytest.raises(LimitReached):
+        await fleet.workspace(group, "w6")
+
+
 async def test_many_changes_share_a_commit(fleet: World) -> None:
     groups = [await fleet.group(f"g{index}") for index in range(8)]
     before = fleet.store.commits
