@@ -16,7 +16,8 @@ BANNED = {
     r"NotImplementedError|pragma: no cover": "a stub is not a feature",
     r"pytest\.(mark\.)?(skip|skipif|xfail|importorskip)\b": "a test runs or is not there",
 }
-TEXT = [path for path in tree.tracked() if path != HERE and path.suffix not in {".png", ".gz", ".xz", ".sqlite"}]
+BINARY = {".png", ".gz", ".xz", ".sqlite"}
+TEXT = [path for path in tree.tracked() if path != HERE and path.suffix not in BINARY]
 
 
 def _lines(path: Path) -> list[str]:
