@@ -241,3 +241,31 @@ def test_status_shows_what_runs(user: User) -> None:
     shown = user.byoc("status", "--data", str(data), "-o", "json").json
     assert {each["name"]: each["pid"] for each in shown["processes"]} == facts["pids"]
     assert all(each["alive"] for each in shown["processes"])
+
+
+def test_running_workspaces_run_again_on_their_ports(user: User) -> None:
+    data = user.data()
+    user.up(data)
+    assert user.byoc("group", "create", "sales").code == 0
+    made = user.byoc("workspace", "create", "orders", "--group", "sales", "--size", "S-00", "-o", "json")
+    assert made.code == 0, made.err
+    assert user.byoc("down", "--data", str(data)).code == 0
+    assert on_folder(data) == [], "no engine is left"
+
+    again = user.up(data)
+    assert again.code == 0, again.err
+    eventually("SQL", lambda: user.byoc("workspace", "connect", "orders", "--exec", "do 1").code == 0)
+    shown = user.byoc("workspace", "show", "orders", "-o", "json").json
+    assert (shown["state"], shown["endpoint"]) == ("ACTIVE", made.json["endpoint"])
+
+
+def test_an_engine_does_not_outlive_a_killed_supervisor_for_ever(user: User) -> None:
+    data = user.data()
+    facts = user.up(data).json
+    assert user.byoc("group", "create", "sales").code == 0
+    assert user.byoc("workspace", "create", "orders", "--group", "sales", "--size", "S-00").code == 0
+    os.kill(facts["pids"]["agent"], signal.SIGKILL)
+    os.kill(facts["pids"]["supervisor"], signal.SIGKILL)
+    stopped = user.byoc("down", "--data", str(data))
+    assert stopped.code == 0, stopped.err
+    assert on_folder(data) == []
