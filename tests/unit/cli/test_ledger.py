@@ -99,7 +99,11 @@ def test_an_exported_file_verifies_elsewhere(byoc: Any, cell: Path, tmp_path: Pa
     assert target.stat().st_mode & 0o777 == 0o600
     elsewhere = tmp_path / "elsewhere"
     with tarfile.open(fileobj=io.BytesIO(target.read_bytes())) as archive:
-        archive.extractall(elsewhere, filter="data")
+        for member in archive.getmembers():
+            file = archive.extractfile(member)
+            assert file is not None
+            (elsewhere / member.name).parent.mkdir(parents=True, exist_ok=True)
+            (elsewhere / member.name).write_bytes(file.read())
     assert byoc("ledger", "verify", "--dir", str(elsewhere)).code == 0
     assert byoc("ledger", "export", "--dir", str(cell), "--to", str(target)).code == 1
 
