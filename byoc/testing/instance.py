@@ -30,7 +30,7 @@ def free_port() -> int:
         return port
 
 
-def eventually(what: str, probe: Callable[[], T | None], *, seconds: float = 30.0) -> T:
+def eventually(what: str, probe: Callable[[], T | None], *, seconds: float = 60.0) -> T:
     """Return the first truthy answer of ``probe``.
 
     Raises:
@@ -143,7 +143,7 @@ class Instance:
         found: dict[str, Any] = self.ask("GET", f"/v1/workspaces/{workspace_id}")
         return found
 
-    def settled(self, workspace_id: str, state: str, *, seconds: float = 40.0) -> dict[str, Any]:
+    def settled(self, workspace_id: str, state: str, *, seconds: float = 90.0) -> dict[str, Any]:
         """Wait until the workspace is in ``state``."""
 
         def probe() -> dict[str, Any] | None:
