@@ -1,0 +1,388 @@
+"""What a cell is made from: frozen, typed, refused early with the sentence that says what to change.
+
+Read from a stack's configuration or from ``byoc bootstrap``; handed to the components. Facts about the
+account and the region (zones, machine image, add-on versions, a given VPC) are arguments too: they are
+found by the preflight and recorded, so that plan, preview and up agree and a plan needs no network.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv4Network
+from typing import Final
+
+from byoc.cell.naming import check_cell_name
+from byoc.errors import UsageError
+
+MINIMUM_ZONES: Final = 3
+"""A cell spans three availability zones: two agents, a quorum, one zone may fall."""
+SMALLEST_SUBNET: Final = 27
+"""The longest prefix of a private subnet: at least 30 hosts (the vendor's published prerequisite)."""
+
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
+_ACCOUNT = re.compile(r"\d{12}")
+_KUBERNETES = re.compile(r"1\.\d{2}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):policy/.+")
+_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
+_KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):(\d{12}):key/.+")
+RESERVED_TAGS: Final = ("byoc:", "aws:", "kubernetes.io/", "k8s.io/")
+"""Prefixes of tags that a customer's own tags may not use."""
+
+
+class Nat(StrEnum):
+    """How private subnets reach the internet."""
+
+    NONE = "none"
+    SINGLE = "single"
+    PER_ZONE = "per-zone"
+
+
+class Delivery(StrEnum):
+    """How objects come into a cluster whose API has no public address."""
+
+    IN_VPC = "in-vpc"
+    """A function in the private subnets applies the manifests that its own package holds."""
+    DIRECT = "direct"
+    """pulumi-kubernetes, from where the API can be reached."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What the account and the region are like; found by the preflight, assumed by an offline plan.
+
+    Attributes:
+        zones: names of the availability zones to use, such as ``eu-west-1a``.
+        ami_release: release version of the EKS-optimised image for ``kubernetes``.
+        addons: version of each EKS add-on.
+        assumed: no preflight has confirmed these.
+    """
+
+    account: str
+    region: str
+    zones: tuple[str, ...]
+    kubernetes: str
+    ami_release: str
+    addons: Mapping[str, str]
+    partition: str = "aws"
+    assumed: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what AWS does not have.
+
+        Raises:
+            UsageError: a value has not the form AWS gives it, or there are fewer than three zones.
+        """
+        _match(_ACCOUNT, self.account, "account", "twelve digits")
+        _match(_REGION, self.region, "region", "a region's code such as eu-west-1")
+        _match(_KUBERNETES, self.kubernetes, "Kubernetes version", "a minor version such as 1.34")
+        if len(set(self.zones)) < MINIMUM_ZONES:
+            raise UsageError(
+                f"a cell needs {MINIMUM_ZONES} availability zones, {self.region} was given "
+                f"{len(set(self.zones))}",
+                hint="name three zones, or take a region that has them",
+            )
+        if len(set(self.zones)) != len(self.zones):
+            raise UsageError("an availability zone is named twice", hint="name each zone once")
+        foreign = [zone for zone in self.zones if not zone.startswith(self.region)]
+        if foreign:
+            raise UsageError(
+                f"zone `{foreign[0]}` is not in region {self.region}", hint="name zones of the cell's region"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewVpc:
+    """A VPC that the cell makes for itself.
+
+    Attributes:
+        cidr: IPv4 range, /16 to /21: three zones with a public and a private subnet each.
+    """
+
+    cidr: str = "10.20.0.0/16"
+    nat: Nat = Nat.PER_ZONE
+
+    def __post_init__(self) -> None:
+        """Refuse a range that AWS or Kubernetes could not work with (checked by ``byoc.cell.subnets``)."""
+        from byoc.cell.subnets import check_vpc_range  # noqa: PLC0415 - subnets reads this module's limits
+
+        check_vpc_range(self.cidr)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSubnet:
+    """A private subnet of the customer's VPC, as the preflight saw it."""
+
+    id: str
+    cidr: str
+    zone: str
+    route_table_id: str
+    public_ip_on_launch: bool = False
+    has_egress: bool = True
+    """Its route table leads out by a NAT gateway, a transit gateway or an appliance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenVpc:
+    """The customer's own VPC, as the preflight saw it.
+
+    Attributes:
+        cidrs: its IPv4 ranges.
+        endpoints: services that already have an endpoint in it, such as ``s3`` or ``ecr.api``.
+    """
+
+    id: str
+    cidrs: tuple[str, ...]
+    subnets: tuple[GivenSubnet, ...]
+    owner: str
+    dns_support: bool = True
+    dns_hostnames: bool = True
+    endpoints: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a VPC in which a cell could not live.
+
+        Raises:
+            UsageError: too few zones, a subnet too small or open, or DNS switched off.
+        """
+        if not (self.dns_support and self.dns_hostnames):
+            raise UsageError(
+                f"VPC {self.id} has DNS support or DNS hostnames switched off",
+                hint=f"aws ec2 modify-vpc-attribute --vpc-id {self.id} --enable-dns-hostnames",
+            )
+        if len({subnet.zone for subnet in self.subnets}) < MINIMUM_ZONES:
+            raise UsageError(
+                f"VPC {self.id} was given with private subnets in "
+                f"{len({subnet.zone for subnet in self.subnets})} zones, a cell needs {MINIMUM_ZONES}",
+                hint="name one private subnet in each of three zones",
+            )
+        for subnet in self.subnets:
+            _check_given(subnet)
+
+
+def _check_given(subnet: GivenSubnet) -> None:
+    if IPv4Network(subnet.cidr).prefixlen > SMALLEST_SUBNET:
+        raise UsageError(
+            f"subnet {subnet.id} ({subnet.cidr}) has fewer than 30 addresses for hosts",
+            hint=f"give a private subnet of /{SMALLEST_SUBNET} or larger",
+        )
+    if subnet.public_ip_on_launch:
+        raise UsageError(
+            f"subnet {subnet.id} gives its machines public addresses",
+            hint="give private subnets: nothing of a cell has a public address",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenRoles:
+    """Roles that the customer made; the cell makes none then. Each is a role's ARN."""
+
+    cluster: str
+    node: str
+    agent: str
+    storage_driver: str
+    dns: str
+    autoscaler: str
+    installer: str
+    flow_logs: str
+
+    def __post_init__(self) -> None:
+        """Refuse what is no ARN of a role.
+
+        Raises:
+            UsageError: naming the role.
+        """
+        for name in self.__slots__:
+            _match(
+                _ROLE_ARN, getattr(self, name), f"role for {name.replace('_', ' ')}", "the ARN of an IAM role"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nodes:
+    """The machines of a cell.
+
+    Attributes:
+        system_type: instance type of the system group (agent, autoscaler, CoreDNS, storage driver).
+        workspace_types: instance types of the workspace groups; there is one group a type and zone.
+        workspace_maximum: most machines of one type in one zone.
+        disk_gib: root disk of a machine, in GiB.
+    """
+
+    system_type: str = "m6i.large"
+    system_count: int = 2
+    workspace_types: tuple[str, ...] = ("r6i.xlarge", "r6i.2xlarge")
+    workspace_maximum: int = 10
+    disk_gib: int = 50
+
+    def __post_init__(self) -> None:
+        """Refuse groups that could not hold the cell.
+
+        Raises:
+            UsageError: fewer than two system machines, or no workspace machine at all.
+        """
+        if self.system_count < 2:  # noqa: PLR2004 - the agent is a pair
+            raise UsageError("the system group needs 2 machines", hint="the agent runs as a pair, apart")
+        if not self.workspace_types or self.workspace_maximum < 1:
+            raise UsageError("the cell has no machines for workspaces", hint="name an instance type")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A container image, by digest.
+
+    Attributes:
+        repository: registry and path, without tag.
+    """
+
+    repository: str
+    digest: str
+
+    def __post_init__(self) -> None:
+        """Refuse a tag.
+
+        Raises:
+            UsageError: the digest has not the form ``sha256:`` and 64 hexadecimal digits.
+        """
+        _match(_DIGEST, self.digest, f"digest of {self.repository}", "sha256: and 64 hexadecimal digits")
+
+    @property
+    def reference(self) -> str:
+        """What a pod names: ``repository@digest``."""
+        return f"{self.repository}@{self.digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Where the Nimbus client dials.
+
+    Attributes:
+        url: ``wss://host[:port]/nimbus/v1``.
+        ca_pem: certificate authority to trust besides the system's; empty for the system's alone.
+        endpoint_service: PrivateLink service of the gateway, for a cell without internet.
+    """
+
+    url: str
+    ca_pem: str = ""
+    endpoint_service: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse an address that is not TLS.
+
+        Raises:
+            UsageError: the URL does not start with ``wss://``.
+        """
+        if not re.fullmatch(r"wss://[A-Za-z0-9.-]+(:\d{1,5})?(/\S*)?", self.url):
+            raise UsageError(
+                f"gateway `{self.url}` is no wss:// address", hint="wss://gateway.example/nimbus/v1"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellArgs:
+    """Everything the cell's program needs; the same in plan, preview and up.
+
+    Attributes:
+        key_arn: the customer's own KMS key; empty where the cell makes one.
+        boundary_arn: permissions boundary of every role; empty where the cell makes one.
+        egress_proxy: ``http://host:port`` for everything that leaves the cell; empty for none.
+        log_days: how long flow logs and cluster logs are kept.
+        ledger_days: how long Object Lock keeps the ledger's copies.
+        policy: the customer's policy file (TOML); empty for the default.
+    """
+
+    name: str
+    facts: Facts
+    gateway: Gateway
+    agent: Image
+    network: NewVpc | GivenVpc = field(default_factory=NewVpc)
+    nodes: Nodes = field(default_factory=Nodes)
+    roles: GivenRoles | None = None
+    key_arn: str = ""
+    boundary_arn: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    egress_proxy: str = ""
+    delivery: Delivery = Delivery.IN_VPC
+    log_days: int = 365
+    ledger_days: int = 365
+    policy: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself or AWS.
+
+        Raises:
+            UsageError: with the sentence that says what to change.
+        """
+        check_cell_name(self.name)
+        _check_arns(self)
+        _check_tags(self.tags)
+        _check_reach(self)
+        if self.log_days not in RETENTIONS:
+            raise UsageError(
+                f"CloudWatch Logs cannot keep logs for {self.log_days} days",
+                hint=f"choose one of {', '.join(map(str, RETENTIONS))}",
+            )
+
+
+RETENTIONS: Final = (
+    1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653,
+)  # fmt: skip
+"""Days CloudWatch Logs accepts (its API reference, PutRetentionPolicy)."""
+
+
+def _check_arns(args: CellArgs) -> None:
+    account = args.facts.account
+    if args.boundary_arn:
+        _same_account(
+            _POLICY_ARN, args.boundary_arn, account, "permissions boundary", "the ARN of an IAM policy"
+        )
+    if args.key_arn:
+        found = _match(_KEY_ARN, args.key_arn, "key", "the ARN of a KMS key")
+        if (found[1], found[2]) != (args.facts.region, account):
+            raise UsageError(
+                f"key {args.key_arn} is not in account {account}, region {args.facts.region}",
+                hint="give a key of the cell's own account and region",
+            )
+    if args.roles:
+        for name in GivenRoles.__slots__:
+            _same_account(
+                _ROLE_ARN, getattr(args.roles, name), account, f"role for {name}", "the ARN of a role"
+            )
+    if isinstance(args.network, GivenVpc) and args.network.owner != account:
+        raise UsageError(
+            f"VPC {args.network.id} belongs to account {args.network.owner}, the cell is made in {account}",
+            hint="give a VPC of the same account",
+        )
+
+
+def _check_reach(args: CellArgs) -> None:
+    if not isinstance(args.network, NewVpc) or args.network.nat is not Nat.NONE:
+        return
+    if not args.egress_proxy and not args.gateway.endpoint_service:
+        raise UsageError(
+            "without NAT the cell cannot reach its gateway",
+            hint="give an egress proxy or the gateway's endpoint service, or NAT `single` or `per-zone`",
+        )
+
+
+def _check_tags(tags: Mapping[str, str]) -> None:
+    for name in tags:
+        if name.lower().startswith(RESERVED_TAGS):
+            raise UsageError(
+                f"tag `{name}` is reserved", hint=f"tags may not start with {', '.join(RESERVED_TAGS)}"
+            )
+
+
+def _same_account(form: re.Pattern[str], arn: str, account: str, what: str, wanted: str) -> None:
+    if _match(form, arn, what, wanted)[1] != account:
+        raise UsageError(
+            f"{what} {arn} is not in account {account}", hint="give one of the cell's own account"
+        )
+
+
+def _match(form: re.Pattern[str], value: str, what: str, wanted: str) -> re.Match[str]:
+    found = form.fullmatch(value)
+    if found is None:
+        raise UsageError(f"{what} `{value}` is not {wanted}", hint=f"give {wanted}")
+    return found
