@@ -1,1 +1,1 @@
-"""The Pulumi engine as bootstrap uses it: its own child process, its state, its interrupts and their repair."""
+"""The Pulumi engine as bootstrap uses it: a child of its own, its state, its interrupts, their repair."""
