@@ -19,6 +19,7 @@ from byoc.controlplane.keys import ISSUER, ControlPlaneKeys
 from byoc.errors import ByocError, CellAway, Unreachable
 from byoc.ids import CellID, NewID
 from byoc.nimbus import http
+from byoc.nimbus.backoff import CAP
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
 from byoc.nimbus.handshake import Role
 from byoc.nimbus.http import ASGIApp, HttpRequest, HttpResponse
@@ -35,10 +36,15 @@ _LOG: Final = log.get(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Dialling:
-    """Where gateways are: their addresses, whom to trust, and a test's own way to dial."""
+    """Where gateways are: their addresses, whom to trust, and a test's own way to dial.
+
+    Attributes:
+        longest_wait: seconds between two dials of a gateway that is out of reach, at most.
+    """
 
     urls: tuple[str, ...]
     ca: Path | None = None
+    longest_wait: float = CAP
     dial: Callable[[str], Dial] | None = None
 
 
@@ -150,6 +156,7 @@ class Gateways:
             rng=self._rng,
             ca=self._where.ca,
             on_state=lambda state: self._changed(gateway, state),
+            longest_wait=self._where.longest_wait,
             dial=dial,
         )
 

@@ -112,7 +112,7 @@ def open_control_plane(
     keys = ControlPlaneKeys.load(folder)
     store = open_store(folder / DATABASE)
     rng = Random(secrets.randbits(64))  # noqa: S311 - jitter
-    where = Dialling(settings.gateways, settings.gateway_ca)
+    where = Dialling(settings.gateways, settings.gateway_ca, settings.reconnect_cap)
     gateways = Gateways(where, store, keys, clock, new_id=make_id, rng=rng)
     return assemble(
         store, keys, gateways, clock, make_id=make_id, rng=rng, interval=settings.dispatch_interval

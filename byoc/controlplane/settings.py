@@ -27,6 +27,7 @@ class ControlPlaneSettings:
     keep_alive: float = 10.0
     drain: float = 5.0
     dispatch_interval: float = 5.0
+    reconnect_cap: float = 60.0
 
 
 _DESCRIPTIONS: Final = {
@@ -39,6 +40,7 @@ _DESCRIPTIONS: Final = {
     "keep_alive": "seconds between blank lines on a quiet event stream",
     "drain": "seconds that open requests get to end at a stop",
     "dispatch_interval": "seconds between looks for undelivered intent that nothing announced",
+    "reconnect_cap": "longest wait in seconds before a gateway that is out of reach is dialled again",
 }
 
 
@@ -120,4 +122,5 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "keep_alive": _seconds,
     "drain": _seconds,
     "dispatch_interval": _seconds,
+    "reconnect_cap": _seconds,
 }

@@ -249,6 +249,7 @@ class Agent:
             clock=self._clock,
             rng=self._outside.rng,
             on_state=self._on_state,
+            longest_wait=self._settings.reconnect_cap,
             dial=self._dial,
         )
 

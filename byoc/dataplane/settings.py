@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from byoc.errors import PreconditionFailed
+from byoc.nimbus.backoff import CAP
 
 CONFIG: Final = "config.json"
 
@@ -24,12 +25,14 @@ class AgentSettings:
         ca: PEM file to trust instead of the system's authorities.
         stop_engines: end the engines cleanly when the agent is told to stop; they run again, on the
             same ports, when it is started.
+        reconnect_cap: longest wait in seconds before a gateway that is out of reach is dialled again.
     """
 
     data: Path
     gateway: str
     ca: Path | None = None
     stop_engines: bool = True
+    reconnect_cap: float = CAP
 
     @property
     def cell(self) -> Path:
@@ -47,9 +50,10 @@ class AgentSettings:
         try:
             value: Any = json.loads(path.read_bytes())
             gateway, ca = value["gateway"], value.get("ca")
+            cap = float(value.get("reconnectCap", CAP))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"{path} does not say which gateway to dial"
             raise PreconditionFailed(message, hint="`byoc up` writes it for a local cell") from error
         if not isinstance(gateway, str) or not gateway.startswith("wss://"):
             raise PreconditionFailed(f"{path}: `gateway` is not a wss:// address")
-        return cls(data.absolute(), gateway, Path(ca) if ca else None, stop_engines)
+        return cls(data.absolute(), gateway, Path(ca) if ca else None, stop_engines, cap)

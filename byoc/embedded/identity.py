@@ -10,7 +10,7 @@ from typing import Final
 from byoc import durable
 from byoc.embedded.files import read_json, write_json
 from byoc.embedded.places import Places
-from byoc.embedded.programs import gateway_url
+from byoc.embedded.programs import RECONNECT_CAP, gateway_url
 
 _RENEW_BEFORE: Final = timedelta(days=30)
 
@@ -52,6 +52,10 @@ def point_cell_at_gateway(places: Places, port: int) -> None:
     durable.make_folder(places.cell)
     config = places.cell / "config.json"
     known = read_json(config) or {}
-    wanted = known | {"gateway": gateway_url(port), "ca": str(places.gateway / "ca.crt")}
+    wanted = known | {
+        "gateway": gateway_url(port),
+        "ca": str(places.gateway / "ca.crt"),
+        "reconnectCap": RECONNECT_CAP,
+    }
     if wanted != known:
         write_json(config, wanted)

@@ -25,6 +25,8 @@ _NOT_PASSED_ON: Final = (
     "BYOC_HOST",
     "BYOC_PORT",
 )
+RECONNECT_CAP: Final = 2.0
+"""Seconds: on one machine no crowd of clients comes back at once, and somebody waits in front of it."""
 _ROTATE_AT: Final = 5 * 1024 * 1024
 _OLD_LOGS: Final = 2
 
@@ -40,6 +42,7 @@ def child_environment(caller: Mapping[str, str], places: Places, layout: Layout)
     return kept | {
         "BYOC_GATEWAYS": gateway_url(layout.gateway_port),
         "BYOC_GATEWAY_CA": str(places.gateway / "ca.crt"),
+        "BYOC_RECONNECT_CAP": str(RECONNECT_CAP),
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -15,10 +15,12 @@ class Backoff:
 
     Args:
         rng: where the jitter comes from.
+        cap: longest wait in seconds; low where there is no crowd that could come back at once.
     """
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, cap: float = CAP) -> None:
         self._rng = rng
+        self._cap = cap
         self._tries = 0
 
     @property
@@ -28,7 +30,7 @@ class Backoff:
 
     def delay(self, cap: float = CAP) -> float:
         """Return how many seconds to wait now: ``uniform(0, min(cap, BASE * 2**n))``."""
-        limit = min(cap, BASE * 2 ** min(self._tries, _MAX_EXPONENT))
+        limit = min(cap, self._cap, BASE * 2 ** min(self._tries, _MAX_EXPONENT))
         self._tries += 1
         return self._rng.uniform(0, limit)
 

@@ -20,7 +20,7 @@ from byoc import log
 from byoc.clock import Clock
 from byoc.errors import ByocError, Unreachable
 from byoc.nimbus import handshake
-from byoc.nimbus.backoff import Backoff
+from byoc.nimbus.backoff import CAP, Backoff
 from byoc.nimbus.connection import Connection, Handler
 from byoc.nimbus.deadline import within
 from byoc.nimbus.handshake import VERSIONS, Code, Denial, Role
@@ -91,6 +91,7 @@ class TunnelClient:
         rng: for jitter only.
         ca: PEM file to trust instead of the system's authorities.
         on_state: called at each change of state.
+        longest_wait: seconds between two dials at most, where the gateway cannot be reached.
         dial: another way to get a line; a test's.
     """
 
@@ -105,6 +106,7 @@ class TunnelClient:
         rng: Random,
         ca: Path | None = None,
         on_state: Callable[[ClientState], None] | None = None,
+        longest_wait: float = CAP,
         dial: Dial | None = None,
     ) -> None:
         self._dial = dial or dialler(url, ca=ca)
@@ -113,7 +115,7 @@ class TunnelClient:
         self._services = dict(services)
         self._clock = clock
         self._on_state = on_state
-        self._backoff = Backoff(rng)
+        self._backoff = Backoff(rng, longest_wait)
         self._connection: Connection | None = None
         self._carriers: set[asyncio.Task[None]] = set()
         self._state = ClientState(Phase.CONNECTING, "not dialled yet")

@@ -27,6 +27,7 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         "BYOC_KEEP_ALIVE": "1.5",
         "BYOC_DRAIN": "2",
         "BYOC_DISPATCH_INTERVAL": "3",
+        "BYOC_RECONNECT_CAP": "7",
     }
     assert set(given) == {setting.name for setting in SETTINGS}
     assert from_environment(given) == ControlPlaneSettings(
@@ -39,6 +40,7 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         keep_alive=1.5,
         drain=2.0,
         dispatch_interval=3.0,
+        reconnect_cap=7.0,
     )
 
 

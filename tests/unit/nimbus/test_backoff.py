@@ -36,6 +36,12 @@ def test_a_short_connection_does_not_reset_the_count_and_a_stable_one_does() -> 
     assert backoff.tries == 0
 
 
+def test_a_client_with_a_cap_of_its_own_never_waits_longer() -> None:
+    backoff = Backoff(Random(1), cap=2.0)  # noqa: S311 - jitter is no secret
+    assert 1.9 < max(backoff.delay() for _ in range(500)) <= 2.0
+    assert max(backoff.delay(5) for _ in range(500)) <= 2.0
+
+
 def test_a_lower_cap_bounds_the_wait() -> None:
     backoff = backoff_of(1)
     assert max(backoff.delay(5) for _ in range(200)) <= 5
