@@ -1,8 +1,9 @@
 """Keeping an engine's hands off the rest of the machine, where Linux lets us (Landlock).
 
 ``admin`` has neither FILE nor SUPER, but whoever may make users can make one that has. So the
-engine's process itself is confined: it writes in its own volume only, and reads that, the system's
-programs and libraries, and a handful of files that the C library wants. Without Landlock (an older
+engine's process itself is confined: it writes its own data only, and reads its volume, the system's
+programs and libraries, and a handful of files that the C library wants. Newer kernels also keep it
+from calling out over TCP and from sending signals to processes of others. Without Landlock (an older
 kernel, another system) engines run unconfined; ``available`` says which.
 
 A restriction holds for one thread and what it starts, for ever. So each engine is started from a
@@ -13,6 +14,7 @@ import ctypes
 import os
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Thread
@@ -27,6 +29,12 @@ _NO_NEW_PRIVILEGES: Final = 38
 _OLDEST: Final = 2
 """The first version that allows renames between folders, as RENAME TABLE needs."""
 _TRUNCATE_SINCE: Final = 3
+_CONNECT_SINCE: Final = 4
+_SCOPE_SINCE: Final = 6
+_CONNECT_TCP: Final = 1 << 1
+_SCOPES: Final = 1 << 0 | 1 << 1
+"""Abstract Unix sockets, and signals: both end at what was started in the same confinement."""
+_MAKE_SOCKET: Final = 1 << 9
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_FOLDER, _TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 _READ: Final = _EXECUTE | _READ_FILE | _READ_FOLDER
 _ON_FILES: Final = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
@@ -41,6 +49,23 @@ _READABLE: Final = (
     *("/dev/urandom", "/dev/random", "/dev/zero"),
 )
 _WRITABLE: Final = ("/dev/null",)
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a confined engine may touch beside the system's own files; folders with all in them.
+
+    Attributes:
+        sockets: folders in which it may make sockets, and nothing else.
+    """
+
+    readable: Iterable[Path] = ()
+    writable: Iterable[Path] = ()
+    sockets: Iterable[Path] = ()
+
+
+class _Ruleset(ctypes.Structure):
+    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scopes", ctypes.c_uint64))
 
 
 class _PathBeneath(ctypes.Structure):
@@ -62,8 +87,8 @@ def available() -> bool:
     return version() >= _OLDEST
 
 
-def run(start: Callable[[], T], *, readable: Iterable[Path], writable: Iterable[Path]) -> T:
-    """Call ``start`` from a thread that can touch nothing else, and return what it returns.
+def run(start: Callable[[], T], reach: Reach) -> T:
+    """Call ``start`` from a thread that can touch nothing beyond ``reach``, and return what it returns.
 
     Raises:
         OSError: the kernel refused, or ``start`` raised it.
@@ -75,7 +100,7 @@ def run(start: Callable[[], T], *, readable: Iterable[Path], writable: Iterable[
 
     def confined() -> None:
         try:
-            _restrict(readable, writable)
+            _restrict(reach)
             outcome.append(start())
         except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
             trouble.append(error)
@@ -88,15 +113,28 @@ def run(start: Callable[[], T], *, readable: Iterable[Path], writable: Iterable[
     return outcome[0]
 
 
-def _restrict(readable: Iterable[Path], writable: Iterable[Path]) -> None:
-    handled = _ALL | (_TRUNCATE if version() >= _TRUNCATE_SINCE else 0)
-    attributes = ctypes.c_uint64(handled)
-    rules = _checked(_CREATE_RULESET, ctypes.byref(attributes), ctypes.c_size_t(8), ctypes.c_uint32(0))
+def _handled() -> _Ruleset:
+    known = version()
+    return _Ruleset(
+        files=_ALL | (_TRUNCATE if known >= _TRUNCATE_SINCE else 0),
+        # No rule ever allows a connection, so none is made.
+        network=_CONNECT_TCP if known >= _CONNECT_SINCE else 0,
+        scopes=_SCOPES if known >= _SCOPE_SINCE else 0,
+    )
+
+
+def _restrict(reach: Reach) -> None:
+    handled = _handled()
+    # What an older kernel does not know of is zero, and a longer structure of zeros is taken.
+    size = ctypes.c_size_t(ctypes.sizeof(handled))
+    rules = _checked(_CREATE_RULESET, ctypes.byref(handled), size, ctypes.c_uint32(0))
     try:
-        for path in (*map(Path, _READABLE), *readable):
+        for path in (*map(Path, _READABLE), *reach.readable):
             _allow(rules, path, _READ)
-        for path in (*map(Path, _WRITABLE), *writable):
-            _allow(rules, path, handled)
+        for path in (*map(Path, _WRITABLE), *reach.writable):
+            _allow(rules, path, int(handled.files))
+        for path in reach.sockets:
+            _allow(rules, path, _MAKE_SOCKET)
         if _libc().prctl(_NO_NEW_PRIVILEGES, 1, 0, 0, 0) != 0:
             raise _last_error()
         _checked(_RESTRICT_SELF, rules, ctypes.c_uint32(0))

@@ -6,21 +6,25 @@ the data folder of its volume; a process that only has the same number is not ou
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import psutil
 
 from byoc.dataplane.local import confine
+from byoc.dataplane.local.confine import Reach
 from byoc.dataplane.local.engine import PROGRAM, Engine, process_environment
 
 _DEFAULT_SIGNALS: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 """Ignored by Python, and so by what it starts, unless said otherwise."""
 
 
-def spawn(engine: Engine, command: list[str], writable: Iterable[Path]) -> int:
+def spawn(engine: Engine, command: list[str], reach: Reach) -> int:
     """Start an engine in a session of its own, so that no signal to us reaches it; return its number.
+
+    ``reach``: what it may touch; its own program and files are added.
 
     Raises:
         OSError: it cannot be started.
@@ -38,8 +42,8 @@ def spawn(engine: Engine, command: list[str], writable: Iterable[Path]) -> int:
             setsigdef=_DEFAULT_SIGNALS,
         )
 
-    readable = [engine.share, engine.program.resolve().parent, *([engine.root] if engine.root else [])]
-    return confine.run(start, readable=readable, writable=writable)
+    own = [engine.share, engine.program.resolve().parent, *([engine.root] if engine.root else [])]
+    return confine.run(start, replace(reach, readable=[*reach.readable, *own]))
 
 
 def collect(pid: int) -> bool:

@@ -335,7 +335,7 @@ class LocalRuntime:
             as_root=process.as_root(),
         )
         try:
-            pid = process.spawn(engine, line, {each.folder, each.socket.parent})
+            pid = process.spawn(engine, line, each.reach)
         except FileNotFoundError as error:
             self._engine = None
             raise _no_engine() from error

@@ -7,8 +7,9 @@
     data/         the engine's own
     engine.log    the engine's own words
     init.sql      makes our accounts at each start; hashes only
-    tmp/ empty/   temporary tables; the folder that files and plugins may come from: nothing
+    tmp/ empty/   temporary tables; the folder that SQL may read files from: nothing
 
+The engine writes ``data``, ``tmp``, ``empty`` and its log; what we remember of it is out of its reach.
 The invariant: a folder with an id as its name is a whole volume. One in the making, or on its way
 out, has a name that begins with a dot, and is cleared away at the next start.
 """
@@ -29,6 +30,7 @@ from typing import Final
 from byoc import durable
 from byoc.dataplane import records
 from byoc.dataplane.local import command, copying
+from byoc.dataplane.local.confine import Reach
 from byoc.dataplane.records import StateBroken
 from byoc.dataplane.runtime import Limits
 from byoc.errors import Unwritable, UsageError
@@ -105,6 +107,12 @@ class Volume:
             return path
         short = hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
         return Path(tempfile.gettempdir()) / f"byoc-{os.geteuid()}" / f"{short}.sock"
+
+    @property
+    def reach(self) -> Reach:
+        """What the engine may touch, once ``prepare`` has made it."""
+        own = (self.data, self.folder / "tmp", self.folder / "empty", self.log)
+        return Reach(readable=(self.folder,), writable=own, sockets=(self.socket.parent,))
 
     @property
     def _record(self) -> Path:
@@ -192,10 +200,11 @@ class Volume:
         _private_folder(self.socket.parent)
         self.socket.unlink(missing_ok=True)
         size = self.log.stat().st_size if self.log.is_file() else 0
-        if size < _LONGEST_LOG:
-            return size
-        self.log.replace(self.log.with_suffix(".log.1"))
-        return 0
+        if size >= _LONGEST_LOG:
+            self.log.replace(self.log.with_suffix(".log.1"))
+            size = 0
+        self.log.touch(mode=0o600)
+        return size
 
     def words(self, *, offset: int = 0, at_most: int) -> str:
         """Return the end of what the engine said after ``offset``, ``at_most`` bytes of it."""

@@ -1,5 +1,7 @@
 """What ``admin`` may do, and what not even a hostile one can."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,38 @@ def test_an_admin_who_makes_a_super_user_still_touches_no_file_outside(
         intruder.execute(f"create table cluster.d (a int) data directory = '{short_path}'")
     assert trap.exists() is not confine.available()
     assert sorted(each.name for each in short_path.iterdir() if each.is_dir()) == ["template", "volumes"]
+
+
+@pytest.fixture
+def intruder(admin: sql.Session, port: int) -> Iterator[sql.Session]:
+    """Somebody who was ``admin`` and has taken over the account that may do everything."""
+    with admin:
+        admin.execute("rename user byoc_internal@localhost to intruder@'%'")
+        admin.execute("alter user intruder@'%' identified by 'mine'")
+    with sql.connect(port=port, user="intruder", password="mine") as session:
+        yield session
+
+
+def test_an_admin_who_makes_a_super_user_loads_no_library(intruder: sql.Session) -> None:
+    ((writable,),) = intruder.execute("select @@secure_file_priv").rows
+    intruder.execute(f"select 0x7f454c46 into dumpfile '{writable}evil.so'")
+    for statement in ("create function evil returns integer soname 'evil.so'", "install soname 'evil'"):
+        with pytest.raises(UsageError, match="No such file or directory"):
+            intruder.execute(statement)
+
+
+@pytest.mark.parametrize("name", ["volume.json", "run.json", "init.sql"])
+async def test_an_admin_who_makes_a_super_user_does_not_touch_what_the_cell_remembers(
+    intruder: sql.Session, runtime: LocalRuntime, running: WorkspaceSpec, cell: Path, name: str
+) -> None:
+    kept = cell / "volumes" / running.id / name
+    before = kept.read_bytes()
+    intruder.execute(f"set global general_log_file = '{kept}'")
+    with contextlib.suppress(ByocError):
+        intruder.execute("set global general_log = 1")
+    assert (kept.read_bytes() == before) is confine.available()
+    kept.write_bytes(before)
+    assert (await runtime.observe(running.id)).exists
 
 
 async def test_our_account_taken_away_is_made_anew_when_it_is_needed(

@@ -30,7 +30,7 @@ def test_no_file_of_the_machine_is_read_before_ours() -> None:
         "--datadir=/data/volumes/w/data",
         "--socket=/data/volumes/w/sock",
         "--secure-file-priv=/data/volumes/w/empty",
-        "--plugin-dir=/data/volumes/w/empty",
+        "--plugin-dir=/usr/share/mysql",
         "--local-infile=0",
         "--skip-name-resolve",
         "--innodb-flush-log-at-trx-commit=1",
