@@ -30,6 +30,14 @@ _LOST: Final = frozenset(
 _REFUSED: Final = frozenset({ER.ACCESS_DENIED_ERROR, 1698, 1524, 4151})  # plugin says no, is unknown, blocked
 _QUOTES: Final = "'\"`"
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_REVEALING: Final = (
+    "mysql_clear_password",
+    "dialog",
+    "sha256_password",
+    "caching_sha2_password",
+    "mysql_old_password",
+)
+"""Ways to log in by which a server learns the password, or enough to find it out."""
 _DASHES: Final = re.compile(r"--(\s|$)")
 
 
@@ -101,8 +109,20 @@ class Session:
                     # The last answer of a CALL is its status, which says nothing.
                     if cursor.description:
                         yield _result(cursor)
-        except (pymysql.err.Error, OSError, RuntimeError) as error:
+        except Exception as error:
             raise _translated(error) from error
+
+
+class _Refusing:
+    """What the driver asks when a server wants the password itself: whoever has taken the port would."""
+
+    def __init__(self, _connection: object) -> None:
+        pass
+
+    def authenticate(self, _packet: object) -> None:
+        raise pymysql.err.OperationalError(
+            CR.CR_AUTH_PLUGIN_CANNOT_LOAD, "what answers asks for the password itself, which it is not given"
+        )
 
 
 def connect(
@@ -137,13 +157,15 @@ def connect(
         charset="utf8mb4",
         autocommit=True,
         client_flag=CLIENT.MULTI_RESULTS,
+        auth_plugin_map=dict.fromkeys(_REVEALING, _Refusing),
         # Making a TLS context costs more than the whole of a local session.
         ssl_disabled=socket is not None or host in _LOOPBACK,
         defer_connect=True,
     )
     try:
         connection.connect(_dial(host, port, socket, timeout))
-    except (pymysql.err.Error, OSError, RuntimeError) as error:
+    except Exception as error:
+        # Also what the driver stumbles over where something else than a SQL server answers.
         raise _translated(error) from error
     # The driver knows one timeout; a greeting that never comes must not be waited for like an answer.
     connection._read_timeout = answer_timeout  # type: ignore[attr-defined]  # noqa: SLF001
@@ -253,6 +275,10 @@ def _translated(error: Exception) -> ByocError:
     words = " ".join(str(error.args[1]).split()) if len(error.args) > 1 else ""
     if isinstance(error, OSError | pymysql.err.InterfaceError) or code in _LOST:
         return Unreachable("the SQL server does not answer", hint="see `byoc workspace show`")
+    if not isinstance(error, pymysql.err.Error):
+        return Unreachable(
+            "what came cannot be understood as the answer of a SQL server", hint="see `byoc workspace show`"
+        )
     if code in _REFUSED:
         return NotAuthenticated(words or "the SQL server refused the password")
     if code in {ER.CON_COUNT_ERROR, ER.TOO_MANY_USER_CONNECTIONS, ER.USER_LIMIT_REACHED}:

@@ -160,7 +160,14 @@ def hand_over(program: str, target: Target) -> None:
     with tempfile.TemporaryDirectory(prefix="byoc-") as folder:
         options = Path(folder) / "client.cnf"
         options.touch(mode=0o600)
-        options.write_text(f"[client]\npassword={_quoted(target.password)}\n", encoding="utf-8")
+        # Whoever has taken the engine's port may ask for the password itself, by a plugin, or for files.
+        lines = (
+            "[client]",
+            f"password={_quoted(target.password)}",
+            f"plugin-dir={_quoted(folder)}",
+            "loose-local-infile=0",
+        )
+        options.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         command = [
             program,
             f"--defaults-extra-file={options}",

@@ -144,6 +144,12 @@ def test_a_password_for_the_machines_client_goes_through_a_private_file(
     assert "--user=admin --protocol=tcp --database=shop" in (tmp_path / "argv").read_text()
     assert (tmp_path / "mode").read_text() == "-rw-------\n"
     escaped = password.replace("\\", "\\\\").replace('"', '\\"')
-    assert (tmp_path / "options").read_text() == f'[client]\npassword="{escaped}"\n'
     named = (tmp_path / "argv").read_text().split()[0].partition("=")[2]
+    assert (tmp_path / "options").read_text().splitlines() == [
+        "[client]",
+        f'password="{escaped}"',
+        # No plugin that would show the password to whoever has taken the port, and no files for it.
+        f'plugin-dir="{Path(named).parent}"',
+        "loose-local-infile=0",
+    ]
     assert not Path(named).exists()
