@@ -142,7 +142,7 @@ groups: Final = Table(
     Column("high_availability", Boolean, nullable=False),
     Column("opt_in_preview", Boolean, nullable=False),
     Column("condition", Text, nullable=False),
-    Index("ix_workspace_groups_due", "cell_id", sqlite_where=_DUE, postgresql_where=_DUE),
+    Index("ix_workspace_groups_due", "cell_id", sqlite_where=_DUE),
 )
 
 workspaces: Final = Table(
@@ -166,8 +166,8 @@ workspaces: Final = Table(
     Column("auto_scale_changed_at", BigInteger),
     # The generation whose wait has been told, so that it is told once.
     Column("told_generation", Integer, nullable=False, server_default="0"),
-    Index("ix_workspaces_due", "cell_id", sqlite_where=_DUE, postgresql_where=_DUE),
-    Index("ix_workspaces_untold", "cell_id", sqlite_where=_UNTOLD, postgresql_where=_UNTOLD),
+    Index("ix_workspaces_due", "cell_id", sqlite_where=_DUE),
+    Index("ix_workspaces_untold", "cell_id", sqlite_where=_UNTOLD),
 )
 
 changes: Final = Table(

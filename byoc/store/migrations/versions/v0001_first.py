@@ -196,7 +196,6 @@ def upgrade() -> None:
         ["cell_id"],
         unique=False,
         sqlite_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
-        postgresql_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
     )
     op.create_index(
         op.f("ix_workspace_groups_organization_id"), "workspace_groups", ["organization_id"], unique=False
@@ -252,7 +251,6 @@ def upgrade() -> None:
         ["cell_id"],
         unique=False,
         sqlite_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
-        postgresql_where=sa.text("generation > acknowledged_generation AND terminated_at IS NULL"),
     )
     op.create_index(op.f("ix_workspaces_group_id"), "workspaces", ["group_id"], unique=False)
     op.create_index(op.f("ix_workspaces_organization_id"), "workspaces", ["organization_id"], unique=False)
@@ -262,9 +260,6 @@ def upgrade() -> None:
         ["cell_id"],
         unique=False,
         sqlite_where=sa.text(
-            "generation > acknowledged_generation AND terminated_at IS NULL AND told_generation < generation"
-        ),
-        postgresql_where=sa.text(
             "generation > acknowledged_generation AND terminated_at IS NULL AND told_generation < generation"
         ),
     )
