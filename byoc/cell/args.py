@@ -290,6 +290,8 @@ class CellArgs:
         log_days: how long flow logs and cluster logs are kept.
         ledger_days: how long Object Lock keeps the ledger's copies.
         policy: the customer's policy file (TOML); empty for the default.
+        image_registry: host, and path if any, of a registry that mirrors the images that are not ours;
+            empty where they are pulled from their makers' registries.
     """
 
     name: str
@@ -307,6 +309,7 @@ class CellArgs:
     log_days: int = 365
     ledger_days: int = 365
     policy: str = ""
+    image_registry: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself or AWS.

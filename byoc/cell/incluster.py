@@ -1,0 +1,50 @@
+"""Names of what stands in a cell's cluster.
+
+Read by the nodes and the add-ons (labels, taints, service accounts), by the manifests, and by the
+installer function, whose package holds this file: standard library only. The invariant: what two
+parts must agree on in the cluster is written here and nowhere else.
+"""
+
+from typing import Final
+
+NAMESPACE: Final = "byoc-system"
+"""Where the Nimbus client and the autoscaler run."""
+AGENT: Final = "byoc-agent"
+"""Service account, StatefulSet, Service, Lease and disruption budget of the Nimbus client."""
+AUTOSCALER: Final = "byoc-autoscaler"
+"""Service account and Deployment of the cluster autoscaler."""
+
+GROUP_LABEL: Final = "byoc.dev/group"
+"""Label of every machine: ``system`` or ``workspace``."""
+SYSTEM_GROUP: Final = "system"
+WORKSPACE_GROUP: Final = "workspace"
+SYSTEM_TAINT: Final = "byoc.dev/system"
+"""Key of the system group's taint; value ``true``, effect ``NoSchedule``."""
+
+STORAGE_CLASS: Final = "byoc-gp3"
+ENGINE_OPERATOR: Final = "byoc-engine-operator"
+"""The one ClusterRole that the agent may bind, in a workspace's namespace only."""
+WORKSPACE_LABEL: Final = "byoc.dev/workspace"
+"""Label of a workspace's namespace; its value is the workspace's ID."""
+WORKSPACE_PREFIX: Final = "byoc-ws-"
+"""How the name of a workspace's namespace begins."""
+
+KEYS: Final = "byoc-keys"
+"""Secret with the cell's two key pairs; written by the agent that leads, read by both."""
+ENROLMENT: Final = "byoc-enrolment"
+"""ConfigMap in which the agent shows ``thumbprint`` and ``standing``."""
+TOKEN: Final = "byoc-enrolment-token"  # noqa: S105 - the name of a Secret
+"""Secret in which an enrolment token is handed over; mounted by the agent, removed by it after use."""
+CONFIG: Final = "byoc-config"
+POLICY: Final = "byoc-policy"
+"""ConfigMap with the customer's policy; the agent reads it and may not write it."""
+STATE_PREFIX: Final = "byoc-state-"
+"""How the names of the agent's own ConfigMaps and Secrets begin."""
+INSTALLED: Final = "byoc-installed"
+"""ConfigMap in which the installer writes, last of all, what it installed."""
+
+MANAGER: Final = "byoc-installer"
+"""Field manager of everything the bundle holds."""
+BUNDLE_LABEL: Final = "byoc.dev/bundle"
+"""Label of everything the bundle holds: what has it and is in no bundle any more is removed."""
+BUNDLE_VALUE: Final = "cell"
