@@ -35,7 +35,7 @@ from byoc.client.models import (
     Workspace,
 )
 from byoc.client.retry import pause
-from byoc.client.waiting import FIRST_QUIET, QUIET, Goal, OnStep, Story, ignore
+from byoc.client.waiting import FIRST_QUIET, GRACE, QUIET, Goal, OnStep, Story, ignore
 from byoc.clock import Clock, SystemClock
 from byoc.errors import Unreachable
 
@@ -118,17 +118,18 @@ class Workspaces:
         return await self._http.send(calls.logs(workspace_id))
 
     async def events(
-        self, workspace_id: str, *, after: int = 0, follow: bool = False
+        self, workspace_id: str, *, after: int = 0, newest: int | None = None, follow: bool = False
     ) -> AsyncIterator[Event]:
-        """Yield the story of a workspace; with ``follow`` for ever, across cuts of the stream."""
+        """Yield the story of a workspace, or its ``newest`` events; with ``follow`` for ever, across cuts."""
         failures = 0
         while True:
+            query = calls.events_query(after, follow=follow, newest=newest)
             try:
-                async with aclosing(self._stream(workspace_id, after, follow, QUIET)) as stream:
+                async with aclosing(self._stream(workspace_id, query, QUIET)) as stream:
                     async for event in stream:
                         failures = 0
                         if event is not None:
-                            after = max(after, event.number)
+                            after, newest = max(after, event.number), None
                             yield event
                 if not follow:
                     return
@@ -175,7 +176,8 @@ class Workspaces:
                 raise story.out_of_time(seconds)
             try:
                 await self._listen(workspace_id, story, show, min(left, quiet), end)
-                failures += 1
+                # Left because the time is nearly over, it is taken up again with a shorter patience.
+                failures += 0 if end - self._clock.monotonic() < min(left, quiet) - GRACE else 1
             except Unreachable as error:
                 show(story.lost(error.message))
                 failures += 1
@@ -192,7 +194,8 @@ class Workspaces:
         self, workspace_id: str, story: Story, show: OnStep, silence: float, end: float
     ) -> None:
         heard = self._clock.monotonic()
-        async with aclosing(self._stream(workspace_id, story.last, True, silence)) as stream:
+        query = calls.events_query(story.last, follow=True, generation=story.generation)
+        async with aclosing(self._stream(workspace_id, query, silence)) as stream:
             async for event in stream:
                 now = self._clock.monotonic()
                 if event is None and (now - heard >= silence or end - now < silence):
@@ -201,7 +204,7 @@ class Workspaces:
                 step = story.hear(event) if event else None
                 if step is not None:
                     show(step)
-                if story.done:
+                if story.done or end - now < silence - GRACE:
                     return
 
     async def _look(self, workspace_id: str, story: Story, show: OnStep, *, repeat: bool) -> None:
@@ -214,9 +217,9 @@ class Workspaces:
             show(story.step)
 
     async def _stream(
-        self, workspace_id: str, after: int, follow: bool, silence: float
+        self, workspace_id: str, query: dict[str, str], silence: float
     ) -> AsyncGenerator[Event | None, None]:
-        path, query = calls.events_path(workspace_id), calls.events_query(after, follow=follow)
+        path = calls.events_path(workspace_id)
         async with self._http.lines(path, query, silence=silence) as lines:
             async for line in lines:
                 # A blank line says only that the other end is still there.

@@ -152,9 +152,16 @@ def events_path(workspace_id: str) -> str:
     return _path("/byoc/v1/workspaces", workspace_id, "events")
 
 
-def events_query(after: int, *, follow: bool) -> dict[str, str]:
-    """Which events: those with a number above ``after``, and with ``follow`` those to come."""
-    return {"after": str(after), "follow": str(follow).lower()}
+def events_query(
+    after: int, *, follow: bool, generation: int = 0, newest: int | None = None
+) -> dict[str, str]:
+    """Which events: those above ``after`` and from ``generation`` on, and with ``follow`` those to come."""
+    query = {"after": str(after), "follow": str(follow).lower()}
+    if generation:
+        query["generation"] = str(generation)
+    if newest is not None:
+        query["newest"] = str(newest)
+    return query
 
 
 def cells() -> Call[list[Cell]]:

@@ -19,6 +19,9 @@ FIRST_QUIET: Final = 1.0
 QUIET: Final = 30.0
 """Seconds of silence after which it looks again, and repeats its reason."""
 
+GRACE: Final = 1.0
+"""Seconds by which a wait may last longer than asked, so that not every step near its end dials anew."""
+
 
 class Goal(Enum):
     """The public states in which a change has taken effect."""
@@ -52,6 +55,7 @@ class Story:
         name: what to call the workspace in messages.
 
     Attributes:
+        generation: the one that carries the change; what was before is not its story.
         last: number of the newest event heard, to take the stream up again after.
         done: whether the goal is reached.
     """
@@ -59,7 +63,7 @@ class Story:
     def __init__(self, generation: int, goal: Goal, name: str) -> None:
         self.last = 0
         self.done = False
-        self._generation = generation
+        self.generation = generation
         self._goal = goal
         self._name = name
         self._step = Step("waiting", "for the control plane")
@@ -77,7 +81,7 @@ class Story:
         if event.number <= self.last:
             return None
         self.last = event.number
-        if event.generation < self._generation:
+        if event.generation < self.generation:
             return None
         self._cell = ""
         self._check(event)
@@ -87,7 +91,7 @@ class Story:
 
     def look(self, detail: Detail, now: datetime) -> None:
         """Take in how things stand: the change may be done, or its cell away."""
-        if detail.generation == self._generation and detail.state in self._goal.value:
+        if detail.generation == self.generation and detail.state in self._goal.value:
             self.done = True
         self._cell = "" if detail.cell_connected else detail.cell_name
         if self._cell:
@@ -130,7 +134,7 @@ class Story:
                 f"workspace `{self._name}` is FAILED: {event.text or event.reason} (`{event.reason}`)",
                 hint=f"`byoc workspace resume {self._name}` tries again",
             )
-        superseded = event.generation > self._generation and event.state in _OVER
+        superseded = event.generation > self.generation and event.state in _OVER
         if event.state not in self._goal.value and (superseded or event.state == "TERMINATED"):
             raise Conflict(
                 f"another change took the place of this one: `{self._name}` is {event.state}"

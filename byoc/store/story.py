@@ -35,9 +35,16 @@ _EVENTS: Final = (
         events.c.progress,
         events.c.by,
     )
-    .where(events.c.workspace_id == bindparam("workspace"), events.c.number > bindparam("above"))
-    .order_by(events.c.number)
+    .where(
+        events.c.workspace_id == bindparam("workspace"),
+        events.c.number > bindparam("above"),
+        events.c.generation >= bindparam("generation"),
+    )
+    # From the end, so that the newest few are read without the rest.
+    .order_by(events.c.number.desc())
+    .limit(bindparam("newest"))
 )
+_ALL: Final = 2**62
 _ANY: Final = (
     select(events.c.number)
     .where(events.c.workspace_id == bindparam("workspace"), events.c.number > bindparam("above"))
@@ -92,10 +99,25 @@ class Story:
         if rows:
             self._connection.execute(_ADD_EVENT, rows)
 
-    def events(self, workspace: WorkspaceID, *, above: int) -> list[Event]:
-        """Return the events of a workspace with a higher number, in order."""
-        rows = self._connection.execute(_EVENTS, {"workspace": workspace, "above": above})
-        return [_event(row) for row in rows]
+    def events(
+        self, workspace: WorkspaceID, *, above: int, generation: int = 0, newest: int | None = None
+    ) -> list[Event]:
+        """Return the events of a workspace with a higher number, in order.
+
+        Args:
+            workspace: whose.
+            above: only higher numbers.
+            generation: only this generation and later ones.
+            newest: only so many, the last ones; None is all.
+        """
+        parameters = {
+            "workspace": workspace,
+            "above": above,
+            "generation": generation,
+            "newest": _ALL if newest is None else newest,
+        }
+        found = [_event(row) for row in self._connection.execute(_EVENTS, parameters)]
+        return found[::-1]
 
     def has_events(self, workspace: str, *, above: int) -> bool:
         """Whether there is an event with a higher number."""

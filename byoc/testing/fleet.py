@@ -346,10 +346,21 @@ class MemoryFleet:
         await self.group(by, group_id)
         return [w for w in self._of_group(group_id) if include_terminated or w.terminated_at is None]
 
-    async def events(self, by: Principal, workspace_id: WorkspaceID, /, *, after: int) -> list[Event]:
-        """Return the events after ``after``."""
+    async def events(
+        self,
+        by: Principal,
+        workspace_id: WorkspaceID,
+        /,
+        *,
+        after: int,
+        generation: int = 0,
+        newest: int | None = None,
+    ) -> list[Event]:
+        """Return the events after ``after`` and from ``generation`` on, or the ``newest`` of them."""
         await self.workspace(by, workspace_id)
-        return [e for e in self._events if e.workspace_id == workspace_id and e.number > after]
+        own = [e for e in self._events if e.workspace_id == workspace_id and e.number > after]
+        fitting = [e for e in own if e.generation >= generation]
+        return fitting if newest is None else fitting[max(0, len(fitting) - newest) :]
 
     async def wait_events(self, workspace_id: WorkspaceID, after: int, timeout: float, /) -> None:  # noqa: ASYNC109 - the seam's signature
         """Return at the next event, or after ``timeout`` seconds of the clock."""

@@ -84,8 +84,17 @@ class Workspaces(Protocol):
         """Return the workspaces of a group, oldest first."""
         ...
 
-    async def events(self, by: Principal, workspace_id: WorkspaceID, /, *, after: int) -> list[Event]:
-        """Return its events with a number above ``after``, in order."""
+    async def events(
+        self,
+        by: Principal,
+        workspace_id: WorkspaceID,
+        /,
+        *,
+        after: int,
+        generation: int = 0,
+        newest: int | None = None,
+    ) -> list[Event]:
+        """Return its events above ``after`` and of ``generation`` or later, in order."""
         ...
 
     async def wait_events(self, workspace_id: WorkspaceID, after: int, timeout: float, /) -> None:  # noqa: ASYNC109 - it ends without an error

@@ -43,12 +43,16 @@ async def stream_events(
     call: Caller,
     workspace: WorkspaceInPath,
     after: Annotated[int, Query(ge=0, le=2**53, description="only events with a higher number")] = 0,
+    generation: Annotated[int, Query(ge=0, le=2**53, description="only this generation and later ones")] = 0,
+    newest: Annotated[
+        int | None, Query(ge=1, le=2**53, description="begin with so many, the last ones")
+    ] = None,
     follow: Annotated[bool, Query(description="go on with what happens next")] = False,
 ) -> Response:
     """The workspace's events, one JSON object a line."""
     workspace_id = _id(workspace)
-    first = await call.fleet.events(call.by, workspace_id, after=after)
-    lines = _lines(call, workspace_id, first, after, follow=follow)
+    first = await call.fleet.events(call.by, workspace_id, after=after, generation=generation, newest=newest)
+    lines = _lines(call, workspace_id, first, after, generation, follow=follow)
     return StreamingResponse(lines, media_type=NDJSON, headers={"Cache-Control": "no-store"})
 
 
@@ -65,7 +69,13 @@ def _id(text: str) -> WorkspaceID:
 
 
 async def _lines(
-    call: Call, workspace_id: WorkspaceID, events: list[records.Event], after: int, *, follow: bool
+    call: Call,
+    workspace_id: WorkspaceID,
+    events: list[records.Event],
+    after: int,
+    generation: int,
+    *,
+    follow: bool,
 ) -> AsyncIterator[bytes]:
     call.context.metrics.stream_opened()
     try:
@@ -76,8 +86,9 @@ async def _lines(
             await _wait(call, workspace_id, after)
             events = await call.fleet.events(call.by, workspace_id, after=after)
             for event in events:
-                yield to_json(shape(event)) + b"\n"
                 after = event.number
+                if event.generation >= generation:
+                    yield to_json(shape(event)) + b"\n"
             if not events:
                 yield b"\n"
     finally:

@@ -249,12 +249,21 @@ class Fleet:
 
         return await self._store.read(look)
 
-    async def events(self, by: Principal, workspace_id: WorkspaceID, /, *, after: int) -> list[Event]:
-        """Return its events with a number above ``after``, in order."""
+    async def events(
+        self,
+        by: Principal,
+        workspace_id: WorkspaceID,
+        /,
+        *,
+        after: int,
+        generation: int = 0,
+        newest: int | None = None,
+    ) -> list[Event]:
+        """Return its events above ``after`` and of ``generation`` or later, in order."""
 
         def look(tx: Transaction) -> list[Event]:
             visible.workspace(tx, by, workspace_id)
-            return tx.story.events(workspace_id, above=after)
+            return tx.story.events(workspace_id, above=after, generation=generation, newest=newest)
 
         return await self._store.read(look)
 

@@ -138,8 +138,14 @@ async def test_events_are_numbered_in_order_and_one_origin_is_one_event(store: S
     assert numbers == sorted(set(numbers))
     assert (events[0].at, events[0].progress, events[0].by) == (NOW, 5, "ann")
     assert await store.read(lambda tx: tx.story.events("w1", above=numbers[2])) == events[3:]
+    assert await store.read(lambda tx: tx.story.events("w1", above=0, newest=2)) == events[2:]
+    assert await store.read(lambda tx: tx.story.events("w1", above=0, newest=9)) == events
+    later = [NewEvent(WorkspaceID("w1"), NOW, kind, 2, "r", "t", "PENDING") for kind in "de"]
+    await store.write(lambda tx: tx.story.add_events(later))
+    of_second = await store.read(lambda tx: tx.story.events("w1", above=0, generation=2))
+    assert [one.kind for one in of_second] == ["d", "e"]
     assert await store.read(lambda tx: tx.story.has_events("w1", above=numbers[2]))
-    assert not await store.read(lambda tx: tx.story.has_events("w1", above=numbers[3]))
+    assert not await store.read(lambda tx: tx.story.has_events("w1", above=of_second[-1].number))
 
 
 async def test_changes_come_back_for_the_generations_asked_for(store: Store) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 import pytest
@@ -11,6 +11,10 @@ import pytest
 from byoc.testing import ManualClock
 
 Step = httpx2.Response | Exception
+
+
+class Late(bytes):
+    """A piece that is 8 seconds in coming."""
 
 
 class Lines(httpx2.SyncByteStream, httpx2.AsyncByteStream):
@@ -30,6 +34,22 @@ class Lines(httpx2.SyncByteStream, httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for piece in self:
             yield piece
+
+
+_WORDS: Final[dict[object, bytes | Exception]] = {
+    "silence": httpx2.ReadTimeout("silence"),
+    "cut": httpx2.ReadError("cut"),
+    "keep-alive": b" \n",
+}
+
+
+def _piece(given: object) -> bytes | Exception:
+    """Dicts are events, one in a tuple is late; "silence" is a read that times out, "cut" a loss."""
+    if isinstance(given, dict):
+        return json.dumps(given).encode() + b"\n"
+    if isinstance(given, tuple):
+        return Late(json.dumps(given[0]).encode() + b"\n")
+    return _WORDS.get(given, f"{given}\n".encode())
 
 
 @dataclass
@@ -63,23 +83,14 @@ class Network:
         self.script.append(httpx2.Response(status, json=value, headers=named))
 
     def stream(self, *pieces: object) -> None:
-        """Add a stream: dicts are events, "keep-alive" one, "silence" a read that times out, "cut" a loss."""
-        body: list[bytes | Exception] = []
-        for piece in pieces:
-            if piece == "silence":
-                body.append(httpx2.ReadTimeout("silence"))
-            elif piece == "cut":
-                body.append(httpx2.ReadError("cut"))
-            elif piece == "keep-alive":
-                body.append(b" \n")
-            elif isinstance(piece, dict):
-                body.append(json.dumps(piece).encode() + b"\n")
-            else:
-                body.append(f"{piece}\n".encode())
+        """Add a stream of pieces, see :func:`_piece`."""
+        body = [_piece(each) for each in pieces]
 
         def before(piece: bytes | Exception) -> None:
             if isinstance(piece, httpx2.ReadTimeout):
                 self.clock.advance(self.asked[-1].extensions["timeout"]["read"])
+            elif isinstance(piece, Late):
+                self.clock.advance(8)
             elif piece == b" \n":
                 self.clock.advance(10)
 

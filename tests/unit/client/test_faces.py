@@ -199,7 +199,10 @@ async def test_a_wait_follows_the_events_and_returns_the_workspace(do: Do, netwo
     network.json(ACTIVE)
     done, words = await _wait(do)
     assert (done.state, words) == ("ACTIVE", ["accepted", "delivered", "starting", "active"])
-    assert network.paths == ["GET /byoc/v1/workspaces/w/events?after=0&follow=true", "GET /v1/workspaces/w"]
+    assert network.paths == [
+        "GET /byoc/v1/workspaces/w/events?after=0&follow=true&generation=1",
+        "GET /v1/workspaces/w",
+    ]
 
 
 async def test_a_cut_stream_is_taken_up_where_it_ended(do: Do, network: Any) -> None:
@@ -210,9 +213,9 @@ async def test_a_cut_stream_is_taken_up_where_it_ended(do: Do, network: Any) -> 
     done, words = await _wait(do)
     assert (done.state, words) == ("ACTIVE", ["accepted", "active"])
     assert [p.partition("?")[2] for p in network.paths[:3]] == [
-        "after=0&follow=true",
-        "after=1&follow=true",
-        "after=1&follow=true",
+        "after=0&follow=true&generation=1",
+        "after=1&follow=true&generation=1",
+        "after=1&follow=true&generation=1",
     ]
 
 
@@ -254,6 +257,17 @@ async def test_keep_alives_do_not_make_a_wait_longer(do: Do, network: Any) -> No
     with pytest.raises(StillPending):
         await _wait(do, within=25)
     assert network.passed() == pytest.approx(25)
+
+
+async def test_steps_that_keep_coming_do_not_make_a_wait_longer(do: Do, network: Any) -> None:
+    network.stream(_event(1, "accepted"), "silence")
+    network.json({"generation": 1})
+    network.stream((_event(2, "starting"),), (_event(3, "starting"),), (_event(4, "starting"),))
+    network.stream("silence")
+    network.json({"generation": 1})
+    with pytest.raises(StillPending):
+        await _wait(do, within=20)
+    assert network.passed() == pytest.approx(20)
 
 
 async def test_a_change_without_effect_is_found_done(do: Do, network: Any) -> None:
@@ -316,6 +330,20 @@ async def test_events_are_followed_by_the_other_face_too(network: Any) -> None:
         stream = face.workspaces.events("w", follow=True)
         assert [(await anext(stream)).number, (await anext(stream)).number] == [1, 2]
         await stream.aclose()
+
+
+def test_the_newest_events_are_asked_for_once(network: Any) -> None:
+    network.stream(_event(7, "accepted"), "cut")
+    network.stream(_event(8, "delivered"))
+    with Client(
+        URL, "k", transport=httpx2.MockTransport(network.handle), clock=network.clock, sleep=network.sleep
+    ) as face:
+        stream = face.workspaces.events("w", newest=1, follow=True)
+        assert [next(stream).number, next(stream).number] == [7, 8]
+    assert [path.partition("?")[2] for path in network.paths] == [
+        "after=0&follow=true&newest=1",
+        "after=7&follow=true",
+    ]
 
 
 def test_a_list_of_events_that_is_cut_is_an_error(network: Any) -> None:

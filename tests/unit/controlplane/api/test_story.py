@@ -86,6 +86,18 @@ async def test_events_are_one_json_object_a_line_and_end_without_follow(world: A
     assert events[2]["text"] == "answered SELECT 1"
     later = await world.client.get(f"/byoc/v1/workspaces/{workspace}/events?after={events[0]['number']}")
     assert [json.loads(line) for line in later.text.splitlines()] == events[1:]
+    last = await world.client.get(f"/byoc/v1/workspaces/{workspace}/events?newest=1")
+    assert [json.loads(line) for line in last.text.splitlines()] == events[2:]
+
+
+async def test_a_followed_stream_can_begin_at_a_generation(world: Any) -> None:
+    workspace = await world.active()
+    await world.client.post(f"/v1/workspaces/{workspace}/suspend")
+    async with followed(world, workspace, "follow=true&generation=2") as stream:
+        assert (await stream.line())["generation"] == 2
+        await world.settle()
+        told = [await stream.line(), await stream.line()]
+        assert [(each["generation"], each["state"]) for each in told] == [(2, "PENDING"), (2, "SUSPENDED")]
 
 
 async def test_a_followed_stream_tells_what_happens_next(world: Any) -> None:
@@ -134,7 +146,16 @@ async def test_a_stream_leaves_nothing_behind_when_the_caller_goes_away(world: A
 
 
 @pytest.mark.parametrize(
-    "query", ["after=-1", "after=x", "follow=maybe", "after=1e3", "after=99999999999999999999"]
+    "query",
+    [
+        "after=-1",
+        "after=x",
+        "follow=maybe",
+        "after=1e3",
+        "after=99999999999999999999",
+        "newest=0",
+        "generation=-1",
+    ],
 )
 async def test_a_bad_query_is_400(world: Any, query: str) -> None:
     answer = await world.client.get(f"/byoc/v1/workspaces/{await world.workspace()}/events?{query}")
