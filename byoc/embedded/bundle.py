@@ -13,11 +13,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from byoc.embedded.doctor import Check
 from byoc.embedded.files import read_json
 from byoc.embedded.places import Places
 from byoc.errors import Failed
 from byoc.log import redact, redact_text
+from byoc.model.check import Check
 
 _LOG_TAIL: Final = 512 * 1024
 _LOGS: Final = ("supervisor", "controlplane", "gateway", "agent")

@@ -9,8 +9,6 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -21,6 +19,7 @@ from byoc.embedded.layout import Layout
 from byoc.embedded.places import Places
 from byoc.embedded.status import Status, status
 from byoc.errors import ByocError, UsageError
+from byoc.model.check import Check, Result
 
 _OLDEST_PYTHON: Final = (3, 11)
 _DISK_NEEDED: Final = 1024**3
@@ -39,31 +38,6 @@ DIFFERENCES: Final = (
     "no columnstore, no distributed partitions, no SingleStore SQL (pipelines, vector indexes, sharding); "
     "sizes are 1/128 of the real ones; firewall ranges are not enforced on loopback"
 )
-
-
-class Result(StrEnum):
-    """How a check ended."""
-
-    PASS = "pass"  # noqa: S105 - the opposite of fail
-    FAIL = "fail"
-    SKIP = "skip"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check.
-
-    Args:
-        name: what ``--only`` takes.
-        result: how it ended.
-        detail: what was found, one line.
-        action: what to do about it; empty unless it failed.
-    """
-
-    name: str
-    result: Result
-    detail: str
-    action: str = ""
 
 
 class _Subject:

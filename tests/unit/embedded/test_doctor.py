@@ -7,10 +7,10 @@ import pytest
 
 from byoc.embedded import doctor, layout
 from byoc.embedded.bundle import bundle, clean_line
-from byoc.embedded.doctor import Check, Result
 from byoc.embedded.layout import Layout
 from byoc.embedded.places import Places
 from byoc.errors import Failed, UsageError
+from byoc.model.check import Check, Result
 
 TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJvd25lciJ9.c2lnbmF0dXJl"
 
