@@ -12,6 +12,11 @@ from byoc.errors import UsageError
 CELL_NAME: Final = re.compile(r"[a-z](?:[a-z0-9]|-(?=[a-z0-9])){1,23}")
 """2 to 24 characters: with the longest suffix of ours a role stays within IAM's 64."""
 
+CELL_TAG: Final = "byoc:cell"
+"""Tag of everything a cell makes; its value is the cell's name."""
+LOGICAL_NAME_TAG: Final = "byoc:logical-name"
+"""Tag with the resource's name in the program."""
+
 LIMITS: Final = {
     "iam-role": 64,  # IAM user guide, "IAM and AWS STS quotas"
     "iam-policy": 128,  # the same page

@@ -10,11 +10,12 @@ from typing import Final
 
 import pulumi
 
+from byoc.cell import naming
 from byoc.cell.args import CellArgs
 from byoc.cell.protection import protection
 
-CELL_TAG: Final = "byoc:cell"
-LOGICAL_NAME_TAG: Final = "byoc:logical-name"
+CELL_TAG: Final = naming.CELL_TAG
+LOGICAL_NAME_TAG: Final = naming.LOGICAL_NAME_TAG
 
 
 class Part(pulumi.ComponentResource):

@@ -1,0 +1,214 @@
+"""The pods of the client's namespace: two agents in two zones, and the autoscaler.
+
+Read by the manifests. The invariants: the restricted pod security standard holds for all of them;
+images are named by digest; no secret stands in arguments or environment; what an agent is given at
+its start (arguments, environment, mounts) is what ``byoc agent run`` needs as a local process too.
+"""
+
+from typing import Any, Final
+
+from byoc.cell.args import CellArgs, Image
+from byoc.cell.images import autoscaler
+from byoc.cell.incluster import (
+    AGENT,
+    AUTOSCALER,
+    CONFIG,
+    GROUP_LABEL,
+    NAMESPACE,
+    POLICY,
+    STORAGE_CLASS,
+    SYSTEM_GROUP,
+    SYSTEM_TAINT,
+    TOKEN,
+)
+from byoc.cell.naming import physical
+from byoc.cell.subnets import SERVICE_RANGES
+
+Json = dict[str, Any]
+
+DATA: Final = "/var/lib/byoc"
+CONFIG_FOLDER: Final = "/etc/byoc/config"
+POLICY_FOLDER: Final = "/etc/byoc/policy"
+TOKEN_FOLDER: Final = "/etc/byoc/enrolment"  # noqa: S105 - the name of a folder
+CONFIG_DIGEST: Final = "byoc.dev/config-digest"
+"""Annotation of the agent's pods: a changed configuration makes new pods."""
+_USER: Final = 10001
+_DISK: Final = "10Gi"
+_DISCOVERED: Final = "k8s.io/cluster-autoscaler/enabled"
+_ZONE: Final = "topology.kubernetes.io/zone"
+
+
+def labels(name: str) -> dict[str, str]:
+    """Return the labels of the pods of ``name``."""
+    return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "byoc"}
+
+
+def agents(args: CellArgs, config_digest: str) -> list[Json]:
+    """Return the pair of agents, the Service that names them, and how many may be away."""
+    selector = {"matchLabels": {"app.kubernetes.io/name": AGENT}}
+    metadata = {"name": AGENT, "namespace": NAMESPACE}
+    service = {"clusterIP": "None", "selector": selector["matchLabels"]}
+    spec = {
+        "replicas": 2,
+        "serviceName": AGENT,
+        "podManagementPolicy": "Parallel",
+        "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
+        "selector": selector,
+        "template": {
+            "metadata": {"labels": labels(AGENT), "annotations": {CONFIG_DIGEST: config_digest}},
+            "spec": _agent_pod(args),
+        },
+        "volumeClaimTemplates": [_claim()],
+    }
+    return [
+        {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": service},
+        {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": metadata,
+            "spec": {"maxUnavailable": 1, "selector": selector},
+        },
+        {"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": metadata, "spec": spec},
+    ]
+
+
+def _claim() -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "cell", "labels": labels(AGENT)},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": STORAGE_CLASS,
+            "resources": {"requests": {"storage": _DISK}},
+        },
+    }
+
+
+def _agent_pod(args: CellArgs) -> Json:
+    apart = {"topologyKey": _ZONE, "labelSelector": {"matchLabels": {"app.kubernetes.io/name": AGENT}}}
+    return {
+        **_pod(AGENT),
+        "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}},
+        "terminationGracePeriodSeconds": 60,
+        "containers": [
+            {
+                **_container("agent", args.agent, cpu="100m", memory="256Mi", limit="512Mi"),
+                "command": ["byoc", "agent", "run", "--data", DATA],
+                "env": _environment(args),
+                "volumeMounts": _mounts(),
+            }
+        ],
+        "volumes": [
+            {"name": "config", "configMap": {"name": CONFIG}},
+            {"name": "policy", "configMap": {"name": POLICY, "optional": True}},
+            # Optional: the pod starts long before the token is there, and the kubelet brings it in then.
+            {"name": "enrolment", "secret": {"secretName": TOKEN, "optional": True, "defaultMode": 0o440}},
+            {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
+        ],
+    }
+
+
+def _mounts() -> list[Json]:
+    return [
+        # The volume's own root: whatever a container runtime makes below it for the next mount is root's.
+        {"name": "cell", "mountPath": f"{DATA}/cell"},
+        {
+            "name": "config",
+            "mountPath": f"{DATA}/cell/config.json",
+            "subPath": "config.json",
+            "readOnly": True,
+        },
+        {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
+        {"name": "policy", "mountPath": POLICY_FOLDER, "readOnly": True},
+        {"name": "enrolment", "mountPath": TOKEN_FOLDER, "readOnly": True},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a folder of the pod's own
+    ]
+
+
+def _environment(args: CellArgs) -> list[Json]:
+    plain = {"HOME": "/tmp", "BYOC_LOG_LEVEL": "info", "PYTHONUNBUFFERED": "1"}  # noqa: S108 - the pod's own
+    if args.egress_proxy and not args.gateway.endpoint_service:
+        plain["HTTPS_PROXY"] = args.egress_proxy
+        plain["NO_PROXY"] = f"localhost,127.0.0.1,.svc,.cluster.local,{SERVICE_RANGES[0]}"
+    return [
+        *({"name": name, "value": value} for name, value in sorted(plain.items())),
+        {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ]
+
+
+def autoscalers(args: CellArgs) -> list[Json]:
+    """Return the autoscaler, which gives machines back when workspaces are suspended."""
+    cluster = physical("eks-cluster", args.name)
+    container = _container("autoscaler", autoscaler(args), cpu="100m", memory="400Mi", limit="600Mi")
+    options = [
+        "--cloud-provider=aws",
+        f"--cluster-name={cluster}",
+        f"--node-group-auto-discovery=asg:tag={_DISCOVERED},k8s.io/cluster-autoscaler/{cluster}",
+        # One group a zone: a volume's pod can run in its own zone only, so groups are not alike.
+        "--balance-similar-node-groups=false",
+        "--expander=least-waste",
+        "--skip-nodes-with-local-storage=false",
+        "--skip-nodes-with-system-pods=true",
+        "--aws-use-static-instance-list=true",
+        # One replica, replaced before it is started anew: nothing to elect, and no right to write anything.
+        "--leader-elect=false",
+        "--write-status-configmap=false",
+    ]
+    pod = {
+        **_pod(AUTOSCALER),
+        "containers": [
+            {
+                **container,
+                "command": ["/cluster-autoscaler", *options],
+                "env": [{"name": "AWS_REGION", "value": args.facts.region}],
+            }
+        ],
+    }
+    return [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": AUTOSCALER, "namespace": NAMESPACE},
+            "spec": {
+                "replicas": 1,
+                "strategy": {"type": "Recreate"},
+                "selector": {"matchLabels": {"app.kubernetes.io/name": AUTOSCALER}},
+                "template": {"metadata": {"labels": labels(AUTOSCALER)}, "spec": pod},
+            },
+        }
+    ]
+
+
+def _pod(account: str) -> Json:
+    return {
+        "serviceAccountName": account,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "nodeSelector": {GROUP_LABEL: SYSTEM_GROUP},
+        "tolerations": [
+            {"key": SYSTEM_TAINT, "operator": "Equal", "value": "true", "effect": "NoSchedule"},
+        ],
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            # Else each mount would open the cell's keys to the group, and the agent refuses such keys.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+
+
+def _container(name: str, image: Image, *, cpu: str, memory: str, limit: str) -> Json:
+    return {
+        "name": name,
+        "image": image.reference,
+        "resources": {"requests": {"cpu": cpu, "memory": memory}, "limits": {"memory": limit}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
