@@ -165,7 +165,11 @@ class CellsApp:
     async def _report(self, asked: _Asked) -> _Answer:
         cell = CellID(asked.service.removeprefix("cell:"))
         token = asked.body.decode("ascii", "replace").strip()
-        return _reply(encode(await self._ingest.take(cell, token)))
+        answer: dict[str, Any] = encode(await self._ingest.take(cell, token))
+        if not answer["behind"]:
+            # A cell of before this field was there refuses what it does not know.
+            del answer["behind"]
+        return _reply(answer)
 
     async def _key_set(self, asked: _Asked) -> _Answer:
         del asked

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from byoc import durable, log
 from byoc.clock import Clock, SystemClock
+from byoc.dataplane import continuity
 from byoc.dataplane.app import CellApp, Door
 from byoc.dataplane.enrol import Enrolling
 from byoc.dataplane.guard import Guard
@@ -191,6 +192,7 @@ class Agent:
 
     async def _connect(self) -> None:
         identity, pinned = await self._identify()
+        continuity.check(self._settings.cell / LEDGER, self._state)
         self._standing.say("connecting", "dialling the gateway")
         guard = Guard(
             identity.cell_id,

@@ -122,7 +122,7 @@ class Guard:
         token = authorization[len(_BEARER) :].strip()
         keys = self._pinned.for_requests()
         claims = open_request(token, keys, cell=self._cell, now=self._clock.now())
-        if self._replays.seen(claims.jti):
+        if self._replays.seen(claims.jti, claims.issued_at):
             raise bad(Kind.REQUEST, Fault.REPLAYED)
         check_target(claims, method=method, target=target, body=body)
         return claims

@@ -204,6 +204,12 @@ class PinnedKeys:
         return self._pins.key_set.expires_at
 
     @property
+    def aged(self) -> bool:
+        """Whether half of the set's life is over: time to ask for a new one, announced or not."""
+        held = self._pins.key_set
+        return self._clock.now() >= held.issued_at + (held.expires_at - held.issued_at) / 2
+
+    @property
     def receipt_keys(self) -> Mapping[str, PublicKey]:
         """Every key of the Control Plane that was ever pinned: receipts outlive key sets."""
         return self._pins.receipt_keys

@@ -1,7 +1,8 @@
 """One life of a cell's state folder: its incarnation, and numbers of reports that never go back.
 
 Used by whoever numbers reports. The invariant: within one incarnation no number is used
-twice, whatever crashes; numbers may be left out.
+twice, whatever crashes; numbers may be left out. A folder that was restored from a copy cannot
+keep that promise by itself, so whoever finds out begins a new incarnation.
 """
 
 import uuid
@@ -40,7 +41,8 @@ class Life:
 
     def __init__(self, folder: Path, new_id: NewID) -> None:
         self._seq_file = folder / "seq.json"
-        file = folder / "incarnation.json"
+        self._file = file = folder / "incarnation.json"
+        self._new_id = new_id
         durable.make_folder(folder)
         if not file.exists():
             # Only a folder without objects may begin a life: else a lost file would hide a lost state.
@@ -54,8 +56,21 @@ class Life:
         self._reserved = records.read(self._seq_file, _Reserved).up_to
         self._seq = self._reserved
 
+    def another(self) -> str:
+        """Return a name for an incarnation that never was."""
+        return self._new_id()
+
+    def begin(self, incarnation: str) -> None:
+        """End this incarnation and begin ``incarnation``; numbers go on from where they are.
+
+        Raises:
+            Unwritable: the old one goes on.
+        """
+        records.write(self._file, _Incarnation(incarnation))
+        self.incarnation = incarnation
+
     def next_seq(self) -> int:
-        """Return the next number, counting from 1 in a new life.
+        """Return the next number, counting from 1 in a new folder.
 
         Raises:
             Unwritable: no further number could be reserved.

@@ -1,11 +1,15 @@
 """The requests that were seen lately, so that none of them acts twice.
 
-Used by the guard alone. The invariant: once :meth:`Replays.remember` has returned, that
+Used by the guard alone. The invariants: once :meth:`Replays.remember` has returned, that
 request is refused for the next 120 seconds, also by an agent that was restarted in between
-and whatever the wall clock does. A request's token lives 60 seconds, so that is enough.
+and whatever the wall clock does; a request's token lives 60 seconds, so that is enough. And
+where the file was lost or restored from an older copy, which nobody can see by looking at it:
+for its first 120 seconds an agent takes no token that was issued before it began. Whoever
+sends one signs anew.
 """
 
 from collections import OrderedDict
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -30,6 +34,9 @@ class Replays:
         self._path = folder / FILE
         self._clock = clock
         self._limit = limit
+        # Tokens are issued in whole seconds.
+        self._began = clock.now().replace(microsecond=0)
+        self._began_at = clock.monotonic()
         self._lines = 0
         self._kept: OrderedDict[str, float] = OrderedDict()
         self._load()
@@ -37,10 +44,11 @@ class Replays:
     def __len__(self) -> int:
         return len(self._kept)
 
-    def seen(self, jti: str) -> bool:
-        """Whether this request was remembered in the last 120 seconds."""
+    def seen(self, jti: str, issued_at: datetime) -> bool:
+        """Whether this request was remembered in the last 120 seconds, or might have been."""
         self._forget()
-        return sha256(jti.encode()) in self._kept
+        young = self._clock.monotonic() - self._began_at < KEEP_SECONDS
+        return (young and issued_at < self._began) or sha256(jti.encode()) in self._kept
 
     def remember(self, jti: str) -> None:
         """Put the request's id on disk.

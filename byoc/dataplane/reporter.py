@@ -1,8 +1,9 @@
 """Sends reports up the tunnel: at each change at once, and every 30 seconds.
 
-Run by the agent beside the reconciler. The invariant: nothing is forgotten before the Control
-Plane has countersigned the report that carried it; an answer without a good receipt is no
-answer, so a gateway that pretends cannot make the cell drop usage or history.
+Run by the agent beside the reconciler. The invariants: nothing is forgotten before the Control
+Plane has countersigned the very report that carried it; an answer without a good receipt is no
+answer, so a gateway that pretends, or keeps receipts for later, cannot make the cell drop usage
+or history. The pinned key set is renewed well before it expires, announced or not.
 """
 
 import json
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from byoc import faults, log
-from byoc.clock import Clock
+from byoc.clock import Clock, stamp
 from byoc.dataplane import report
 from byoc.dataplane.bell import Bell
 from byoc.dataplane.keys import CellKeys, PinnedKeys
@@ -23,9 +24,14 @@ from byoc.ids import CellID
 from byoc.model.report import CellFacts, CellReport, Phase
 from byoc.wire import tokens
 from byoc.wire.cell import ReportAnswer, decode, encode
+from byoc.wire.tokens import ReportName
 
 _LOG: Final = log.get(__name__)
 _LONGEST_WAIT: Final = 30.0
+_KEYS_APART: Final = 60.0
+"""Seconds between two requests for keys that nobody announced."""
+_LIVES_APART: Final = 60.0
+"""Seconds between two incarnations that the Control Plane asks for."""
 _OK: Final = 200
 
 Post = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
@@ -44,8 +50,14 @@ class Reporting:
 @dataclass(frozen=True, slots=True)
 class _Sent:
     report: CellReport
+    text: str
     snapshot: Snapshot
     transitions: int
+
+    @property
+    def name(self) -> ReportName:
+        """What an answer to this report names."""
+        return tokens.name_report(self.report.incarnation, self.report.seq, self.text)
 
 
 class Reporter:
@@ -68,6 +80,8 @@ class Reporter:
         self._acknowledged: Snapshot | None = None
         self._failures = 0
         self._connected = False
+        self._keys_asked_at = -_KEYS_APART
+        self._began_at = -_LIVES_APART
 
     def changed(self) -> None:
         """There is something new to say."""
@@ -93,6 +107,7 @@ class Reporter:
         return float(min(2 ** (self._failures - 1), _LONGEST_WAIT))
 
     async def _try(self) -> None:
+        await self._renew_keys()
         try:
             await self.send()
         except ByocError as error:
@@ -109,8 +124,7 @@ class Reporter:
             Unwritable: no number could be reserved, or nothing could be removed.
         """
         sent = self._next()
-        body = self._who.keys.sign_report(encode(sent.report)).encode()
-        status, answer = await self._post("POST", "/cell/v1/report", body)
+        status, answer = await self._post("POST", "/cell/v1/report", sent.text.encode())
         faults.reach(faults.Step.REPORT_SENT)
         if status != _OK:
             raise Unreachable(f"the control plane answered a report with {status}")
@@ -131,13 +145,15 @@ class Reporter:
             built = report.full(envelope, now, transitions, self._who.facts())
         else:
             built = report.delta(envelope, now, self._acknowledged, transitions)
-        return _Sent(built, now, number)
+        return _Sent(built, self._who.keys.sign_report(encode(built)), now, number)
 
     async def _take_in(self, sent: _Sent, answer: ReportAnswer) -> None:
         # First: the receipt may be signed with a key of the newer set.
         if answer.key_set_version > self._pinned.version:
             await self._refresh_keys()
-        if answer.full_wanted:
+        if answer.behind:
+            self._begin_anew(sent, answer.behind)
+        elif answer.full_wanted:
             self._acknowledged = None
             if sent.report.full:
                 raise Unreachable("the control plane cannot place a full report")
@@ -148,11 +164,32 @@ class Reporter:
 
     def _check_receipt(self, sent: _Sent, text: str) -> None:
         receipt = tokens.check_receipt(text, self._pinned.keys)
+        if receipt.report != sent.name:
+            # An older receipt for the same head would make us forget what this report carried.
+            raise Unreachable("the receipt is for another report")
         head = sent.report.ledger
         said = (receipt.cell, receipt.chain, receipt.seq, receipt.hash)
         if head is None or said != (self._who.cell, head.chain, head.seq, head.hash):
             raise Unreachable("the receipt is for another ledger head")
         self._state.ledger.add_receipt(text)
+
+    def _begin_anew(self, sent: _Sent, text: str) -> None:
+        """Our state is older than what the Control Plane has of us: it was restored from a copy."""
+        behind = tokens.check_behind(text, self._pinned.keys)
+        head = sent.report.ledger
+        mine = (behind.cell, behind.report) == (self._who.cell, sent.name)
+        if not mine or not behind.holds(head.seq if head is not None else 0):
+            raise Unreachable("the control plane's word about an older report is not about this one")
+        now = self._clock.monotonic()
+        if now - self._began_at < _LIVES_APART:
+            raise Unreachable("the control plane asks for one incarnation after the other")
+        self._state.begin_anew(
+            "controlplane", report=sent.report.seq, taken=behind.seq, takenLedger=behind.ledger_seq
+        )
+        self._began_at = now
+        self._acknowledged = None
+        _LOG.warning("restored from an older copy", report=sent.report.seq, taken=behind.seq)
+        self._bell.ring()
 
     def _acknowledge(self, sent: _Sent) -> None:
         state = self._state
@@ -162,6 +199,18 @@ class Reporter:
         for name, view in sent.snapshot.workspaces.items():
             if view.phase is Phase.TERMINATED and name not in state.desired.workspaces:
                 state.views.drop(name)
+
+    async def _renew_keys(self) -> None:
+        """Ask for a key set that has aged: an announcement may be withheld, or never have come."""
+        now = self._clock.monotonic()
+        if not self._pinned.aged or now - self._keys_asked_at < _KEYS_APART:
+            return
+        self._keys_asked_at = now
+        try:
+            await self._refresh_keys()
+        except ByocError as error:
+            # The report goes first all the same: what it carries does not depend on the keys.
+            _LOG.warning("key set not renewed", error=error.message, expires=stamp(self._pinned.expires_at))
 
     async def _refresh_keys(self) -> None:
         status, body = await self._post("GET", "/cell/v1/keys", b"")

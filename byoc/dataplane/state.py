@@ -62,3 +62,15 @@ class CellState:
             views=Views(changed),
             ledger=ledger,
         )
+
+    def begin_anew(self, found: str, **facts: object) -> None:
+        """Begin a new incarnation: this folder was restored from a copy. On record before it is done.
+
+        ``found``: by what it was found out; ``facts``: what else to put on record.
+
+        Raises:
+            Unwritable, LedgerBroken: nothing has changed, or only the record is there.
+        """
+        ended, began = self.life.incarnation, self.life.another()
+        self.ledger.record("incarnation", found=found, ended=ended, began=began, **facts)
+        self.life.begin(began)

@@ -179,19 +179,22 @@ class Cells:
         )
         self._set(cell, incarnation=incarnation)
 
+    def head(self, cell: CellID, chain: str) -> LedgerHead | None:
+        """Return the head of a ledger chain that was reported last."""
+        found = self._connection.execute(_HEAD, {"cell": cell, "ledger": chain}).first()
+        return None if found is None else LedgerHead(chain, found.seq, found.hash)
+
     def note_head(self, cell: CellID, head: LedgerHead, now: datetime) -> LedgerHead | None:
-        """Make this the newest head known of a ledger chain; return the one known before."""
-        parameters = {"cell": cell, "ledger": head.chain}
-        known = self._connection.execute(_HEAD, parameters).first()
-        if known is None or known.seq <= head.seq:
-            row = {"cell_id": cell, "chain": head.chain, "seq": head.seq, "hash": head.hash}
-            row |= {"at": to_number(now)}
-            added = upsert(ledger_heads).values(row)
-            changed = {name: row[name] for name in ("seq", "hash", "at")}
-            self._connection.execute(
-                added.on_conflict_do_update(index_elements=["cell_id", "chain"], set_=changed)
-            )
-        return None if known is None else LedgerHead(head.chain, known.seq, known.hash)
+        """Make this the head of its ledger chain, also where it went back; return the one before."""
+        known = self.head(cell, head.chain)
+        row = {"cell_id": cell, "chain": head.chain, "seq": head.seq, "hash": head.hash}
+        row |= {"at": to_number(now)}
+        added = upsert(ledger_heads).values(row)
+        changed = {name: row[name] for name in ("seq", "hash", "at")}
+        self._connection.execute(
+            added.on_conflict_do_update(index_elements=["cell_id", "chain"], set_=changed)
+        )
+        return known
 
     # --- who delivers --------------------------------------------------------------------
 

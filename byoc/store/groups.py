@@ -163,6 +163,10 @@ class Groups:
         self._set(own, terminated_at=to_number(at))
         self.drop_sealed(own)
 
+    def revive(self, own: GroupID) -> None:
+        """Note that it is there after all: its cell was restored from a copy."""
+        self._set(own, terminated_at=None)
+
     def _set(self, own: GroupID, **values: object) -> None:
         set_columns(self._connection, groups, own, values)
 

@@ -162,6 +162,10 @@ class Workspaces:
         """Note that nothing is left of it."""
         self._set(own, terminated_at=to_number(at))
 
+    def revive(self, own: WorkspaceID) -> None:
+        """Note that it is there after all: its cell was restored from a copy."""
+        self._set(own, terminated_at=None)
+
     def _set(self, own: WorkspaceID, **values: object) -> None:
         set_columns(self._connection, workspaces, own, values)
 

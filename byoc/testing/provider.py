@@ -15,7 +15,14 @@ from byoc.model.spec import GroupSpec, Spec
 from byoc.model.verbs import Verb, between
 from byoc.wire.cell import Delivery, encode
 from byoc.wire.keys import SigningKey
-from byoc.wire.tokens import Change, certify_key_set_key, issue_key_set, issue_request, sign_receipt
+from byoc.wire.tokens import (
+    Change,
+    certify_key_set_key,
+    issue_key_set,
+    issue_request,
+    name_report,
+    sign_receipt,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,8 @@ class MemoryProvider:
         token = self.token("PUT", target, body, base=start, changes=changes)
         return Signed(token, "PUT", target, body)
 
-    def receipt(self, report: CellReport, **changes: Any) -> str:
-        """Countersign the head that came with a report; ``changes`` make it wrong."""
+    def receipt(self, report: CellReport, text: str, **changes: Any) -> str:
+        """Countersign a report that came as ``text``; ``changes`` make it wrong."""
         head = report.ledger
         if head is None:
             raise ValueError("a report without a ledger head")
@@ -95,5 +102,6 @@ class MemoryProvider:
             "chain": head.chain,
             "seq": head.seq,
             "hash": head.hash,
+            "report": name_report(report.incarnation, report.seq, text),
         }
         return sign_receipt(self.signing, at=self.clock.now(), **(claims | changes))

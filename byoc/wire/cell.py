@@ -142,14 +142,17 @@ class ReportAnswer:
     """What a report is answered with.
 
     Attributes:
-        receipt: JWS over (cell, chain, seq, hash) of the ledger head that came with the report.
+        receipt: JWS over the name of the report and the ledger head that came with it.
         full_wanted: the Control Plane cannot place this report and asks for a full one.
         key_set_version: newest version; a cell that holds a lower one asks for the set.
+        behind: JWS that says this report is older than what was taken before: the cell was restored
+            from a copy, and begins a new incarnation. Nothing of the report was taken.
     """
 
     receipt: str = ""
     full_wanted: bool = False
     key_set_version: int = 0
+    behind: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     ANSWER = "byoc-answer+jws"
     REPORT = "byoc-report+jws"
     RECEIPT = "byoc-receipt+jws"
+    BEHIND = "byoc-behind+jws"
     KEY_SET = "byoc-keyset+jws"
     KEY_CERTIFICATE = "byoc-keyset-key+jws"
     ROOT_CERTIFICATE = "byoc-root+jws"

@@ -8,7 +8,8 @@ cell login             cell                Control Plane              60 s, one 
 control plane login    Control Plane       gateway                    60 s, one challenge
 enrolment              Control Plane       Control Plane              15 min, one thumbprint
 answer, report         cell                Control Plane              bound to jti; ordered
-receipt                Control Plane       whoever verifies a ledger  for ever
+receipt                Control Plane       the cell; ledger verify    one report; for ever
+behind                 Control Plane       the cell                   one report
 sealing certificate    cell                Control Plane              the cell's keys'
 =====================  ==================  =========================  ======================
 
@@ -33,18 +34,21 @@ from byoc.wire.keysets import KeySet, certify_key_set_key, certify_root, issue_k
 
 __all__ = [
     "CLOCK_SKEW",
+    "Behind",
     "Change",
     "EnrolmentClaims",
     "Fault",
     "KeySet",
     "Kind",
     "Receipt",
+    "ReportName",
     "RequestClaims",
     "carried_key_set",
     "certify_key_set_key",
     "certify_root",
     "certify_sealing_key",
     "check_answer",
+    "check_behind",
     "check_controlplane_login",
     "check_enrolment",
     "check_login",
@@ -58,11 +62,13 @@ __all__ = [
     "issue_key_set",
     "issue_login",
     "issue_request",
+    "name_report",
     "open_key_set",
     "open_report",
     "open_request",
     "sign",
     "sign_answer",
+    "sign_behind",
     "sign_receipt",
     "sign_report",
     "verify",
@@ -131,14 +137,55 @@ class EnrolmentClaims:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportName:
+    """Which report a word of the Control Plane answers: its place, and the SHA-256 of what was sent.
+
+    The hash is what tells two reports of one number apart: a state folder that was restored from
+    a copy uses its numbers a second time.
+    """
+
+    incarnation: str
+    seq: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
-    """The Control Plane has seen record ``seq`` of this ledger chain with this hash."""
+    """The Control Plane has seen record ``seq`` of this ledger chain with this hash.
+
+    ``report``: the report that the head came with; None in receipts of before they named it.
+    """
 
     cell: str
     chain: str
     seq: int
     hash: str
     at: datetime
+    report: ReportName | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Behind:
+    """What the Control Plane knew of a cell when ``report`` came, which it did not take.
+
+    Attributes:
+        incarnation, seq: place of the newest report that was taken.
+        ledger_seq: number of the newest record that was reported of the chain that the report names;
+            0 where none was.
+    """
+
+    cell: str
+    report: ReportName
+    incarnation: str
+    seq: int
+    ledger_seq: int
+
+    def holds(self, ledger_seq: int) -> bool:
+        """Whether what was known is newer than the report, whose ledger ends at ``ledger_seq``."""
+        report = self.report
+        if self.incarnation != report.incarnation:
+            return True
+        return self.seq > report.seq or self.ledger_seq > ledger_seq
 
 
 def issue_request(
@@ -428,10 +475,33 @@ def open_report(token: str, keys: Mapping[str, PublicKey]) -> dict[str, Any]:
     return verify(Kind.REPORT, token, keys)
 
 
-def sign_receipt(key: SigningKey, *, cell: str, chain: str, seq: int, hash: str, at: datetime) -> str:  # noqa: A002
-    """Return the Control Plane's word that it has seen this head of a cell's ledger."""
+def name_report(incarnation: str, seq: int, text: str) -> ReportName:
+    """Return the name of a report. ``text``: its signed form, as it is sent."""
+    return ReportName(incarnation, seq, sha256(text.encode()))
+
+
+def _write_name(report: ReportName) -> dict[str, Any]:
+    return {"incarnation": report.incarnation, "seq": report.seq, "hash": report.hash}
+
+
+def _read_name(kind: Kind, claims: Claims) -> ReportName:
+    named = Claims(kind, claims.mapping("report"))
+    return ReportName(named.text("incarnation"), named.number("seq"), named.text("hash"))
+
+
+def sign_receipt(
+    key: SigningKey,
+    *,
+    cell: str,
+    chain: str,
+    seq: int,
+    hash: str,  # noqa: A002
+    report: ReportName,
+    at: datetime,
+) -> str:
+    """Return the Control Plane's word that it has taken ``report``, which came with this ledger head."""
     claims = {"cell": cell, "chain": chain, "seq": seq, "hash": hash, "at": stamp(at)}
-    return sign(Kind.RECEIPT, claims, key)
+    return sign(Kind.RECEIPT, claims | {"report": _write_name(report)}, key)
 
 
 def check_receipt(token: str, keys: Mapping[str, PublicKey]) -> Receipt:
@@ -440,6 +510,37 @@ def check_receipt(token: str, keys: Mapping[str, PublicKey]) -> Receipt:
     Raises:
         BadToken: none of them signed it.
     """
-    claims = Claims(Kind.RECEIPT, verify(Kind.RECEIPT, token, keys))
+    values = verify(Kind.RECEIPT, token, keys)
+    claims = Claims(Kind.RECEIPT, values)
     cell, chain, head = (claims.text(name) for name in ("cell", "chain", "hash"))
-    return Receipt(cell, chain, claims.number("seq"), head, claims.stamp("at"))
+    # A ledger keeps its receipts for ever, also those of before they named their report.
+    report = _read_name(Kind.RECEIPT, claims) if "report" in values else None
+    return Receipt(cell, chain, claims.number("seq"), head, claims.stamp("at"), report)
+
+
+def sign_behind(key: SigningKey, behind: Behind) -> str:
+    """Return the Control Plane's word that a report is older than what it had taken before."""
+    claims = {
+        "cell": behind.cell,
+        "report": _write_name(behind.report),
+        "incarnation": behind.incarnation,
+        "seq": behind.seq,
+        "ledgerSeq": behind.ledger_seq,
+    }
+    return sign(Kind.BEHIND, claims, key)
+
+
+def check_behind(token: str, keys: Mapping[str, PublicKey]) -> Behind:
+    """Return what such a word says.
+
+    Raises:
+        BadToken: none of ``keys`` signed it.
+    """
+    claims = Claims(Kind.BEHIND, verify(Kind.BEHIND, token, keys))
+    return Behind(
+        cell=claims.text("cell"),
+        report=_read_name(Kind.BEHIND, claims),
+        incarnation=claims.text("incarnation"),
+        seq=claims.number("seq"),
+        ledger_seq=claims.number("ledgerSeq"),
+    )

@@ -68,6 +68,8 @@ class Counters:
     reports: int = 0
     old_reports: int = 0
     forged_reports: int = 0
+    behind: int = 0
+    """Reports older than what was known: repeated by somebody, or of a cell restored from a copy."""
     resyncs: int = 0
     adopted: int = 0
     logins: int = 0

@@ -76,12 +76,27 @@ def pack(tx: Transaction, own: str, *, base: int | None = None) -> Due | None:
     if spec.generation <= acknowledged:
         return None
     above = acknowledged if base is None else base
-    changes = tuple(tx.story.changes(own, above=above, up_to=spec.generation))
+    changes = _changes(tx, held.record, above)
     wants = isinstance(spec, GroupSpec) and spec.desired is not Desired.TERMINATED
     sealed = (
         tx.groups.sealed(spec.id, spec.password_version) if wants and isinstance(spec, GroupSpec) else None
     )
     return Due(spec, acknowledged, changes, sealed)
+
+
+def _changes(tx: Transaction, record: GroupRecord | WorkspaceRecord, above: int) -> tuple[ChangeRecord, ...]:
+    """Return a change of every generation after ``above``, as the cell wants one of each.
+
+    One that is known no more stands there as having done nothing: whatever else the cell derives
+    was signed by nobody, and is refused.
+    """
+    own, newest = record.spec.id, record.spec.generation
+    known = {change.generation: change for change in tx.story.changes(own, above=above, up_to=newest)}
+    return tuple(
+        known.get(generation)
+        or ChangeRecord(own, generation, (Verb.REVERT,), recording.PROVIDER, record.created_at)
+        for generation in range(above + 1, newest + 1)
+    )
 
 
 def _group_is_known(tx: Transaction, group: GroupID) -> bool:

@@ -195,8 +195,10 @@ class Dispatcher:
     async def _deliver_all(self, held: HeldCell, claim: Claim, worker: _Worker) -> Result:
         worst = Result.DONE
         try:
-            if held.resync_wanted and not await self._resync(held.record, claim):
-                return Result.STUCK
+            if held.resync_wanted:
+                worst = await self._resync(held.record, claim)
+                if worst is Result.RETRY:
+                    return worst
             for own in await self._store.read(lambda tx: _due(tx, claim.cell)):
                 result = await self._deliver(held.record, claim, own)
                 worst = result if result is not Result.DONE else worst
@@ -274,7 +276,8 @@ class Dispatcher:
     async def _want_report(self, cell: CellID) -> None:
         await self._store.write(lambda tx: tx.cells.want(cell, full=True))
 
-    async def _resync(self, cell: CellRecord, claim: Claim) -> bool:
+    async def _resync(self, cell: CellRecord, claim: Claim) -> Result:
+        """Give back what was lost; where the cell's policy refuses, all else goes on without it."""
         sent = await self._store.read(lambda tx: delivery.pack_resync(tx, cell.id))
         parcel = Parcel("PUT", "/cell/v1/resync", PROVIDER, sent, verbs=(Verb.CELL_RESYNC,))
         answer = await self._courier.send(cell, parcel)
@@ -285,10 +288,10 @@ class Dispatcher:
             await self._tell(
                 cell, f"the cell lost its state and refuses to take it back: {reason}", "no-resync"
             )
-            return False
+            return Result.RETRY if refusal is None else Result.STUCK
         self._counters.resyncs += 1
         held = await self._store.write(lambda tx: delivery.resynced(tx, claim, sent, now))
-        return self._held(claim, held) is Result.DONE
+        return self._held(claim, held)
 
     async def _tell_away(self, cell: CellRecord) -> None:
         seen = stamp(cell.last_seen_at.replace(microsecond=0)) if cell.last_seen_at is not None else "never"

@@ -2,12 +2,15 @@
 
 Called by the routes for cells. Ordered by (incarnation, seq), which only the cell can raise, so
 a gateway that repeats or reorders reports changes nothing. The invariants: a report is
-answered with a receipt only once it is on disk; one that cannot be placed is asked for in
-full, and nothing of it is taken.
+answered with a receipt, which names it, only once it is on disk; one that cannot be placed is
+asked for in full, and nothing of it is taken. A report that is older than what is known is
+answered with a signed word that says so: a cell that was restored from a copy learns by it to
+begin a new incarnation, and to anyone who repeats reports it is of no use, for it names one.
 """
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from byoc import faults, log
@@ -25,17 +28,23 @@ from byoc.store.values import HeldCell
 from byoc.wire import tokens
 from byoc.wire.cell import ReportAnswer, decode
 from byoc.wire.keys import PublicKey
+from byoc.wire.tokens import Behind, ReportName
 
 _LOG: Final = log.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """How a report was taken: in order or not, and whether a full one is asked for."""
+    """How a report was taken: in order or not, and whether a full one is asked for.
+
+    ``known``: the last report's place (incarnation, number) and the last ledger record's number,
+    where this report is older than they are.
+    """
 
     in_order: bool
     full_wanted: bool = False
     adopted: int = 0
+    known: tuple[str, int, int] | None = None
 
 
 class Ingest:
@@ -63,17 +72,35 @@ class Ingest:
         self._counters.reports += taken.in_order
         self._counters.old_reports += not taken.in_order
         self._counters.adopted += taken.adopted
+        self._counters.behind += taken.known is not None
         now = self._clock.now()
         version = self._keys.key_set(now).version
+        name = tokens.name_report(report.incarnation, report.seq, token)
         if not taken.in_order:
-            return ReportAnswer(full_wanted=taken.full_wanted, key_set_version=version)
-        receipt = ""
-        if report.ledger is not None:
-            head = report.ledger
-            receipt = tokens.sign_receipt(
-                self._keys.signing, cell=cell, chain=head.chain, seq=head.seq, hash=head.hash, at=now
+            return ReportAnswer(
+                full_wanted=taken.full_wanted,
+                key_set_version=version,
+                behind=self._behind(cell, name, taken.known),
             )
-        return ReportAnswer(receipt, taken.full_wanted, version)
+        return ReportAnswer(self._receipt(cell, name, report.ledger, now), taken.full_wanted, version)
+
+    def _receipt(self, cell: CellID, report: ReportName, head: LedgerHead | None, now: datetime) -> str:
+        if head is None:
+            return ""
+        return tokens.sign_receipt(
+            self._keys.signing,
+            cell=cell,
+            chain=head.chain,
+            seq=head.seq,
+            hash=head.hash,
+            report=report,
+            at=now,
+        )
+
+    def _behind(self, cell: CellID, report: ReportName, known: tuple[str, int, int] | None) -> str:
+        if known is None:
+            return ""
+        return tokens.sign_behind(self._keys.signing, Behind(cell, report, *known))
 
     def _open(self, held: HeldCell | None, token: str) -> CellReport:
         if held is None or held.record.signing_key is None:
@@ -100,12 +127,15 @@ class Ingest:
         last = tx.cells.last_seq(report.cell, report.incarnation)
         if last is None and not report.full:
             return _Taken(in_order=False, full_wanted=True)
-        if last is not None and (report.incarnation != held.incarnation or report.seq <= last):
-            return _Taken(in_order=False)
-        if last is not None and not report.full and report.seq != last + 1:
-            # Reports are differences to what we have acknowledged: with one missing, or after our own
-            # restore from a backup, they do not say enough.
-            return _Taken(in_order=False, full_wanted=True)
+        if last is not None:
+            if report.incarnation != held.incarnation or report.seq <= last:
+                return _Taken(in_order=False, known=_known(held, report))
+            if self._ledger_went_back(tx, held, report):
+                return _Taken(in_order=False, known=_known(held, report, self._known_head(tx, report)))
+            if not report.full and report.seq != last + 1:
+                # Reports are differences to what we have acknowledged: with one missing, or after our
+                # own restore from a backup, they do not say enough.
+                return _Taken(in_order=False, full_wanted=True)
         return self._place(tx, held, report, new_life=last is None)
 
     def _place(self, tx: Transaction, held: HeldCell, report: CellReport, *, new_life: bool) -> _Taken:
@@ -120,14 +150,36 @@ class Ingest:
             tx.cells.want(report.cell, full=wanted)
         return _Taken(in_order=True, full_wanted=wanted, adopted=outcome.adopted)
 
+    def _ledger_went_back(self, tx: Transaction, held: HeldCell, report: CellReport) -> bool:
+        """Whether the report's ledger ends before a record that was reported: an alarm, told once."""
+        known, head = self._known_head(tx, report), report.ledger
+        if head is None or head.seq >= known:
+            return False
+        if not held.full_wanted:
+            self._alarm(tx, report.cell, head, known)
+            tx.cells.want(report.cell, full=True)
+        return True
+
+    def _known_head(self, tx: Transaction, report: CellReport) -> int:
+        known = tx.cells.head(report.cell, report.ledger.chain) if report.ledger is not None else None
+        return known.seq if known is not None else 0
+
     def _note_head(self, tx: Transaction, cell: CellID, head: LedgerHead) -> None:
-        now = self._clock.now()
-        known = tx.cells.note_head(cell, head, now)
-        if known is None or known.seq < head.seq or known == head:
-            return
-        _LOG.error("alarm: a ledger went back", cell=cell, chain=head.chain, seq=head.seq, known=known.seq)
-        text = f"its ledger ends at record {head.seq}; record {known.seq} had been reported"
-        tx.cells.tell(cell, now, "ledger-cut", text)
+        known = tx.cells.note_head(cell, head, self._clock.now())
+        if known is not None and known.seq > head.seq:
+            self._alarm(tx, cell, head, known.seq)
+
+    def _alarm(self, tx: Transaction, cell: CellID, head: LedgerHead, known: int) -> None:
+        _LOG.error("alarm: a ledger went back", cell=cell, chain=head.chain, seq=head.seq, known=known)
+        text = f"its ledger ends at record {head.seq}; record {known} had been reported"
+        tx.cells.tell(cell, self._clock.now(), "ledger-cut", text)
+
+
+def _known(held: HeldCell, report: CellReport, ledger_seq: int = 0) -> tuple[str, int, int] | None:
+    """Return what is newer than ``report``; None where it is only the last one again."""
+    if (report.incarnation, report.seq) == (held.incarnation, held.seq) and not ledger_seq:
+        return None
+    return held.incarnation, held.seq, ledger_seq
 
 
 def read_json(body: bytes) -> object:

@@ -1,9 +1,10 @@
 """What one report changes, inside one transaction. Called by the ingest once the order is checked.
 
 The cell is right about what it holds: where it is ahead of us, or holds other content under
-our generation, its spec is adopted and our next generation comes after it. The invariants:
-a report of one cell touches that cell's objects only; taking the same report in twice
-changes nothing the second time.
+our generation, its spec is adopted and our next generation comes after it; where it holds less
+than it had acknowledged, it was restored from a copy, and what it lacks is due again. The
+invariants: a report of one cell touches that cell's objects only; taking the same report in
+twice changes nothing the second time.
 """
 
 from collections.abc import Iterator
@@ -27,13 +28,16 @@ from byoc.model.report import (
     WorkspaceReport,
 )
 from byoc.model.size import MULTIPLIERS, SIZES
-from byoc.model.spec import GroupSpec, WorkspaceSpec
+from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.workspace import Seen, State
 from byoc.store.transaction import Transaction
 from byoc.store.values import HeldGroup, HeldWorkspace, NewEvent
 from byoc.wire.cell import spec_digest
+from byoc.wire.tokens import MAX_CHANGES
 
 _LOG: Final = log.get(__name__)
+MOST_CHANGES: Final = MAX_CHANGES // 2
+"""Generations that a request can bring a cell forward by: each may need two verbs, or a few more."""
 _REMOVED: Final = (Phase.TERMINATED.value, Reason.REMOVED.value, EXPLANATIONS[Reason.REMOVED])
 _SETTLED: Final = {
     Phase.RUNNING: State.ACTIVE,
@@ -45,10 +49,18 @@ _SETTLED: Final = {
 
 @dataclass(slots=True)
 class Outcome:
-    """What came of a report beside what is written: whether specs are missing, and what was adopted."""
+    """What came of a report beside what is written.
+
+    Attributes:
+        full_wanted: specs are missing in it.
+        older: objects of which the cell holds less than it had acknowledged.
+        returned: objects that were terminated, and which a cell restored from a copy has again.
+    """
 
     full_wanted: bool = False
     adopted: int = 0
+    older: int = 0
+    returned: int = 0
     last_states: dict[str, State] = field(default_factory=dict)
 
 
@@ -81,8 +93,15 @@ class Placing:
         for interval in self._report.intervals:
             self._place_interval(interval)
         self._place_tombstones()
-        if self._report.full:
+        if self._new_life:
             self._look_for_lost()
+        if self.outcome.older or self.outcome.returned:
+            text = (
+                f"the cell holds less than it had acknowledged: {self.outcome.older} objects are older,"
+                f" {self.outcome.returned} that were terminated are back; what is missing is due again"
+            )
+            self._tx.cells.tell(self._cell.id, self._now, "behind", text)
+            self._tx.topics.add(topics.cell(self._cell.id))
         return self.outcome
 
     # --- groups --------------------------------------------------------------------------
@@ -92,11 +111,15 @@ class Placing:
         if held is None:
             self._adopt_new_group(said)
             return
+        if self._is_back(held.record, said.spec):
+            self._tx.groups.revive(said.id)
+            self.outcome.returned += 1
+            held = self._tx.groups.get(said.id) or held
         record = held.record
         if record.cell_id != self._cell.id or record.terminated_at is not None:
             self._ignored("group", said.id)
             return
-        if self._is_ahead(said.generation, said.digest, record.spec):
+        if self._is_ahead(said, record.spec):
             self._adopt_group(said)
         elif said.generation == record.spec.generation:
             recording.acknowledge_group(self._tx, held, record.spec)
@@ -107,8 +130,10 @@ class Placing:
             self._tx.groups.set_condition(said.id, said.condition)
 
     def _place_older_group(self, held: HeldGroup, spec: GroupSpec) -> None:
-        if self._new_life or spec.generation > held.record.acknowledged_generation:
-            self._tx.groups.acknowledge(spec)
+        # Also where it had acknowledged more: should that be on its way to us still, then what is
+        # delivered a second time is known there.
+        self.outcome.older += spec.generation < held.record.acknowledged_generation
+        self._tx.groups.acknowledge(spec)
 
     def _adopt_group(self, said: GroupReport) -> None:
         if said.spec is None or said.spec.id != said.id:
@@ -134,10 +159,11 @@ class Placing:
         self.outcome.adopted += 1
         self._tx.cells.tell(self._cell.id, self._now, "adopted", f"group {said.id}, unknown until now")
 
-    def _is_ahead(self, generation: int, digest: str, spec: GroupSpec | WorkspaceSpec) -> bool:
-        if generation != spec.generation:
-            return generation > spec.generation
-        return digest != spec_digest(spec)
+    def _is_ahead(self, said: GroupReport | WorkspaceReport, spec: GroupSpec | WorkspaceSpec) -> bool:
+        """Whether the cell's spec takes the place of ours; so also where no request could bring it ours."""
+        if said.generation != spec.generation:
+            return not 0 < spec.generation - said.generation <= MOST_CHANGES
+        return said.digest != spec_digest(spec)
 
     # --- workspaces ----------------------------------------------------------------------
 
@@ -147,13 +173,15 @@ class Placing:
         if held is None:
             self._adopt_new_workspace(said)
             return None
+        if said.phase is not Phase.TERMINATED and self._is_back(held.record, said.spec):
+            held = self._revive(held)
         record = held.record
         if record.cell_id != self._cell.id or record.terminated_at is not None:
             if record.cell_id != self._cell.id or said.phase is not Phase.TERMINATED:
                 self._ignored("workspace", said.id)
             return None
         before = state_of(record)
-        if self._is_ahead(said.generation, said.digest, record.spec):
+        if self._is_ahead(said, record.spec):
             self._adopt_workspace(record, said)
         elif said.generation == record.spec.generation:
             recording.acknowledge_workspace(self._tx, held, record.spec, self._now)
@@ -170,8 +198,26 @@ class Placing:
         acknowledged = held.record.seen.acknowledged_generation
         if spec.generation > acknowledged:
             recording.acknowledge_workspace(self._tx, held, spec, self._now)
-        elif self._new_life and spec.generation < acknowledged:
+        elif spec.generation < acknowledged:
+            self.outcome.older += 1
             self._tx.workspaces.acknowledge(spec)
+
+    def _is_back(self, record: GroupRecord | WorkspaceRecord, spec: GroupSpec | WorkspaceSpec | None) -> bool:
+        """Whether a cell that begins a new life has what it said was gone."""
+        wanted = spec is not None and spec.desired is not Desired.TERMINATED
+        ours = record.cell_id == self._cell.id and record.terminated_at is not None
+        return self._new_life and wanted and ours
+
+    def _revive(self, held: HeldWorkspace) -> HeldWorkspace:
+        """Count a workspace as live again: what it was to be, terminated for one, is due again."""
+        record = held.record
+        self._tx.workspaces.revive(record.spec.id)
+        self.outcome.returned += 1
+        text = "the cell was restored from a copy that still has it"
+        recording.tell(
+            self._tx, replace(record, terminated_at=None), "returned", "cell-restored", text, self._now
+        )
+        return self._tx.workspaces.get(record.spec.id) or held
 
     def _adopt_workspace(self, record: WorkspaceRecord, said: WorkspaceReport) -> None:
         if said.spec is None or (said.spec.id, said.spec.group_id) != (said.id, record.spec.group_id):
@@ -180,7 +226,8 @@ class Placing:
         self._tx.workspaces.put_intent(said.spec)
         self._tx.workspaces.acknowledge(said.spec)
         adopted = replace(record, spec=said.spec, seen=Seen(said.generation, said))
-        text = f"the cell holds generation {said.generation}, which is newer; it is taken as it is"
+        text = f"the cell holds generation {said.generation} where {record.spec.generation} was known;"
+        text += " it is taken as it is"
         recording.tell(self._tx, adopted, "adopted", "cell-ahead", text, self._now)
         self.outcome.adopted += 1
 
@@ -262,8 +309,6 @@ class Placing:
 
     def _look_for_lost(self) -> None:
         """Find what the cell had acknowledged and does not have: only a new life loses anything."""
-        if not self._new_life:
-            return
         named = {said.id for said in self._report.workspaces} | {said.id for said in self._report.groups}
         buried = {tombstone.id for tombstone in self._report.tombstones}
         lost = False

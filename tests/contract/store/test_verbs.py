@@ -263,7 +263,7 @@ async def test_a_claim_is_one_owners_until_it_runs_out(store: Store) -> None:
     assert await claim("two", 101) == 3
 
 
-async def test_the_newest_ledger_head_is_kept(store: Store) -> None:
+async def test_the_last_ledger_head_is_kept_also_where_it_went_back(store: Store) -> None:
     async def note(seq: int) -> Any:
         head = LedgerHead("chain", seq, str(seq))
         return await store.write(lambda tx: tx.cells.note_head(CELL, head, NOW))
@@ -271,7 +271,26 @@ async def test_the_newest_ledger_head_is_kept(store: Store) -> None:
     assert await note(5) is None
     assert await note(9) == LedgerHead("chain", 5, "5")
     assert await note(7) == LedgerHead("chain", 9, "9")
-    assert await note(9) == LedgerHead("chain", 9, "9")
+    assert await note(9) == LedgerHead("chain", 7, "7")
+    assert await store.read(lambda tx: tx.cells.head(CELL, "chain")) == LedgerHead("chain", 9, "9")
+    assert await store.read(lambda tx: tx.cells.head(CELL, "another")) is None
+
+
+async def test_what_was_terminated_can_be_there_again(store: Store) -> None:
+    await store.write(lambda tx: tx.workspaces.add(workspace("w1")))
+
+    def end_and_revive(tx: Any) -> tuple[Any, Any]:
+        tx.workspaces.terminate("w1", LATER)
+        tx.groups.terminate(GROUP, LATER)
+        tx.workspaces.revive("w1")
+        tx.groups.revive(GROUP)
+        return tx.workspaces.get("w1"), tx.groups.get(GROUP)
+
+    one, other = await store.write(end_and_revive)
+    assert (one.record.terminated_at, other.record.terminated_at) == (None, None)
+    assert [held.record.spec.id for held in await store.read(lambda tx: tx.workspaces.of_cell(CELL))] == [
+        "w1"
+    ]
 
 
 async def test_keys_are_found_by_their_hash_while_they_are_good(store: Store) -> None:

@@ -133,7 +133,7 @@ class ControlPlane:
         assert self.cell_key is not None
         report = decode(CellReport, open_report(text, {self.cell_key.kid: self.cell_key}))
         self.reports.append(report)
-        answer = ReportAnswer(self.provider.receipt(report), False, self.provider.version)
+        answer = ReportAnswer(self.provider.receipt(report, text), False, self.provider.version)
         return 200, json.dumps(encode(answer)).encode()
 
     async def deliver(self, spec: Spec, *, password: str | None = None) -> http.HttpResponse:

@@ -82,6 +82,8 @@ class FakeCell:
     seq: int = 0
     intervals: dict[str, Interval] = field(default_factory=dict)
     logs: str = ""
+    sent: list[str] = field(default_factory=list)
+    """Every report, signed."""
 
     # --- joining -------------------------------------------------------------------------
 
@@ -246,4 +248,10 @@ class FakeCell:
         }
 
     def sign(self, report: CellReport) -> str:
-        return tokens.sign_report(self.signing, encode(report))
+        self.sent.append(tokens.sign_report(self.signing, encode(report)))
+        return self.sent[-1]
+
+    def name_of(self, text: str) -> tokens.ReportName:
+        """What an answer to a signed report names."""
+        said = tokens.open_report(text, {self.signing.kid: self.signing.public})
+        return tokens.name_report(said["incarnation"], said["seq"], text)

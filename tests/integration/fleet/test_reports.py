@@ -39,6 +39,7 @@ async def test_a_report_is_answered_with_a_receipt_for_its_ledger_head(fleet: Wo
     assert status == 200
     receipt = tokens.check_receipt(answer["receipt"], fleet.keys.trusted)
     assert (receipt.cell, receipt.seq) == (fleet.cell.id, fleet.cell.seq)
+    assert receipt.report == fleet.cell.name_of(fleet.cell.sent[-1])
     assert answer["fullWanted"] is False
     assert answer["keySetVersion"] == fleet.keys.key_set(fleet.clock.now()).version
 
@@ -51,9 +52,20 @@ async def test_an_older_report_changes_nothing_and_gets_no_receipt(fleet: World)
     await fleet.report(full=True)
     assert await fleet.state(orders) is State.SUSPENDED
     _, answer = await fleet.take(old)
-    assert answer == {"receipt": "", "fullWanted": False, "keySetVersion": answer["keySetVersion"]}
+    assert (answer["receipt"], answer["fullWanted"]) == ("", False)
     assert await fleet.state(orders) is State.SUSPENDED
     assert fleet.plane.counters.old_reports == 1
+
+
+async def test_an_older_report_is_told_so_by_a_word_that_names_it(fleet: World) -> None:
+    old, newer = fleet.cell.report(full=True), fleet.cell.report(full=True)
+    await fleet.take(newer)
+    _, answer = await fleet.take(old)
+    said = tokens.check_behind(answer["behind"], fleet.keys.trusted)
+    assert said.report == fleet.cell.name_of(old)
+    assert (said.cell, said.incarnation, said.seq) == (fleet.cell.id, fleet.cell.incarnation, fleet.cell.seq)
+    assert said.holds(0)
+    assert fleet.plane.counters.behind == 1
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -63,6 +75,8 @@ async def test_the_last_report_again_is_an_older_one(fleet: World, full: bool) -
     _, again = await fleet.take(token)
     assert first["receipt"]
     assert (again["receipt"], again["fullWanted"]) == ("", False)
+    assert "behind" not in again, "nothing newer is known: this is no cell that was restored"
+    assert fleet.plane.counters.behind == 0
 
 
 async def test_a_report_after_a_missing_one_is_asked_for_in_full(fleet: World) -> None:
@@ -88,6 +102,8 @@ async def test_reports_of_an_incarnation_that_is_over_are_ignored(fleet: World) 
     _, answer = await fleet.take(stale)
     assert answer["receipt"] == ""
     assert fleet.plane.counters.old_reports == 1
+    said = tokens.check_behind(answer["behind"], fleet.keys.trusted)
+    assert said.incarnation == fleet.cell.incarnation != said.report.incarnation
 
 
 async def test_a_report_with_another_cells_key_is_refused(fleet: World) -> None:
@@ -284,16 +300,27 @@ async def test_a_termination_accepted_before_the_state_was_lost_is_delivered_aga
     await fleet.until(ended, passing=0.2)
 
 
-async def test_a_ledger_that_goes_back_is_an_alarm(fleet: World) -> None:
+async def test_a_ledger_that_goes_back_is_an_alarm_and_a_cell_that_is_behind(fleet: World) -> None:
+    async def alarms() -> int:
+        events = await fleet.fleet.cell_events(fleet.by, fleet.cell.id)
+        return [event.kind for event in events].count("ledger-cut")
+
     await fleet.report()
     fleet.cell.seq += 1
-    short = fleet.cell.report(full=True, ledger=None)
-    await fleet.take(short)
-    told = [event.kind for event in await fleet.fleet.cell_events(fleet.by, fleet.cell.id)]
-    assert "ledger-cut" not in told
-    await fleet.report(ledger=LedgerHead("chain", 1, "0" * 64))
-    told = [event.kind for event in await fleet.fleet.cell_events(fleet.by, fleet.cell.id)]
-    assert "ledger-cut" in told
+    await fleet.take(fleet.cell.report(full=True, ledger=None))
+    assert await alarms() == 0
+    short = LedgerHead("chain", 1, "0" * 64)
+    for _ in range(3):
+        _, answer = await fleet.report(full=True, ledger=short)
+        assert (answer["receipt"], await alarms()) == ("", 1)
+    said = tokens.check_behind(answer["behind"], fleet.keys.trusted)
+    assert said.holds(short.seq)
+    assert not said.holds(said.ledger_seq)
+    fleet.cell.incarnation = new_id()
+    for _ in range(3):
+        _, answer = await fleet.report(full=True, ledger=short)
+        assert answer["receipt"]
+    assert await alarms() == 2, "once for the report, once for the incarnation that goes on from there"
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -9,10 +9,11 @@ from byoc.dataplane.ledger_verify import Problem, Proof, Verification, read_reco
 from byoc.errors import LedgerBroken, NotFound, Unwritable
 from byoc.testing import ManualClock
 from byoc.wire.keys import SigningKey
-from byoc.wire.tokens import sign_receipt
+from byoc.wire.tokens import name_report, sign_receipt
 
 KEY = SigningKey.generate()
 KEYS = {KEY.kid: KEY.public}
+REPORT = name_report("life", 1, "r.e.port")
 
 
 def opened(folder: Path, clock: ManualClock, chain: str = "chain-1") -> Ledger:
@@ -31,7 +32,9 @@ def receipt(ledger: Ledger, clock: ManualClock, key: SigningKey = KEY) -> None:
     head = ledger.head()
     assert head is not None
     ledger.add_receipt(
-        sign_receipt(key, cell="c", chain=head.chain, seq=head.seq, hash=head.hash, at=clock.now())
+        sign_receipt(
+            key, cell="c", chain=head.chain, seq=head.seq, hash=head.hash, report=REPORT, at=clock.now()
+        )
     )
 
 

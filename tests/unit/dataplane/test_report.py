@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,11 @@ from byoc.testing.cell import GROUP, ORDERS, MemoryCell, following
 from byoc.testing.clock import ManualClock
 from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
+from byoc.wire import jws
 from byoc.wire.cell import ReportAnswer, decode, encode, spec_digest
 from byoc.wire.keys import SigningKey
-from byoc.wire.tokens import open_report
+from byoc.wire.keysets import KEY_SET_LIFE
+from byoc.wire.tokens import Behind, name_report, open_report, sign_behind
 
 CELL = CellID("99999999-9999-4999-8999-999999999999")
 
@@ -36,7 +39,9 @@ class Provider(MemoryProvider):
     away: bool = False
     full_wanted: bool = False
     status: int = 200
-    forge: Callable[[CellReport], str] | None = None
+    keys_status: int = 200
+    forge: Callable[[CellReport, str], str] | None = None
+    behind: Callable[[CellReport, str], str] | None = None
     reports: list[CellReport] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
@@ -45,13 +50,14 @@ class Provider(MemoryProvider):
         if self.away:
             raise Unreachable("the tunnel is not connected")
         if path == "/cell/v1/keys":
-            return 200, self.key_set().encode()
+            return self.keys_status, self.key_set().encode()
         assert self.cell_keys is not None
         claims = open_report(body.decode(), {self.cell_keys.signing.kid: self.cell_keys.signing.public})
         report = decode(CellReport, claims)
         self.reports.append(report)
-        receipt = (self.forge or self.receipt)(report)
-        answer = ReportAnswer(receipt, self.full_wanted, self.announced)
+        receipt = (self.forge or self.receipt)(report, body.decode())
+        behind = self.behind(report, body.decode()) if self.behind is not None else ""
+        answer = ReportAnswer(receipt, self.full_wanted, self.announced, behind)
         return self.status, json.dumps(encode(answer)).encode()
 
 
@@ -80,6 +86,13 @@ async def site(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Site]:
         yield Site(cell, provider, reporter, pinned)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+def unnamed(receipt: str, provider: Provider) -> str:
+    """The receipt without the report that it is for."""
+    claims = jws.unverified(jws.Kind.RECEIPT, receipt)
+    del claims["report"]
+    return jws.sign(jws.Kind.RECEIPT, claims, provider.signing)
 
 
 async def connected(site: Site) -> None:
@@ -219,13 +232,17 @@ class TestWhatIsKept:
     @pytest.mark.parametrize(
         "forged",
         [
-            lambda p, r: "",
-            lambda p, r: "e30.e30.e30",
-            lambda p, r: p.receipt(r, cell="11111111-1111-4111-8111-111111111111"),
-            lambda p, r: p.receipt(r, seq=r.ledger.seq + 1),
-            lambda p, r: p.receipt(r, hash="0" * 64),
-            lambda p, r: p.receipt(r, chain="other"),
-            lambda p, r: replace(p, signing=SigningKey.generate()).receipt(r),
+            lambda p, r, t: "",
+            lambda p, r, t: "e30.e30.e30",
+            lambda p, r, t: p.receipt(r, t, cell="11111111-1111-4111-8111-111111111111"),
+            lambda p, r, t: p.receipt(r, t, seq=r.ledger.seq + 1),
+            lambda p, r, t: p.receipt(r, t, hash="0" * 64),
+            lambda p, r, t: p.receipt(r, t, chain="other"),
+            lambda p, r, t: replace(p, signing=SigningKey.generate()).receipt(r, t),
+            lambda p, r, t: p.receipt(r, t, report=name_report(r.incarnation, r.seq - 1, t)),
+            lambda p, r, t: p.receipt(r, t, report=name_report(new_id(), r.seq, t)),
+            lambda p, r, t: p.receipt(r, t, report=name_report(r.incarnation, r.seq, t + "x")),
+            lambda p, r, t: unnamed(p.receipt(r, t), p),
         ],
         ids=[
             "none",
@@ -235,12 +252,16 @@ class TestWhatIsKept:
             "another hash",
             "another chain",
             "another key",
+            "another report",
+            "another incarnation",
+            "the same number, another report",
+            "no report",
         ],
     )
     async def test_an_answer_without_a_good_receipt_is_no_answer(
-        self, forged: Callable[[Provider, CellReport], str], site: Site
+        self, forged: Callable[[Provider, CellReport, str], str], site: Site
     ) -> None:
-        site.provider.forge = lambda report: forged(site.provider, report)
+        site.provider.forge = lambda report, text: forged(site.provider, report, text)
         await site.cell.bring_up()
         await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
         await connected(site)
@@ -249,6 +270,28 @@ class TestWhatIsKept:
         assert site.cell.state.views.transitions()[1]
         assert all(report.full for report in site.provider.reports)
         assert not (site.cell.folder / "ledger" / "receipts.jsonl").exists()
+
+    async def test_a_receipt_kept_back_makes_no_later_report_count_as_taken(self, site: Site) -> None:
+        """An unchanged ledger head, a gateway that withholds one answer and gives it for the next report."""
+        await site.cell.bring_up()
+        await connected(site)
+        kept: list[str] = []
+
+        def withhold(report: CellReport, text: str) -> str:
+            kept.append(site.provider.receipt(report, text))
+            return kept[0]
+
+        site.provider.forge = withhold
+        site.provider.status = 502
+        await site.cell.clock.elapse(31)
+        site.provider.status = 200
+        before = site.last.ledger
+        await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
+        await site.cell.clock.elapse(31)
+        assert site.last.ledger == before, "the head that the receipt kept back names is still the head"
+        assert len(kept) > 1
+        assert site.cell.state.views.transitions()[1]
+        assert len(site.cell.intervals()) == 1
 
     async def test_a_good_receipt_is_kept_in_the_ledger(self, site: Site) -> None:
         await site.cell.bring_up()
@@ -286,6 +329,27 @@ class TestWhatIsAsked:
         assert site.provider.signing.kid in site.pinned.keys
         assert site.provider.asked.count("GET /cell/v1/keys") == 1
 
+    async def test_an_aged_key_set_is_renewed_though_nobody_announces_one(self, site: Site) -> None:
+        await connected(site)
+        site.provider.version = 2
+        site.cell.clock.advance(KEY_SET_LIFE.total_seconds() / 2 - 120)
+        await site.cell.clock.elapse(60)
+        assert site.provider.asked.count("GET /cell/v1/keys") == 0
+        await site.cell.clock.elapse(120)
+        assert site.pinned.version == 2
+        assert site.provider.asked.count("GET /cell/v1/keys") == 1
+
+    async def test_a_key_set_that_stays_old_is_asked_for_once_a_minute_and_stops_no_report(
+        self, site: Site
+    ) -> None:
+        await connected(site)
+        site.provider.keys_status = 503
+        site.cell.clock.advance(KEY_SET_LIFE.total_seconds() * 2)
+        reports = len(site.provider.reports)
+        await site.cell.clock.elapse(600)
+        assert 9 <= site.provider.asked.count("GET /cell/v1/keys") <= 11
+        assert len(site.provider.reports) - reports >= 18
+
     async def test_a_key_set_of_another_root_changes_nothing(self, site: Site) -> None:
         await site.cell.bring_up()
         await connected(site)
@@ -293,6 +357,64 @@ class TestWhatIsAsked:
         site.provider.root = SigningKey.generate()
         await site.cell.clock.elapse(60)
         assert site.pinned.version == 1
+
+
+def word(provider: Provider, report: CellReport, text: str, **changes: Any) -> str:
+    """What a Control Plane says that has taken five more reports."""
+    name = name_report(report.incarnation, report.seq, text)
+    said = Behind(report.cell, name, report.incarnation, report.seq + 5, 0)
+    return sign_behind(provider.signing, replace(said, **changes))
+
+
+class TestARestoredState:
+    async def test_a_cell_behind_its_own_reports_begins_a_new_incarnation_in_full(self, site: Site) -> None:
+        await site.cell.bring_up()
+        ended = site.cell.state.life.incarnation
+        site.provider.behind = lambda report, text: (
+            word(site.provider, report, text) if report.incarnation == ended else ""
+        )
+        await connected(site)
+        assert site.last.incarnation != ended
+        assert site.last.full
+        assert site.cell.state.life.incarnation == site.last.incarnation
+        record = json.loads(site.cell.ledger_text().splitlines()[-1])
+        assert (record["kind"], record["ended"], record["began"]) == (
+            "incarnation", ended, site.last.incarnation,
+        )  # fmt: skip
+        assert (record["report"], record["taken"]) == (site.provider.reports[0].seq, record["report"] + 5)
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            lambda p, r, t: "e30.e30.e30",
+            lambda p, r, t: word(replace(p, signing=SigningKey.generate()), r, t),
+            lambda p, r, t: word(p, r, t, cell=new_id()),
+            lambda p, r, t: word(p, r, t, seq=r.seq),
+            lambda p, r, t: word(p, r, t + "x"),
+            lambda p, r, t: p.receipt(r, t),
+        ],
+        ids=["noise", "another key", "another cell", "nothing newer", "another report", "a receipt"],
+    )
+    async def test_only_the_control_planes_word_on_this_report_ends_an_incarnation(
+        self, said: Callable[[Provider, CellReport, str], str], site: Site
+    ) -> None:
+        await site.cell.bring_up()
+        began = site.cell.state.life.incarnation
+        site.provider.behind = lambda report, text: said(site.provider, report, text)
+        await connected(site)
+        await site.cell.clock.elapse(120)
+        assert site.cell.state.life.incarnation == began
+        assert "incarnation" not in {
+            json.loads(line)["kind"] for line in site.cell.ledger_text().splitlines()
+        }
+        assert site.cell.state.views.transitions()[1], "nothing of the report counts as taken"
+
+    async def test_one_that_always_says_so_is_not_followed_from_life_to_life(self, site: Site) -> None:
+        site.provider.behind = lambda report, text: word(site.provider, report, text)
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.clock.elapse(300)
+        assert len({report.incarnation for report in site.provider.reports}) <= 6
 
 
 async def test_a_cell_cut_off_for_long_drops_its_oldest_history_only(site: Site) -> None:

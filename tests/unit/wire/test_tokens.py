@@ -303,10 +303,58 @@ def test_a_report_is_believed_only_with_the_key_of_its_cell() -> None:
         tokens.open_report(token, {OTHER.kid: OTHER.public})
 
 
-def test_a_receipt_comes_back() -> None:
-    token = tokens.sign_receipt(KEY, cell="c", chain="h", seq=7, hash="ab", at=NOW)
+REPORT = tokens.name_report("life", 12, "r.e.port")
 
-    assert tokens.check_receipt(token, KEYS) == tokens.Receipt("c", "h", 7, "ab", NOW)
+
+def test_a_receipt_comes_back() -> None:
+    token = tokens.sign_receipt(KEY, cell="c", chain="h", seq=7, hash="ab", report=REPORT, at=NOW)
+
+    assert tokens.check_receipt(token, KEYS) == tokens.Receipt("c", "h", 7, "ab", NOW, REPORT)
+
+
+def test_a_receipt_of_before_it_named_its_report_still_proves_a_head() -> None:
+    claims = {"cell": "c", "chain": "h", "seq": 7, "hash": "ab", "at": "2030-01-01T12:00:00Z"}
+
+    assert tokens.check_receipt(jws.sign(Kind.RECEIPT, claims, KEY), KEYS).report is None
+
+
+@pytest.mark.parametrize("report", [None, {}, {"incarnation": "life", "seq": 12}, {"seq": "12"}])
+def test_a_receipt_that_names_half_a_report_is_refused(report: object) -> None:
+    claims = {"cell": "c", "chain": "h", "seq": 7, "hash": "ab", "at": "2030-01-01T12:00:00Z"}
+
+    with pytest.raises(BadToken) as error:
+        tokens.check_receipt(jws.sign(Kind.RECEIPT, claims | {"report": report}, KEY), KEYS)
+    assert reason(error) == "wrong-claims"
+
+
+def test_reports_are_told_apart_by_place_and_by_content() -> None:
+    others = [("other", 12, "r.e.port"), ("life", 13, "r.e.port"), ("life", 12, "r.e.port2")]
+
+    assert tokens.name_report("life", 12, "r.e.port") == REPORT
+    assert REPORT not in {tokens.name_report(*other) for other in others}
+
+
+def test_a_word_about_an_older_report_comes_back() -> None:
+    said = tokens.Behind("c", REPORT, "life", 20, 5)
+
+    assert tokens.check_behind(tokens.sign_behind(KEY, said), KEYS) == said
+    with pytest.raises(BadToken):
+        tokens.check_behind(tokens.sign_behind(OTHER, said), KEYS)
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (("life", 12, 5), False),
+        (("life", 11, 4), False),
+        (("life", 13, 0), True),
+        (("life", 0, 6), True),
+        (("next", 1, 0), True),
+    ],
+    ids=["the same report", "less", "a newer report", "a newer record", "a newer incarnation"],
+)
+def test_only_what_is_newer_says_that_a_cell_is_behind(known: tuple[str, int, int], expected: bool) -> None:
+    assert tokens.Behind("c", REPORT, *known).holds(5) is expected
 
 
 def test_a_sealing_key_is_certified_by_the_cells_signing_key() -> None:

@@ -1,0 +1,67 @@
+"""Whether the state folder is the one that the ledger speaks of, or an older copy of it.
+
+Asked by the agent before it connects. Report numbers tell the Control Plane of most restored
+copies; one that was made since the agent's last start has the numbers that an honest restart
+has, and is found here: the ledger says which generation was applied last. The invariant: a
+copy found once is not found again, for the ledger then says that a new incarnation began.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from byoc import log
+from byoc.dataplane.ledger import LEDGER, read_line
+from byoc.dataplane.state import CellState
+
+LOOK_BACK: Final = 1024 * 1024
+"""Bytes of the ledger's end that are looked at: a few thousand requests."""
+_LOG: Final = log.get(__name__)
+
+
+def check(ledger: Path, state: CellState) -> bool:
+    """Begin a new incarnation if ``state`` is older than the ledger in folder ``ledger``.
+
+    Raises:
+        Unwritable, LedgerBroken: it is older, and this could not be stored.
+    """
+    for name, generation in applied(ledger).items():
+        spec = state.desired.spec(name)
+        held = 0 if spec is None else spec.generation
+        if held < generation:
+            _LOG.warning("the state is older than the ledger", id=name, held=held, applied=generation)
+            state.begin_anew("ledger", id=name, held=held, applied=generation)
+            return True
+    return False
+
+
+def applied(ledger: Path) -> dict[str, int]:
+    """Return the newest generation that was applied, by id, since the incarnation began."""
+    newest: dict[str, int] = {}
+    received: dict[int, tuple[str, int]] = {}
+    for record in _last_records(ledger / LEDGER):
+        match record:
+            case {"kind": "incarnation"}:
+                newest.clear()
+            case {"kind": "received", "seq": int(seq), "target": str(target), "changes": [*changes]}:
+                generations = [change["generation"] for change in changes if isinstance(change, dict)]
+                received[seq] = target.rpartition("/")[2], max(generations, default=0)
+            case {"kind": "outcome", "outcome": "applied", "request": int(request)}:
+                name, generation = received.get(request, ("", 0))
+                newest[name] = max(generation, newest.get(name, 0))
+            case _:
+                pass
+    return newest
+
+
+def _last_records(path: Path) -> list[dict[str, Any]]:
+    try:
+        with path.open("rb") as stream:
+            start = max(0, stream.seek(0, os.SEEK_END) - LOOK_BACK)
+            stream.seek(start)
+            lines = stream.read().split(b"\n")
+    except OSError:
+        # No ledger proves nothing; one that cannot be read is refused by the guard.
+        return []
+    found = [read_line(line) for line in (lines[1:] if start else lines)]
+    return [record for record, _ in filter(None, found)]
