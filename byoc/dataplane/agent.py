@@ -197,7 +197,7 @@ class Agent:
         guard = Guard(
             identity.cell_id,
             pinned=pinned,
-            policy=PolicyFile(self._settings.cell),
+            policy=PolicyFile(self._settings.cell, self._settings.policy),
             ledger=self._ledger,
             replays=Replays(self._settings.cell, self._clock),
             clock=self._clock,
@@ -220,7 +220,9 @@ class Agent:
         if identity is not None and pinned is not None:
             return identity, pinned
         folder = self._settings.cell
-        enrolling = Enrolling(folder, self._keys, self._dial, self._clock, self._standing)
+        enrolling = Enrolling(
+            folder, self._keys, self._dial, self._clock, self._standing, self._settings.enrolment
+        )
         return await enrolling.enrol()
 
     def _tunnel(self, identity: Identity, app: CellApp) -> TunnelClient:

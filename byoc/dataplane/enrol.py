@@ -43,13 +43,18 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Enrolling:
-    """What enrolling needs: the cell's folder and keys, how to dial, and whom to tell."""
+    """What enrolling needs: the cell's folder and keys, how to dial, and whom to tell.
+
+    Attributes:
+        mounted: where the enrolment is handed over, if not in the folder; that file is not ours to remove.
+    """
 
     folder: Path
     keys: CellKeys
     dial: Dial
     clock: Clock
     standing: Standing
+    mounted: Path | None = None
 
     async def enrol(self) -> tuple[Identity, PinnedKeys]:
         """Return once the cell is enrolled and that is on disk.
@@ -70,14 +75,15 @@ class Enrolling:
                 _LOG.error("not enrolled", error=error.message)
                 self.standing.say("refused", f"not enrolled: {error.message}")
             else:
-                durable.remove(self.folder / ENROLMENT)
+                if self.mounted is None:
+                    durable.remove(self.folder / ENROLMENT)
                 _LOG.info("enrolled", cell=known[0].cell_id)
                 return known
 
     async def _wait_for_file(self, refused: bytes | None) -> bytes:
         began = self.clock.monotonic()
         while True:
-            text = _content(self.folder / ENROLMENT)
+            text = _content(self.mounted or self.folder / ENROLMENT)
             if text is not None and text != refused:
                 return text
             if refused is None:

@@ -218,13 +218,17 @@ class _Reader:
 
 
 class PolicyFile:
-    """The policy in force: the newest text in the folder that could be understood.
+    """The policy in force: the newest text that could be understood, of the file in ``folder``.
 
     ``problem`` says what is wrong with the present file; empty where nothing is.
+
+    Args:
+        folder: the cell's folder; keeps the text that was understood last.
+        mounted: where the customer's file is, if not in the folder.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
+    def __init__(self, folder: Path, mounted: Path | None = None) -> None:
+        self._path = mounted or folder / FILE
         self._accepted = folder / ACCEPTED
         self._policy = self._last_accepted()
         self._seen: tuple[int, ...] | None = (-1,)

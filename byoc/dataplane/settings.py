@@ -1,7 +1,8 @@
 """What the agent is told: its folder, its gateway, and what to do with engines when it stops.
 
 Read once at the start from ``cell/config.json`` of the data folder, which ``byoc up`` or
-bootstrap writes. The invariant: nothing secret stands here.
+bootstrap writes; in Kubernetes it is mounted there, and names the other mounts. The invariant:
+nothing secret stands here.
 """
 
 import json
@@ -26,6 +27,8 @@ class AgentSettings:
         stop_engines: end the engines cleanly when the agent is told to stop; they run again, on the
             same ports, when it is started.
         reconnect_cap: longest wait in seconds before a gateway that is out of reach is dialled again.
+        enrolment: where the enrolment is handed over, if not in the cell's folder.
+        policy: the customer's policy, if not in the cell's folder.
     """
 
     data: Path
@@ -33,6 +36,8 @@ class AgentSettings:
     ca: Path | None = None
     stop_engines: bool = True
     reconnect_cap: float = CAP
+    enrolment: Path | None = None
+    policy: Path | None = None
 
     @property
     def cell(self) -> Path:
@@ -49,11 +54,17 @@ class AgentSettings:
         path = data / "cell" / CONFIG
         try:
             value: Any = json.loads(path.read_bytes())
-            gateway, ca = value["gateway"], value.get("ca")
+            gateway, ca = value["gateway"], _path(value, "ca")
             cap = float(value.get("reconnectCap", CAP))
+            enrolment, policy = _path(value, "enrolment"), _path(value, "policy")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"{path} does not say which gateway to dial"
             raise PreconditionFailed(message, hint="`byoc up` writes it for a local cell") from error
         if not isinstance(gateway, str) or not gateway.startswith("wss://"):
             raise PreconditionFailed(f"{path}: `gateway` is not a wss:// address")
-        return cls(data.absolute(), gateway, Path(ca) if ca else None, stop_engines, cap)
+        return cls(data.absolute(), gateway, ca, stop_engines, cap, enrolment, policy)
+
+
+def _path(value: Any, name: str) -> Path | None:
+    text = value.get(name)
+    return Path(text) if text else None

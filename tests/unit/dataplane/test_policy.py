@@ -159,3 +159,19 @@ def test_nothing_is_allowed_where_no_file_can_be_understood(tmp_path: Path) -> N
     (tmp_path / ACCEPTED).write_text("damaged")
 
     assert not any(allowed(PolicyFile(tmp_path).current(), verb) for verb in Verb if verb != Verb.CELL_READ)
+
+
+def test_a_mounted_file_that_is_exchanged_as_kubernetes_does_it_is_in_force_at_once(tmp_path: Path) -> None:
+    for name, text in (("one", 'allow = ["group.*"]'), ("two", 'allow = ["workspace.*"]')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "policy.toml").write_text(text)
+    current = tmp_path / "..data"
+    current.symlink_to("one")
+    (tmp_path / "policy.toml").symlink_to("..data/policy.toml")
+    (tmp_path / "cell").mkdir()
+    policy = PolicyFile(tmp_path / "cell", tmp_path / "policy.toml")
+    assert policy.current().allow == ("group.*",)
+    (tmp_path / "next").symlink_to("two")
+    (tmp_path / "next").replace(current)
+    assert policy.current().allow == ("workspace.*",)
+    assert PolicyFile(tmp_path / "cell", tmp_path / "gone").current() == default_policy()
