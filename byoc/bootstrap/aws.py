@@ -90,9 +90,8 @@ class Account:
         """Return the client of one AWS service, made once. May be called from any thread."""
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = self._session.client(
-                    service, region_name=self.region, config=_CONFIG
-                )
+                make: Any = self._session.client
+                self._clients[service] = make(service, region_name=self.region, config=_CONFIG)
             return self._clients[service]
 
     @cached_property

@@ -1,0 +1,191 @@
+"""Where a cell's Pulumi state lives: a bucket and a key in the customer's own account, made before all else.
+
+One bucket and one key for each account and region, one folder for each cell. Every step may be repeated:
+a run that was killed anywhere is finished by the next. The owner of the bucket is checked at each call,
+because a bucket's name is worldwide and somebody else may have taken it first.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from botocore.exceptions import ClientError
+
+from byoc.bootstrap.aws import Account, code_of, translated
+from byoc.cell.naming import check_cell_name
+from byoc.errors import PreconditionFailed
+
+ALIAS: Final = "alias/byoc-state"
+_TAG: Final = "byoc:state"
+_HOME_REGION: Final = "us-east-1"
+"""The one region in which S3 refuses to be told the region."""
+_KEPT_VERSIONS_DAYS: Final = 365
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """What the engine is told.
+
+    Attributes:
+        url: of the cell's folder in the bucket.
+        secrets_provider: the key that encrypts secrets in the state.
+    """
+
+    bucket: str
+    prefix: str
+    url: str
+    secrets_provider: str
+
+
+def bucket_name(account: str, region: str) -> str:
+    """Return the name of the state bucket of one account and region."""
+    return f"byoc-state-{account}-{region}"
+
+
+def backend(account: Account, cell: str, *, endpoint: str = "") -> Backend:
+    """Return the state's place for ``cell``, whether or not it has been made.
+
+    ``endpoint`` is another S3 than AWS's own, ``http://host:port``.
+    """
+    name = bucket_name(account.identity.account, account.region)
+    query = {"region": account.region}
+    if endpoint:
+        query |= {"endpoint": endpoint, "s3ForcePathStyle": "true"}
+    return Backend(
+        bucket=name,
+        prefix=f"cells/{check_cell_name(cell)}",
+        url=f"s3://{name}/cells/{cell}?{urlencode(query)}",
+        secrets_provider=f"awskms://{ALIAS}?{urlencode({'region': account.region})}",
+    )
+
+
+def make(account: Account) -> None:
+    """Make the bucket and the key, or finish making them.
+
+    Raises:
+        PreconditionFailed: the bucket's name belongs to another account.
+        Forbidden: the caller may not.
+    """
+    key = _key(account)
+    name = bucket_name(account.identity.account, account.region)
+    _bucket(account, name)
+    _guard(account, name, key)
+
+
+def _key(account: Account) -> str:
+    """Return the key's ARN, found by its alias, by its tag (a run was killed between the two), or made."""
+    kms = account.client("kms")
+    with translated("kms:DescribeKey"):
+        try:
+            return str(kms.describe_key(KeyId=ALIAS)["KeyMetadata"]["Arn"])
+        except kms.exceptions.NotFoundException:
+            pass
+    arn = _untitled_key(kms) or _new_key(kms)
+    with translated("kms:EnableKeyRotation"):
+        kms.enable_key_rotation(KeyId=arn)
+    with translated("kms:CreateAlias"):
+        kms.create_alias(AliasName=ALIAS, TargetKeyId=arn)
+    return arn
+
+
+def _new_key(kms: Any) -> str:
+    with translated("kms:CreateKey"):
+        made = kms.create_key(
+            Description="byoc: state of the cells of this region", Tags=[{"TagKey": _TAG, "TagValue": "key"}]
+        )
+    return str(made["KeyMetadata"]["Arn"])
+
+
+def _untitled_key(kms: Any) -> str:
+    with translated("kms:ListKeys"):
+        keys = [key for page in kms.get_paginator("list_keys").paginate() for key in page["Keys"]]
+    for key in keys:
+        try:
+            tags = kms.list_resource_tags(KeyId=key["KeyId"])["Tags"]
+            state = kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]["KeyState"]
+        except ClientError:
+            continue  # a key of somebody else's, which we may not read
+        if state == "Enabled" and {"TagKey": _TAG, "TagValue": "key"} in tags:
+            return str(key["KeyArn"])
+    return ""
+
+
+def _bucket(account: Account, name: str) -> None:
+    s3 = account.client("s3")
+    where: Mapping[str, Any] = (
+        {}
+        if account.region == _HOME_REGION
+        else {"CreateBucketConfiguration": {"LocationConstraint": account.region}}
+    )
+    with translated("s3:CreateBucket"):
+        try:
+            s3.create_bucket(Bucket=name, **where)
+        except ClientError as error:
+            if code_of(error) == "BucketAlreadyExists":
+                raise PreconditionFailed(
+                    f"bucket {name} belongs to another account",
+                    hint="report it to AWS: the name has this account's number in it",
+                ) from error
+            if code_of(error) != "BucketAlreadyOwnedByYou":
+                raise
+
+
+def _guard(account: Account, name: str, key: str) -> None:
+    """Put every protection on the bucket; putting one again changes nothing."""
+    s3, mine = account.client("s3"), {"Bucket": name, "ExpectedBucketOwner": account.identity.account}
+    with translated("s3:PutBucketPolicy"):
+        s3.put_public_access_block(
+            **mine,
+            PublicAccessBlockConfiguration={
+                "BlockPublicAcls": True,
+                "IgnorePublicAcls": True,
+                "BlockPublicPolicy": True,
+                "RestrictPublicBuckets": True,
+            },
+        )
+        s3.put_bucket_versioning(**mine, VersioningConfiguration={"Status": "Enabled"})
+        s3.put_bucket_encryption(**mine, ServerSideEncryptionConfiguration={"Rules": [_encrypted(key)]})
+        s3.put_bucket_lifecycle_configuration(**mine, LifecycleConfiguration={"Rules": [_lifecycle()]})
+        s3.put_bucket_tagging(**mine, Tagging={"TagSet": [{"Key": _TAG, "Value": "bucket"}]})
+        s3.put_bucket_policy(**mine, Policy=json.dumps(_policy(account, name)))
+
+
+def _encrypted(key: str) -> dict[str, Any]:
+    return {
+        "ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key},
+        "BucketKeyEnabled": True,
+    }
+
+
+def _lifecycle() -> dict[str, Any]:
+    return {
+        "ID": "old-versions",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": _KEPT_VERSIONS_DAYS},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
+
+
+def _policy(account: Account, name: str) -> dict[str, Any]:
+    everything = [
+        f"arn:{account.identity.partition}:s3:::{name}",
+        f"arn:{account.identity.partition}:s3:::{name}/*",
+    ]
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": everything}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Sid": "OnlyTLS", **deny, "Condition": {"Bool": {"aws:SecureTransport": "false"}}},
+            {
+                "Sid": "OnlyThisAccount",
+                **deny,
+                "Condition": {
+                    "StringNotEquals": {"aws:PrincipalAccount": account.identity.account},
+                    "BoolIfExists": {"aws:PrincipalIsAWSService": "false"},
+                },
+            },
+        ],
+    }
