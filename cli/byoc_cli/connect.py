@@ -4,10 +4,14 @@ The password goes through a private file or straight into the protocol, never th
 or the environment of another program.
 """
 
+import contextlib
+import importlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from byoc.errors import ByocError, EngineFailed, IllegalState
+from byoc.errors import ByocError, EngineFailed, IllegalState, Unreachable
 from byoc_cli import names, passwords
 from byoc_cli.context import Context, of
 from byoc_cli.group import is_local
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT: Final = 3306
 _CLIENTS: Final = ("mariadb", "mysql")
+_LEAVE: Final = frozenset({"exit", "quit", "\\q"})
 
 
 def connect(
@@ -58,7 +63,7 @@ def connect(
         owner = client.groups.get(found.workspace_group_id)
     host, port = _address(found)
     password = passwords.find(given, connection.owner, found.workspace_group_id, password_file)
-    _say_what_it_is(given.out, owner)
+    _say_what_it_is(given.out, owner, at_length=statements is None)
     target = Target(host, port, user, password, database)
     if statements is not None:
         with target.open() as session:
@@ -94,22 +99,25 @@ class Target:
 def _address(workspace: "Workspace") -> tuple[str, int]:
     if workspace.state == "SUSPENDED":
         raise IllegalState(
-            f"workspace `{workspace.name}` is suspended", hint=f"byoc workspace resume {workspace.name}"
+            f"workspace `{workspace.name}` is suspended",
+            hint=f"byoc workspace resume {shlex.quote(workspace.name)}",
         )
     if not workspace.endpoint:
         raise IllegalState(
             f"workspace `{workspace.name}` is {workspace.state} and has no endpoint",
-            hint=f"see why with `byoc workspace show {workspace.name}`",
+            hint=f"see why with `byoc workspace show {shlex.quote(workspace.name)}`",
         )
     host, _, port = workspace.endpoint.rpartition(":")
     return (host, int(port)) if host and port.isdecimal() else (workspace.endpoint, DEFAULT_PORT)
 
 
-def _say_what_it_is(out: Output, owner: "Group") -> None:
+def _say_what_it_is(out: Output, owner: "Group", *, at_length: bool) -> None:
     if is_local(owner):
         from byoc.embedded.doctor import DIFFERENCES, LOCAL_ENGINE  # noqa: PLC0415 - slow to import
 
-        out.note(f"{LOCAL_ENGINE}\n  {DIFFERENCES}")
+        out.note(LOCAL_ENGINE)
+        if at_length:
+            out.note(f"  {DIFFERENCES}", indent=2)
 
 
 def run(out: Output, session: "sql.Session", statements: str) -> None:
@@ -138,10 +146,14 @@ def run(out: Output, session: "sql.Session", statements: str) -> None:
 
 def _print(out: Output, result: Any) -> None:
     if not result.columns:
-        out.note(f"OK, {result.affected} row(s) affected")
+        out.note(f"OK, {_rows(result.affected)} affected")
     else:
         out.grid(result.columns, result.rows)
-        out.note(f"{len(result.rows)} row(s)")
+        out.note(_rows(len(result.rows)))
+
+
+def _rows(number: int) -> str:
+    return f"{number} row" if number == 1 else f"{number} rows"
 
 
 def _value(value: object) -> object:
@@ -195,27 +207,54 @@ def _quoted(password: str) -> str:
 
 def _prompt(given: Context, session: "sql.Session") -> None:
     """Read statements up to their semicolon and run them, until the end of input."""
-    held = ""
     asking = given.stdin.isatty()
     if asking:
-        given.out.note("End a statement with `;`. Ctrl-D leaves.")
-    while True:
-        if asking:
-            given.stderr.write("    -> " if held else "sql> ")
-            given.stderr.flush()
-        line = given.stdin.readline()
-        held += line
-        if (line and not held.rstrip().endswith(";")) or not held.strip():
-            if line:
-                continue
-            return
+        given.out.note("End a statement with `;`. Ctrl-C forgets a line, Ctrl-D or `exit` leaves.")
+    for text in _statements(given, asking=asking):
         try:
-            run(given.out, session, held)
+            run(given.out, session, text)
+        except Unreachable:
+            raise
         except ByocError as error:
             if not asking:
                 raise
             given.out.error(error)
-        held = ""
         given.out.flush()
-        if not line:
+
+
+def _statements(given: Context, *, asking: bool) -> Iterator[str]:
+    held = ""
+    while True:
+        try:
+            line = _line(given, "    -> " if held else "sql> ", asking=asking)
+        except KeyboardInterrupt:
+            if not asking:
+                raise
+            given.out.note()
+            held = ""
+            continue
+        if asking and not held and line.strip().rstrip(";").lower() in _LEAVE:
             return
+        held = f"{held}{line}" if held or line.strip() else ""
+        if held.strip() and (not line or held.rstrip().endswith(";")):
+            yield held
+            held = ""
+        if not line:
+            if asking:
+                given.out.note()
+            return
+
+
+def _line(given: Context, prompt: str, *, asking: bool) -> str:
+    """Return the next line with its end; an empty one is the end of input."""
+    if not asking or given.stdin is not sys.stdin or not given.stdout.isatty():
+        if asking:
+            given.stderr.write(prompt)
+            given.stderr.flush()
+        return given.stdin.readline()
+    with contextlib.suppress(ImportError):
+        importlib.import_module("readline")  # gives `input` its keys and its memory
+    try:
+        return input(prompt) + "\n"
+    except EOFError:
+        return ""
