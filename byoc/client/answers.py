@@ -103,7 +103,7 @@ def to_error(answer: Answer) -> ByocError:
     message = " ".join(message.split())[:LONGEST_MESSAGE]
     if not message:
         message = f"the control plane answered with status {answer.status}"
-    return kind(message, hint=hint or _hint(kind), request_id=answer.request_id)
+    return kind(message, hint=_hint(kind) or hint, request_id=answer.request_id)
 
 
 def _is(answer: Answer, kind: str) -> bool:

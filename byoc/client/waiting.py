@@ -4,6 +4,7 @@ A :class:`Story` is fed what happens and says what to show and when it is over; 
 ``sync`` feed it. Every wait ends: done, superseded, refused, expired, failed, or out of time.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -117,7 +118,7 @@ class Story:
             )
         return StillPending(
             f"the change to `{self._name}` is still under way after {seconds:g} s: {self._step.text}",
-            hint=f"see how it goes on with `byoc workspace events {self._name} --follow`",
+            hint=f"see how it goes on with `byoc workspace events {shlex.quote(self._name)} --follow`",
         )
 
     def _check(self, event: Event) -> None:
@@ -132,7 +133,7 @@ class Story:
         if event.state == "FAILED" and self._goal is not Goal.TERMINATED:
             raise EngineFailed(
                 f"workspace `{self._name}` is FAILED: {event.text or event.reason} (`{event.reason}`)",
-                hint=f"`byoc workspace resume {self._name}` tries again",
+                hint=f"`byoc workspace resume {shlex.quote(self._name)}` tries again",
             )
         superseded = event.generation > self.generation and event.state in _OVER
         if event.state not in self._goal.value and (superseded or event.state == "TERMINATED"):

@@ -28,7 +28,7 @@ LIST: Final = View(
         Column("CONNECTED", lambda cell: cell.connected),
         Column("REGION", lambda cell: cell.region_name),
         Column("LAST SEEN", _when("last_seen_at")),
-        Column("ID", lambda cell: cell.cell_id),
+        Column("ID", lambda cell: cell.cell_id, spare=True),
     ),
     id=lambda cell: str(cell.cell_id),
     json=lambda cell: cell.raw,

@@ -8,9 +8,12 @@ instances are a question, not a choice.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from byoc.errors import NotAuthenticated, UsageError
 from byoc_cli.profiles import Config, Profile
+
+_CHOOSE: Final = "choose one with BYOC_URL and BYOC_TOKEN, or `byoc login` to it as a profile"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ def choose(
     return only(running)
 
 
-def only(running: Sequence[Running]) -> Running:
-    """Return the one running instance.
+def only(running: Sequence[Running], *, hint: str = _CHOOSE) -> Running:
+    """Return the one running instance; ``hint`` says how to choose among several.
 
     Raises:
         UsageError: there are two or more; the message names them.
@@ -80,7 +83,7 @@ def only(running: Sequence[Running]) -> Running:
         names = " and ".join(f"{each.data} ({each.url})" for each in running)
         raise UsageError(
             f"{len(running)} instances are running: {names}",
-            hint="choose one with BYOC_URL and BYOC_TOKEN, or `byoc login` to it as a profile",
+            hint=hint,
         )
     if not running:
         raise NotAuthenticated(

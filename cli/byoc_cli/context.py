@@ -4,6 +4,7 @@ Made once by ``main``; tests make their own, with their own streams and transpor
 heavy is imported before a command asks for it.
 """
 
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -131,7 +132,7 @@ class Context:
             self.stderr.flush()
             given = self.stdin.readline().strip()
         if given is None:
-            raise UsageError(what, hint=f"to go on, add `--confirm {name}`")
+            raise UsageError(what, hint=f"to go on, add `--confirm {shlex.quote(name)}`")
         if given != name:
             raise UsageError(f"`{given[:64]}` is not `{name}`: nothing was done")
 

@@ -1,12 +1,13 @@
 """``byoc group``: workspace groups."""
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from byoc.clock import stamp
-from byoc.errors import UsageError
+from byoc.errors import Conflict, UsageError
 from byoc_cli import names, passwords, profiles
 from byoc_cli.context import Context, of
 from byoc_cli.output import Column, Format, View
@@ -65,7 +66,7 @@ LIST: Final = View(
         Column("STATE", lambda group: group.state),
         Column("REGION", lambda group: group.region_name),
         Column("CREATED", _when("created_at")),
-        Column("ID", lambda group: group.workspace_group_id),
+        Column("ID", lambda group: group.workspace_group_id, spare=True),
     ),
     id=lambda group: group.workspace_group_id,
     json=lambda group: group.raw,
@@ -152,7 +153,7 @@ def create(
     given.out.done(f"group {name} is created", answer, created.id)
     _tell(given, created.admin_password)
     _keep(given, connection.owner, created.id, created.admin_password or password or "", save_password)
-    given.out.note(f"\nNext: {given.program} workspace create NAME --group {name}")
+    given.out.note(f"\nNext: {given.program} workspace create NAME --group {shlex.quote(name)}")
 
 
 def _tell(given: Context, generated: str) -> None:
@@ -235,9 +236,14 @@ def terminate(
     given = of(ctx)
     with given.client() as client:
         found = names.group(client, name)
-        what = f"this ends the group `{found.name}`" + (" and deletes all its workspaces" if force else "")
+        what = f"this ends the group `{found.name}`"
+        what += " and deletes all its workspaces with their data" if force else ""
         given.confirm(found.name, confirm, what)
-        client.groups.terminate(found.workspace_group_id, force=force)
+        try:
+            client.groups.terminate(found.workspace_group_id, force=force)
+        except Conflict as error:
+            hint = error.hint.replace("use force", "add --force")
+            raise Conflict(error.message, hint=hint, request_id=error.request_id) from error
     profiles.forget_password(given.config_folder, found.workspace_group_id)
     given.out.done(
         f"group {found.name} is being terminated",

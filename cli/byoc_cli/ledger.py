@@ -13,7 +13,7 @@ import typer
 from byoc.errors import Failed, LedgerBroken
 from byoc_cli import machine
 from byoc_cli.context import Context, of
-from byoc_cli.output import Column, Format, View, compact
+from byoc_cli.output import Column, Format, View, cell_text, compact
 from byoc_cli.tree import INSIDE, noun, verb
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _folders(given: Context, directory: Path | None) -> Folders:
     if directory is None:
         from byoc.embedded.places import Places  # noqa: PLC0415 - only without --dir
 
-        directory = Places(machine.folder(given, None)).cell
+        directory = Places(machine.folder(given, None, "--dir")).cell
     base = directory.expanduser().absolute()
     if (base / "ledger.jsonl").exists():
         return Folders(base.parent, base)
@@ -109,13 +109,26 @@ def _show(given: Context, record: dict[str, Any]) -> int:
     elif given.format is Format.NAME:
         given.out.text(str(number))
     else:
-        rest = " ".join(
-            f"{name}={value if isinstance(value, str | int) else compact(value)}"
-            for name, value in record.items()
-            if name not in _OWN
-        )
-        given.out.text(f"{number:<6} {record.get('at', '-')}  {record.get('kind', '-'):<14} {rest}")
+        at = cell_text(record.get("at"))
+        given.out.text(f"{number:<6} {at}  {record.get('kind', '-'):<14} {_told(record)}")
     return number
+
+
+def _told(record: dict[str, Any]) -> str:
+    """Return what a record says to people; ``-o json`` has all of it."""
+    if record.get("kind") == "received" and "target" in record:
+        changes = record.get("changes") or []
+        verbs = record.get("verbs") or [each.get("verb") for each in changes]
+        target = str(record["target"]).removeprefix("/cell/v1/")
+        return f"{' '.join(map(str, verbs)) or record.get('method')} on {target} by {record.get('sub')}"
+    if record.get("kind") == "outcome" and "outcome" in record:
+        rule = f" by rule {record['rule']}" if record.get("rule") else ""
+        return f"{record['outcome']}{rule}, request {record.get('request')} (status {record.get('status')})"
+    return " ".join(
+        f"{name}={value if isinstance(value, str | int) else compact(value)}"
+        for name, value in record.items()
+        if name not in _OWN
+    )
 
 
 def verify(ctx: typer.Context, directory: Directory = None) -> None:

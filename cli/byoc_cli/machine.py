@@ -9,7 +9,7 @@ from byoc.errors import PreconditionFailed, Unreachable
 from byoc_cli import names, profiles
 from byoc_cli.connection import only
 from byoc_cli.context import Context, of
-from byoc_cli.output import Column, Format, View, pad
+from byoc_cli.output import Column, Format, View, pad, safe
 from byoc_cli.progress import elapsed
 from byoc_cli.tree import MACHINE, verb
 
@@ -40,16 +40,9 @@ PROCESSES: Final = View(
         "seconds": round(each.seconds, 1),
     },
 )
-CHECKS: Final = View(
-    (
-        Column("RESULT", lambda each: each["result"]),
-        Column("CHECK", lambda each: each["name"]),
-        Column("FOUND", lambda each: each["detail"]),
-        Column("DO", lambda each: each["action"]),
-    ),
-    id=lambda each: str(each["name"]),
-    json=lambda each: each,
-)
+_RESULT: Final = 6
+_CHECK: Final = 11
+_STYLES: Final = {"pass": "32", "fail": "31;1", "skip": "2"}
 
 
 def add(app: typer.Typer) -> None:
@@ -58,8 +51,13 @@ def add(app: typer.Typer) -> None:
         verb(app, name, panel=MACHINE)(command)
 
 
-def folder(given: Context, data: Path | None) -> Path:
+def folder(given: Context, data: Path | None, option: str = "--data") -> Path:
     """Return the data folder meant: the one named, else the only running one's, else the default.
+
+    Args:
+        given: of this command.
+        data: the folder named, if any.
+        option: what to name one with, for the hint.
 
     Raises:
         UsageError: none is named and two instances run.
@@ -69,7 +67,7 @@ def folder(given: Context, data: Path | None) -> Path:
     if data is not None:
         return data.expanduser().absolute()
     running = given.running(given.environment)
-    return only(running).data if running else default_data(given.environment)
+    return only(running, hint=f"say which with {option}").data if running else default_data(given.environment)
 
 
 def up(
@@ -102,7 +100,9 @@ def up(
         line = str(facts["data"]) if given.format is Format.NAME else f"byoc is ready at {facts['url']}"
         given.out.text(line)
     given.out.note(f"\nNext: {given.program} group create demo")
-    if not detach:
+    if detach:
+        given.out.note(f"Stop: {given.program} down")
+    else:
         given.out.note("Ctrl-C stops it; the data stays.")
         running.wait()
         given.out.note("stopped")
@@ -138,7 +138,7 @@ def status(ctx: typer.Context, data: Data = None) -> None:
     given.hush()
     found = look(folder(given, data), environment=given.environment)
     everything = [*found.processes, *found.engines]
-    if found.running:
+    if found.running and given.format is Format.TABLE:
         given.out.note(f"{found.url}  data in {found.data}\n")
     if given.format is Format.JSON:
         given.out.json(
@@ -195,12 +195,26 @@ def _check(name: str, result: str, detail: str, action: str = "") -> dict[str, A
 
 
 def _report(given: Context, checks: list[dict[str, Any]]) -> None:
-    given.out.rows(CHECKS, checks, empty="no checks")
+    if given.format is Format.TABLE:
+        for each in checks:
+            _line(given, each)
+    else:
+        checks_only = View((), id=lambda each: str(each["name"]), json=lambda each: each)
+        given.out.rows(checks_only, checks, empty="no checks")
     failed = [each for each in checks if each["result"] == "fail"]
     if failed:
         raise PreconditionFailed(
             f"{len(failed)} of {len(checks)} checks failed", hint=failed[0]["action"] or failed[0]["detail"]
         )
+
+
+def _line(given: Context, check: dict[str, Any]) -> None:
+    """Print one check: how it ended, its name, what was found, and below it what to do."""
+    indent = _RESULT + _CHECK
+    text = f"{pad(check['name'], _CHECK)}{safe(check['detail'])}"
+    given.out.verdict(pad(check["result"], _RESULT), _STYLES[check["result"]], text, indent=indent)
+    if check["action"]:
+        given.out.verdict("", "1", f"{' ' * indent}-> {safe(check['action'])}", indent=indent + 3)
 
 
 def _examine_cell(given: Context, name: str) -> list[dict[str, Any]]:

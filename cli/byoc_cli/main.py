@@ -5,6 +5,7 @@ hint, or the JSON envelope, and chooses the exit code.
 """
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -33,6 +34,14 @@ from byoc_cli.context import Context
 from byoc_cli.output import Format
 
 _ISSUES: Final = "this is a fault of byoc: run it again with -v and report what it prints"
+_BETTER: Final = (
+    (r"'([^']*)'", r"`\1`"),
+    (r"\. Did you mean (`[^`]*`)\?", r"; did you mean \1?"),
+    (r" \(Possible options: (\S+)\)", r"; did you mean `\1`?"),
+    (r"No such option: (\S+?)(;|$)", r"no such option `\1`\2"),
+    (r"Got unexpected extra arguments? \((.*)\)", r"`\1` is more than this command takes"),
+    (r"Got unexpected extra argument\(s\) \((.*)\)", r"`\1` is more than this command takes"),
+)
 
 
 def _version(ctx: typer.Context, value: bool) -> None:
@@ -126,6 +135,9 @@ def _fail(error: BaseException, arguments: Sequence[str], given: Context) -> int
         given.environment = {**given.environment, "BYOC_OUTPUT": Format.TABLE}
         out = given.out
     try:
+        if type(error).__name__ == "NoArgsIsHelpError" and out.format is not Format.JSON:
+            given.stderr.write(f"{error.ctx.get_help()}\n")  # type: ignore[attr-defined]
+            return known.exit_code
         if given.verbose:
             given.stderr.write("".join(traceback.format_exception(error)))
         out.error(known)
@@ -153,6 +165,8 @@ def _usage(error: Any) -> ByocError:
         return UsageError(f"`{command}` needs a command", hint=f"see `{command} --help`")
     message = " ".join(error.format_message().split()).rstrip(".")
     message = message.replace("`", "'")
+    for pattern, better in _BETTER:
+        message = re.sub(pattern, better, message)
     return UsageError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
 
 

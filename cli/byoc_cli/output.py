@@ -8,15 +8,17 @@ can move the cursor of a terminal.
 import json
 import os
 import re
+import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, TextIO
 
-from byoc.errors import ByocError
+from byoc.errors import ByocError, Cancelled
 
 GAP: Final = 2
+_FRACTION: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z")
 
 
 class Format(StrEnum):
@@ -29,10 +31,15 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a table, or one line of an object."""
+    """One column of a table, or one line of an object.
+
+    Attributes:
+        spare: left out of a table that has no room for it, such as an id: half of one is of no use.
+    """
 
     title: str
     show: Callable[[Any], object]
+    spare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +87,23 @@ def cut(text: str, columns: int) -> str:
 
 
 def cell_text(value: object) -> str:
-    """Return a value as it stands in a table: nothing is a dash."""
+    """Return a value as it stands in a table: nothing is a dash, a moment is told to the second."""
     if value is None or value in ("", (), []):
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
-    return safe(str(value))
+    return safe(_FRACTION.sub(r"\1Z", str(value)))
+
+
+def wrap(text: str, columns: int | None, indent: int) -> list[str]:
+    """Break a line between words at ``columns``, what follows indented; None never breaks."""
+    if columns is None or width(text) <= columns:
+        return [text]
+    return textwrap.wrap(
+        text, max(columns, indent + 20), subsequent_indent=" " * indent, break_on_hyphens=False
+    )
 
 
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]], *, limit: int | None = None) -> list[str]:
@@ -128,8 +144,7 @@ class Output:
             for item in items:
                 self._data(view.id(item))
         elif items:
-            texts = [[cell_text(column.show(item)) for column in view.columns] for item in items]
-            self._table([column.title for column in view.columns], texts)
+            self._view(view, items)
         else:
             self.note(empty)
 
@@ -144,7 +159,7 @@ class Output:
             said = [(title, text) for title, text in lines if text != "-"]
             longest = max((width(title) for title, _ in said), default=0)
             for title, text in said:
-                self._data(f"{pad(title, longest + GAP)}{text}")
+                self._data(f"{pad(title.lower(), longest + GAP)}{text}")
 
     def done(self, line: str, item: Mapping[str, Any], name: str) -> None:
         """Print what a command did: a line, or the object, or its id."""
@@ -171,10 +186,18 @@ class Output:
             self._data(safe(line.replace("\t", "    ")) if self.stdout.isatty() else line)
         self.stdout.flush()
 
-    def note(self, line: str = "") -> None:
-        """Say something that is not data, unless ``--quiet``."""
+    def note(self, line: str = "", *, indent: int = 0) -> None:
+        """Say something that is not data, unless ``--quiet``; a terminal gets it broken between words."""
         if not self.quiet:
-            self._say(line)
+            for each in wrap(line, self._columns() if self.stderr.isatty() else None, indent):
+                self._say(each)
+
+    def verdict(self, word: str, style: str, text: str, *, indent: int) -> None:
+        """Print a line of data that begins with a painted word; a terminal gets it broken between words."""
+        first, *more = wrap(f"{word}{text}", self._columns() if self.stdout.isatty() else None, indent)
+        self._data(self._paint(first[: len(word)], style, self.stdout) + first[len(word) :])
+        for each in more:
+            self._data(each)
 
     def secret(self, line: str) -> None:
         """Say on stderr what must be seen even with ``--quiet``, such as a password shown once."""
@@ -191,6 +214,8 @@ class Output:
             }
             self._say(compact({"error": said}))
             return
+        if error.exit_code == Cancelled.exit_code and self.stderr.isatty():
+            self._say("")  # the terminal has shown ^C
         self._say(f"{self._paint('error:', '31;1')} {safe(error.message)}")
         if error.hint:
             self._say(f"\n{self._paint('hint:', '36;1')} {self._pasteable(safe(error.hint))}")
@@ -214,6 +239,15 @@ class Output:
     def _pasteable(self, text: str) -> str:
         """Name the program as it can be called here, where ``text`` says what to run."""
         return re.sub(r"(^|`)byoc (?=[a-z])", lambda found: f"{found[1]}{self.program} ", text)
+
+    def _view(self, view: View, items: Sequence[Any]) -> None:
+        texts = [[cell_text(column.show(item)) for column in view.columns] for item in items]
+        titles = [column.title for column in view.columns]
+        widths = [max(map(width, column)) for column in zip(titles, *texts, strict=True)]
+        total = sum(widths) + GAP * (len(widths) - 1)
+        tight = self.stdout.isatty() and total > self._columns()
+        kept = [at for at, column in enumerate(view.columns) if not (tight and column.spare)]
+        self._table([titles[at] for at in kept], [[row[at] for at in kept] for row in texts])
 
     def _table(self, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         limit = self._columns() if self.stdout.isatty() else None
@@ -241,5 +275,7 @@ class Output:
         self.stdout.write(line + "\n")
 
     def _say(self, line: str) -> None:
+        # What was printed before stands before, also where both go to one file.
+        self.stdout.flush()
         self.stderr.write(line + "\n")
         self.stderr.flush()

@@ -1,4 +1,4 @@
-"""Shows a wait: one line per step, with its reason and the time since the command began.
+"""Shows a wait: one line per step, with the time since the command began and its reason.
 
 On a terminal the newest step is a line that counts the seconds; elsewhere each step is a
 plain line when it happens. Always on stderr.
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from byoc.client import Step
 
 _WORD: Final = 14
-_TEXT: Final = 52
+_BEFORE_TEXT: Final = 27
 _TICK: Final = 0.5
 _MINUTE: Final = 60
 _TENTHS_BELOW: Final = 10
@@ -34,7 +34,7 @@ def elapsed(seconds: float) -> str:
 
 def line(word: str, text: str, seconds: float) -> str:
     """Return one step as a line."""
-    return f"  {pad(safe(word), _WORD)}{pad(safe(text), _TEXT)} {elapsed(seconds):>9}"
+    return f"{elapsed(seconds):>11}  {pad(safe(word), _WORD)}{safe(text)}"
 
 
 class Progress:
@@ -54,7 +54,7 @@ class Progress:
         with self._lock:
             now = self._clock.monotonic() - self._start
             if not self._out.live:
-                self._out.note(line(step.word, step.text, now))
+                self._out.note(line(step.word, step.text, now), indent=_BEFORE_TEXT)
                 return
             if self._current is not None and self._current != step:
                 self._settle(now)
@@ -75,7 +75,8 @@ class Progress:
     def _settle(self, now: float) -> None:
         if self._current is not None:
             self._out.draw("")
-            self._out.note(cut(line(self._current.word, self._current.text, now), 200))
+            said = cut(line(self._current.word, self._current.text, now), 400)
+            self._out.note(said, indent=_BEFORE_TEXT)
 
     def _tick(self) -> None:
         if self._ticker is None:

@@ -124,8 +124,10 @@ def _walk(root: Any, panel: str) -> Iterator[tuple[str, Any]]:
 def _help(command: Any, path: str, parent: Any) -> str:
     nowhere = Context({}, io.StringIO(), io.StringIO(), io.StringIO())
     *above, name = path.split()
-    outer = parent and typer.Context(parent, info_name=" ".join(above), obj=nowhere)
-    context = typer.Context(command, info_name=name, parent=outer, obj=nowhere, terminal_width=WIDTH)
+    settings = (parent or command).context_settings
+    outer = parent and typer.Context(parent, info_name=" ".join(above), obj=nowhere, **settings)
+    own = {} if parent else settings
+    context = typer.Context(command, info_name=name, parent=outer, obj=nowhere, terminal_width=WIDTH, **own)
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     return f"```\n{text}\n```\n"
 

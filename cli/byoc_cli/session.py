@@ -6,14 +6,17 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from byoc.errors import Failed, UsageError
+from byoc.errors import Failed, NotAuthenticated, UsageError
 from byoc_cli import profiles, values
 from byoc_cli.connection import Connection
 from byoc_cli.context import Context, of
-from byoc_cli.output import Column, Format, View
+from byoc_cli.output import Column, Format, View, compact
 from byoc_cli.tree import SESSION, noun, verb
 
 _METHODS: Final = ("GET", "POST", "PATCH", "PUT", "DELETE")
+_KEY: Final = (
+    "the key of an instance of this machine is in the file controlplane/owner.token of its data folder"
+)
 _LOCAL: Final = "http://127.0.0.1:8787"
 
 PROFILES: Final = View(
@@ -70,7 +73,12 @@ def login(
     address = url or given.environment.get("BYOC_URL") or _LOCAL
     key = _read_token(given, token)
     with given.client(Connection(address, key, name, f"profile {name}")) as client:
-        who = client.whoami()
+        try:
+            who = client.whoami()
+        except NotAuthenticated as error:
+            raise NotAuthenticated(
+                f"the control plane at {address} does not know this key", hint=_KEY
+            ) from error
     config = profiles.load(given.config_folder)
     profiles.save(given.config_folder, config.having(profiles.Profile(name, address.rstrip("/"), key)))
     given.out.done(
@@ -92,7 +100,7 @@ def _read_token(given: Context, token: str | None) -> str:
     else:
         raise UsageError("no key was given", hint="pass it on stdin: `byoc login --token -`")
     if not key or not key.isprintable() or not key.isascii():
-        raise UsageError("that is not a key")
+        raise UsageError("that is not a key", hint=_KEY)
     return key
 
 
@@ -212,4 +220,4 @@ def _print(given: Context, kind: str, text: str) -> None:
     except ValueError as error:
         raise Failed("the answer says that it is JSON and is not") from error
     pretty = given.format is not Format.JSON
-    given.out.text(json.dumps(value, indent=2 if pretty else None, ensure_ascii=False))
+    given.out.text(json.dumps(value, indent=2, ensure_ascii=False) if pretty else compact(value))

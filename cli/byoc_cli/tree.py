@@ -86,6 +86,13 @@ class Command(TyperCommand):
         """Return the parameters, the option ``--help`` included, with readers of our own."""
         return lighten(super().get_params(ctx))
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        """Return the first sentence, or so much of it as makes sense within ``limit``."""
+        sentence = " ".join((self.help or "").split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
+        ends = (len(sentence), sentence.find("; "), sentence.find(": "), sentence.rfind(", "))
+        fitting = [end for end in ends if 0 < end < limit]
+        return f"{sentence[: max(fitting)]}." if fitting else super().get_short_help_str(limit)
+
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         """Say where the global options are explained."""
         del ctx

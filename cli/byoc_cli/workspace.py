@@ -1,5 +1,6 @@
 """``byoc workspace``: workspaces. Changing verbs record the intent, then wait for its effect."""
 
+import shlex
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -15,7 +16,7 @@ from byoc_cli.progress import shown
 from byoc_cli.tree import WORKSPACES, noun, verb
 
 if TYPE_CHECKING:
-    from byoc.client import Changed, Client, Goal, Workspace
+    from byoc.client import Changed, Client, Detail, Goal, Workspace
 
 Name = Annotated[str, typer.Argument(metavar="WORKSPACE", help="Name or id of the workspace.")]
 InGroup = Annotated[
@@ -58,7 +59,7 @@ LIST: Final = View(
         Column("STATE", lambda row: row[0].state),
         Column("SIZE", lambda row: row[0].size),
         Column("ENDPOINT", lambda row: row[0].endpoint),
-        Column("ID", lambda row: row[0].workspace_id),
+        Column("ID", lambda row: row[0].workspace_id, spare=True),
     ),
     id=lambda row: str(row[0].workspace_id),
     json=lambda row: row[0].raw,
@@ -157,7 +158,7 @@ def create(
         _finish(given, client, change, name, Goal.RUNNING, timeout if wait else None)
         if wait:
             place = "" if is_local(owner) else " from inside the VPC"
-            given.out.note(f"\nConnect{place}:   {given.program} workspace connect {name}")
+            given.out.note(f"\nConnect{place}:   {given.program} workspace connect {shlex.quote(name)}")
 
 
 def show(ctx: typer.Context, name: Name, group: InGroup = None) -> None:
@@ -226,8 +227,9 @@ def suspend(
         from byoc.client import Goal  # noqa: PLC0415 - see Context.client
 
         found = names.workspace(client, name, group)
+        before = client.workspaces.detail(found.workspace_id)
         change = client.workspaces.suspend(found.workspace_id)
-        _finish(given, client, change, found.name, Goal.SUSPENDED, timeout if wait else None)
+        _finish(given, client, change, found.name, Goal.SUSPENDED, timeout if wait else None, before)
 
 
 def resume(
@@ -247,8 +249,9 @@ def resume(
         from byoc.client import Goal  # noqa: PLC0415 - see Context.client
 
         found = names.workspace(client, name, group)
+        before = client.workspaces.detail(found.workspace_id)
         change = client.workspaces.resume(found.workspace_id, disable_auto_suspend=disable_auto_suspend)
-        _finish(given, client, change, found.name, Goal.RUNNING, timeout if wait else None)
+        _finish(given, client, change, found.name, Goal.RUNNING, timeout if wait else None, before)
 
 
 def terminate(
@@ -279,13 +282,16 @@ def events(
     group: InGroup = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what happens next.")] = False,
     after: Annotated[int, typer.Option("--after", min=0, help="Only events with a higher number.")] = 0,
+    lines: Annotated[
+        int | None, typer.Option("--lines", "-n", min=1, help="How many of the newest. [default: all]")
+    ] = None,
 ) -> None:
     """Show what a workspace has been through, each step with its reason."""
     given = of(ctx)
     out = given.out
     with given.client() as client:
         found = names.workspace(client, name, group)
-        stream = client.workspaces.events(found.workspace_id, after=after, follow=follow)
+        stream = client.workspaces.events(found.workspace_id, after=after, newest=lines, follow=follow)
         if out.format is Format.JSON and not follow:
             out.json([event.raw for event in stream])
             return
@@ -337,13 +343,24 @@ def _patch(
         from byoc.client import Goal  # noqa: PLC0415 - see Context.client
 
         found = names.workspace(client, name, group)
+        before = client.workspaces.detail(found.workspace_id)
         change = client.workspaces.update(found.workspace_id, **fields)
-        _finish(given, client, change, found.name, Goal.SETTLED, timeout)
+        _finish(given, client, change, found.name, Goal.SETTLED, timeout, before)
 
 
 def _finish(
-    given: Context, client: "Client", change: "Changed", name: str, goal: "Goal", timeout: float | None
+    given: Context,
+    client: "Client",
+    change: "Changed",
+    name: str,
+    goal: "Goal",
+    timeout: float | None,
+    before: "Detail | None" = None,
 ) -> None:
+    """Wait for a change and say what came of it; one that changes nothing, by ``before``, is said at once."""
+    if before and change.generation == before.generation and before.state in goal.value:
+        _emit(given, client.workspaces.get(change.id), change, f"{name} is {before.state} already")
+        return
     if timeout is None:
         _emit(given, client.workspaces.get(change.id), change, f"the change to {name} is recorded")
         return

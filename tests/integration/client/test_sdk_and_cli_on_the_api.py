@@ -156,7 +156,7 @@ async def test_the_command_line_does_the_same(place: Place) -> None:
     code, out, err = await place.byoc("workspace", "create", "orders", "-g", "sales", "-o", "json")
     assert code == 0, err
     assert json.loads(out)["state"] == "ACTIVE"
-    assert [line.split()[0] for line in err.splitlines() if line.startswith("  ")][-1] == "active"
+    assert [line.split()[2] for line in err.splitlines() if line.startswith("  ")][-1] == "active"
     code, out, err = await place.byoc("workspace", "suspend", "orders")
     assert (code, out) == (0, "orders is SUSPENDED\n"), err
     code, out, _ = await place.byoc("workspace", "show", "orders")

@@ -110,3 +110,23 @@ def test_an_exported_file_verifies_elsewhere(byoc: Any, cell: Path, tmp_path: Pa
 
 def test_a_cell_without_pinned_keys_has_none_to_check_receipts_with(cell: Path, clock: ManualClock) -> None:
     assert PinnedKeys.load(cell, clock) is None
+
+
+def test_tail_says_who_asked_for_what_and_what_came_of_it(
+    byoc: Any, tmp_path: Path, clock: ManualClock
+) -> None:
+    ledger = Ledger(tmp_path / "cell" / "ledger", clock, lambda: "chain-1")
+    changes = [{"verb": "workspace.create", "generation": 1}, {"verb": "workspace.resize", "generation": 2}]
+    target = "/cell/v1/workspaces/w1"
+    ledger.record("received", sub="ann@acme.test", target=target, changes=changes, body="00ff", jti="j")
+    ledger.record("outcome", request=2, outcome="applied", status=200)
+    ledger.record("received", sub="bob@acme.test", target=target + "/logs", verbs=["logs.read"])
+    ledger.record("outcome", request=4, outcome="refused", rule="policy-allow", status=403)
+    ledger.close()
+    lines = byoc("ledger", "tail", "--dir", str(tmp_path / "cell")).out.splitlines()
+    assert [line.split("Z  ")[1] for line in lines[1:]] == [
+        "received       workspace.create workspace.resize on workspaces/w1 by ann@acme.test",
+        "outcome        applied, request 2 (status 200)",
+        "received       logs.read on workspaces/w1/logs by bob@acme.test",
+        "outcome        refused by rule policy-allow, request 4 (status 403)",
+    ]

@@ -18,11 +18,34 @@ def test_the_help_has_the_headings_of_the_plan(byoc: Any, capsys: pytest.Capture
     assert [line for line in out.splitlines() if line in headings] == headings
 
 
-def test_no_command_is_a_usage_error_that_points_to_the_help(byoc: Any) -> None:
+def test_no_command_is_a_usage_error_that_shows_the_help(byoc: Any) -> None:
     ended = byoc()
     assert (ended.code, ended.out) == (2, "")
-    assert "byoc --help" in ended.err
-    assert byoc("workspace").code == 2
+    assert ended.err.startswith("Usage: byoc [OPTIONS] COMMAND")
+    assert byoc("workspace").err.startswith("Usage: byoc workspace")
+    assert byoc("-o", "json").error["message"] == "missing command"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("wrkspace",), "no such command `wrkspace`; did you mean `workspace`?"),
+        (("workspace", "list", "--grup", "x"), "no such option `--grup`; did you mean `--group`?"),
+        (("workspace", "list", "--xyz"), "no such option `--xyz`"),
+        (("whoami", "me"), "`me` is more than this command takes"),
+        (("up", "--port", "x"), "invalid value for `--port`: `x` is not a whole number"),
+    ],
+)
+def test_what_was_mistyped_is_named_with_what_was_meant(byoc: Any, words: Any, message: str) -> None:
+    ended = byoc(*words)
+    assert (ended.code, ended.err.splitlines()[0]) == (2, f"error: {message}")
+
+
+def test_the_list_of_commands_has_no_half_sentences(byoc: Any) -> None:
+    for words in ((), ("workspace",), ("group",), ("cell",), ("ledger",), ("controlplane",)):
+        shown = byoc(*words).err
+        assert "Usage" in shown
+        assert "..." not in shown.replace("[ARGS]...", "")
 
 
 def test_the_version_is_data(byoc: Any) -> None:

@@ -1,13 +1,14 @@
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc.errors import NotFound, UsageError
+from byoc.errors import Cancelled, NotFound, UsageError
 from byoc_cli import values
-from byoc_cli.output import Format, Output, cell_text, cut, pad, safe, table, width
+from byoc_cli.output import Column, Format, Output, View, cell_text, cut, pad, safe, table, width
 from byoc_cli.progress import elapsed, line
 
 
@@ -110,9 +111,7 @@ def test_elapsed_time_is_said_in_tenths_while_it_is_short(seconds: float, text: 
 
 
 def test_a_step_is_a_line_that_reads_well_in_a_log() -> None:
-    assert line("active", "answered SELECT 1", 52.0) == (
-        "  active        answered SELECT 1                                         52 s"
-    )
+    assert line("active", "answered SELECT 1", 52.0) == ("       52 s  active        answered SELECT 1")
 
 
 @pytest.mark.parametrize(
@@ -172,3 +171,52 @@ def test_what_is_no_scaling_rule_is_refused(text: str) -> None:
 def test_a_name_that_is_an_id_is_an_id() -> None:
     assert values.is_id("0b9e4c1e-6a3f-4c55-9a9e-0f1f6f6f2d11")
     assert not values.is_id("orders")
+
+
+def test_a_moment_is_told_to_the_second() -> None:
+    assert cell_text("2026-01-02T03:04:05.678901Z") == "2026-01-02T03:04:05Z"
+    assert cell_text("at 1.5Z") == "at 1.5Z"
+
+
+_VIEW = View(
+    (Column("NAME", lambda each: each), Column("ID", lambda each: each * 9, spare=True)), id=str, json=str
+)
+
+
+@pytest.mark.parametrize(
+    ("terminal", "columns", "head"),
+    [(True, "40", "NAME  ID"), (True, "20", "NAME"), (False, "20", "NAME  ID")],
+)
+def test_a_column_that_may_go_goes_whole_and_only_on_a_narrow_terminal(
+    terminal: bool, columns: str, head: str
+) -> None:
+    out = _out(terminal=terminal, environment={"COLUMNS": columns, "NO_COLOR": "1"})
+    out.rows(_VIEW, ["abc"], empty="")
+    assert out.stdout.getvalue().splitlines()[0] == head  # type: ignore[attr-defined]
+
+
+def test_a_long_sentence_is_broken_between_words_on_a_terminal_only() -> None:
+    text = "  " + "word " * 30
+    terminal = _out(terminal=True, environment={"COLUMNS": "40"})
+    terminal.note(text.rstrip(), indent=2)
+    lines = terminal.stderr.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) > 1
+    assert all(len(each) <= 40 and each.startswith("  word") and each.endswith("word") for each in lines)
+    pipe = _out(environment={"COLUMNS": "40"})
+    pipe.note(text.rstrip(), indent=2)
+    assert pipe.stderr.getvalue() == text.rstrip() + "\n"  # type: ignore[attr-defined]
+
+
+def test_in_one_file_data_and_what_is_said_stand_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "both"
+    with path.open("a") as stdout, path.open("a") as stderr:
+        out = Output(stdout, stderr)
+        out.done("first", {}, "")
+        out.note("second")
+    assert path.read_text() == "first\nsecond\n"
+
+
+def test_an_interrupt_is_said_on_a_line_of_its_own_on_a_terminal() -> None:
+    out = _out(terminal=True, no_color=True)
+    out.error(Cancelled("interrupted"))
+    assert out.stderr.getvalue() == "\nerror: interrupted\n"  # type: ignore[attr-defined]

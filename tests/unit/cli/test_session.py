@@ -41,7 +41,10 @@ def test_the_profile_in_use_is_what_commands_talk_with(byoc: Any, plane: Any, en
 
 def test_a_key_that_does_not_work_is_not_saved(byoc: Any, plane: Any, tmp_path: Path) -> None:
     plane.errors["GET /byoc/v1/whoami"] = (401, "unauthorized", {})
-    assert byoc("login", "--token", "-", stdin="wrong\n").code == 3
+    ended = byoc("login", "--token", "-", stdin="wrong\n")
+    assert ended.code == 3
+    assert "does not know this key" in ended.err
+    assert "controlplane/owner.token" in ended.err
     assert not (tmp_path / ".config").exists()
 
 

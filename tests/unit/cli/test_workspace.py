@@ -41,10 +41,10 @@ def test_create_shows_each_step_with_its_time(byoc: Any, plane: Any) -> None:
     assert ended.code == 0
     assert ended.out == "orders is ACTIVE\n"
     assert ended.err == (
-        "  accepted      accepted it                                              0.5 s\n"
-        "  delivered     delivered it                                             1.0 s\n"
-        "  provisioning  provisioning it                                          1.5 s\n"
-        "  active        answered SELECT 1                                        2.0 s\n"
+        "      0.5 s  accepted      accepted it\n"
+        "      1.0 s  delivered     delivered it\n"
+        "      1.5 s  provisioning  provisioning it\n"
+        "      2.0 s  active        answered SELECT 1\n"
         "\n"
         "Connect:   byoc workspace connect orders\n"
     )
@@ -122,10 +122,28 @@ def test_a_change_is_sent_and_waited_for(
 ) -> None:
     plane.event("accepted")
     plane.event("done", state)
+    plane.detail["state"] = "PENDING"
     plane.workspaces[0]["state"] = state
     ended = byoc("workspace", *words)
     assert (ended.code, ended.out) == (0, f"orders is {state}\n")
     assert request_ in plane.asked
+
+
+@pytest.mark.parametrize("words", [("resume", "orders"), ("resize", "orders", "--size", "S-0")])
+def test_a_change_that_changes_nothing_is_said_and_shows_no_old_steps(
+    byoc: Any, plane: Any, words: Any
+) -> None:
+    plane.event("running", "ACTIVE")
+    plane.detail["state"] = "ACTIVE"
+    ended = byoc("workspace", *words)
+    assert (ended.code, ended.out, ended.err) == (0, "orders is ACTIVE already\n", "")
+    assert not any("events" in path for _, path, _ in plane.asked)
+
+
+def test_the_newest_events_are_asked_for(byoc: Any, plane: Any) -> None:
+    plane.event("running", "ACTIVE")
+    assert byoc("workspace", "events", "orders", "-n", "3").code == 0
+    assert any(path.endswith("/events?after=0&follow=false&newest=3") for _, path, _ in plane.asked)
 
 
 def test_a_refused_change_is_7_and_names_the_rule(byoc: Any, plane: Any) -> None:
@@ -139,6 +157,7 @@ def test_a_refused_change_is_7_and_names_the_rule(byoc: Any, plane: Any) -> None
 
 def test_a_failed_workspace_is_1_with_its_coded_reason(byoc: Any, plane: Any) -> None:
     plane.event("failed", "FAILED", reason="engine-cannot-start")
+    plane.detail["state"] = "FAILED"
     ended = byoc("workspace", "resume", "orders")
     assert ended.code == 1
     assert "engine-cannot-start" in ended.err
@@ -268,7 +287,7 @@ def test_on_a_terminal_the_newest_step_is_one_line_drawn_again(byoc: Any, plane:
     seen: list[str] = []
     for piece in err.replace("\n", "\n\r\x1b[K").split("\r\x1b[K"):
         seen = [*seen, piece] if seen and seen[-1].endswith("\n") else [*seen[:-1], piece]
-    assert [line.split()[0] for line in seen if line.strip()] == ["accepted", "suspended"]
+    assert [line.split()[2] for line in seen if line.strip()] == ["accepted", "suspended"]
 
 
 def test_quiet_leaves_only_data(byoc: Any, plane: Any) -> None:
