@@ -6,16 +6,12 @@ AWS, and this tag is how ``byoc cell repair`` finds it again.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 import pulumi
 
-from byoc.cell import naming
 from byoc.cell.args import CellArgs
+from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.protection import protection
-
-CELL_TAG: Final = naming.CELL_TAG
-LOGICAL_NAME_TAG: Final = naming.LOGICAL_NAME_TAG
 
 
 class Part(pulumi.ComponentResource):

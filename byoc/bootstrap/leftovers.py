@@ -1,0 +1,246 @@
+"""What of a cell is still in the account: looked for by tag, by name and by what AWS makes on its own.
+
+After a destroy this is the proof. The engine knows only what it made; clusters, functions and drivers
+make network interfaces, security groups, volumes, load balancers and log groups of their own, and these
+cost money and block the VPC when they stay.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from byoc.bootstrap.aws import Account, translated
+from byoc.cell.naming import CELL_TAG, physical
+
+
+class Fate(StrEnum):
+    """What is to be thought of something that is still there."""
+
+    LEFTOVER = "leftover"
+    KEPT = "kept on purpose"
+    PENDING = "pending deletion"
+    """AWS deletes it by itself after a while, such as a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing that is still there.
+
+    Attributes:
+        kind: ``network interface``, ``volume``, ``bucket`` …
+        id: what AWS calls it.
+        pending: AWS is deleting it.
+    """
+
+    kind: str
+    id: str
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """One thing that is still there, judged."""
+
+    kind: str
+    id: str
+    fate: Fate
+
+
+KEPT_KINDS: Final = frozenset({"bucket", "key", "volume"})
+"""What ``--keep-data`` leaves in the account."""
+_GONE: Final = {"deleted", "deleting", "terminated", "shutting-down"}
+Source = Callable[[Account, str], Iterable[Found]]
+
+
+def look(account: Account, cell: str) -> list[Found]:
+    """Return everything of ``cell`` that is in the account, each thing once."""
+    seen: dict[tuple[str, str], Found] = {}
+    for source in SOURCES:
+        for found in source(account, cell):
+            seen.setdefault((found.kind, found.id), found)
+    return sorted(seen.values(), key=lambda found: (found.kind, found.id))
+
+
+def judge(found: Sequence[Found], *, keep_data: bool) -> list[Leftover]:
+    """Say of each thing what is to be thought of it. Pure."""
+    return [Leftover(one.kind, one.id, _fate(one, keep_data=keep_data)) for one in found]
+
+
+def _fate(found: Found, *, keep_data: bool) -> Fate:
+    if found.pending:
+        return Fate.PENDING
+    return Fate.KEPT if keep_data and found.kind in KEPT_KINDS else Fate.LEFTOVER
+
+
+def _tagged(kind: str, describe: str, answer: str, name: str, state: str = "") -> Source:
+    """Return a source of one kind of EC2 thing, by the cell's tag or the cluster's."""
+
+    def source(account: Account, cell: str) -> Iterator[Found]:
+        for key, value in _marks(cell):
+            filters = [{"Name": f"tag:{key}", "Values": [value]}]
+            with translated(f"ec2:{describe}"):
+                found = getattr(account.client("ec2"), describe)(Filters=filters)[answer]
+            for one in found:
+                if not state or str(one.get(state, "")).lower() not in _GONE:
+                    yield Found(kind, one[name])
+
+    return source
+
+
+def _marks(cell: str) -> tuple[tuple[str, str], ...]:
+    """Return the tags by which things of a cell are known: ours, and those the cluster's drivers set."""
+    cluster = physical("eks-cluster", cell)
+    return ((CELL_TAG, cell), (f"kubernetes.io/cluster/{cluster}", "owned"), ("KubernetesCluster", cluster))
+
+
+def _instances(account: Account, cell: str) -> Iterator[Found]:
+    for key, value in _marks(cell):
+        with translated("ec2:DescribeInstances"):
+            found = account.client("ec2").describe_instances(
+                Filters=[{"Name": f"tag:{key}", "Values": [value]}]
+            )["Reservations"]
+        for reservation in found:
+            for one in reservation["Instances"]:
+                if one["State"]["Name"] not in _GONE:
+                    yield Found("instance", one["InstanceId"])
+
+
+def _interfaces(account: Account, cell: str) -> Iterator[Found]:
+    """Network interfaces that the cluster and the function made: they carry a description, not our tag."""
+    ec2 = account.client("ec2")
+    names = (
+        f"Amazon EKS {physical('eks-cluster', cell)}*",
+        f"AWS Lambda VPC ENI-{physical('lambda', cell)}-*",
+    )
+    with translated("ec2:DescribeNetworkInterfaces"):
+        for name in names:
+            filters = [{"Name": "description", "Values": [name]}]
+            for one in ec2.describe_network_interfaces(Filters=filters)["NetworkInterfaces"]:
+                yield Found("network interface", one["NetworkInterfaceId"])
+
+
+def _roles(account: Account, cell: str) -> Iterator[Found]:
+    prefix = f"{physical('iam-role', cell)}-"
+    iam = account.client("iam")
+    with translated("iam:ListRoles"):
+        for page in iam.get_paginator("list_roles").paginate():
+            yield from (
+                Found("role", role["RoleName"])
+                for role in page["Roles"]
+                if role["RoleName"].startswith(prefix)
+            )
+    with translated("iam:ListPolicies"):
+        for page in iam.get_paginator("list_policies").paginate(Scope="Local"):
+            yield from (
+                Found("policy", policy["Arn"])
+                for policy in page["Policies"]
+                if policy["PolicyName"].startswith(prefix)
+            )
+
+
+def _cluster(account: Account, cell: str) -> Iterator[Found]:
+    name = physical("eks-cluster", cell)
+    with translated("eks:ListClusters"):
+        pages = list(account.client("eks").get_paginator("list_clusters").paginate())
+    yield from (Found("cluster", one) for page in pages for one in page["clusters"] if one == name)
+
+
+def _functions(account: Account, cell: str) -> Iterator[Found]:
+    prefix = f"{physical('lambda', cell)}-"
+    with translated("lambda:ListFunctions"):
+        pages = list(account.client("lambda").get_paginator("list_functions").paginate())
+    for page in pages:
+        for one in page["Functions"]:
+            if one["FunctionName"].startswith(prefix):
+                yield Found("function", one["FunctionName"])
+
+
+def _log_groups(account: Account, cell: str) -> Iterator[Found]:
+    cluster = physical("eks-cluster", cell)
+    prefixes = (f"/aws/eks/{cluster}/", f"/aws/lambda/{physical('lambda', cell)}-", f"/byoc/{cell}/")
+    logs = account.client("logs")
+    with translated("logs:DescribeLogGroups"):
+        for prefix in prefixes:
+            for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
+                yield from (Found("log group", one["logGroupName"]) for one in page["logGroups"])
+
+
+def _buckets(account: Account, cell: str) -> Iterator[Found]:
+    prefix = f"{physical('bucket', cell)}-{account.identity.account}-"
+    with translated("s3:ListAllMyBuckets"):
+        found = account.client("s3").list_buckets()["Buckets"]
+    yield from (Found("bucket", one["Name"]) for one in found if one["Name"].startswith(prefix))
+
+
+def _keys(account: Account, cell: str) -> Iterator[Found]:
+    kms = account.client("kms")
+    with translated("kms:ListKeys"):
+        keys = [key["KeyId"] for page in kms.get_paginator("list_keys").paginate() for key in page["Keys"]]
+    for key in keys:
+        with translated("kms:DescribeKey"):
+            about = kms.describe_key(KeyId=key)["KeyMetadata"]
+        if about.get("KeyManager") != "CUSTOMER":
+            continue
+        with translated("kms:ListResourceTags"):
+            tags = kms.list_resource_tags(KeyId=key)["Tags"]
+        if {"TagKey": CELL_TAG, "TagValue": cell} in tags:
+            yield Found("key", key, pending=about["KeyState"] == "PendingDeletion")
+
+
+def _zones(account: Account, cell: str) -> Iterator[Found]:
+    route53 = account.client("route53")
+    with translated("route53:ListHostedZones"):
+        zones = [
+            zone
+            for page in route53.get_paginator("list_hosted_zones").paginate()
+            for zone in page["HostedZones"]
+        ]
+    for zone in zones:
+        name = zone["Id"].rpartition("/")[2]
+        with translated("route53:ListTagsForResource"):
+            tags = route53.list_tags_for_resource(ResourceType="hostedzone", ResourceId=name)[
+                "ResourceTagSet"
+            ]["Tags"]
+        if {"Key": CELL_TAG, "Value": cell} in tags:
+            yield Found("DNS zone", name)
+
+
+def _balancers(account: Account, cell: str) -> Iterator[Found]:
+    client = account.client("elbv2")
+    with translated("elasticloadbalancing:DescribeLoadBalancers"):
+        pages = list(client.get_paginator("describe_load_balancers").paginate())
+    arns = [one["LoadBalancerArn"] for page in pages for one in page["LoadBalancers"]]
+    wanted: set[Any] = set(_marks(cell)) | {("elbv2.k8s.aws/cluster", physical("eks-cluster", cell))}
+    for start in range(0, len(arns), 20):
+        with translated("elasticloadbalancing:DescribeTags"):
+            described = client.describe_tags(ResourceArns=arns[start : start + 20])["TagDescriptions"]
+        for one in described:
+            if any((tag["Key"], tag["Value"]) in wanted for tag in one["Tags"]):
+                yield Found("load balancer", one["ResourceArn"])
+
+
+SOURCES: Final[tuple[Source, ...]] = (
+    _tagged("VPC", "describe_vpcs", "Vpcs", "VpcId"),
+    _tagged("subnet", "describe_subnets", "Subnets", "SubnetId"),
+    _tagged("internet gateway", "describe_internet_gateways", "InternetGateways", "InternetGatewayId"),
+    _tagged("NAT gateway", "describe_nat_gateways", "NatGateways", "NatGatewayId", "State"),
+    _tagged("elastic address", "describe_addresses", "Addresses", "AllocationId"),
+    _tagged("route table", "describe_route_tables", "RouteTables", "RouteTableId"),
+    _tagged("security group", "describe_security_groups", "SecurityGroups", "GroupId"),
+    _tagged("endpoint", "describe_vpc_endpoints", "VpcEndpoints", "VpcEndpointId", "State"),
+    _tagged("flow log", "describe_flow_logs", "FlowLogs", "FlowLogId"),
+    _tagged("launch template", "describe_launch_templates", "LaunchTemplates", "LaunchTemplateId"),
+    _tagged("volume", "describe_volumes", "Volumes", "VolumeId", "State"),
+    _tagged("network interface", "describe_network_interfaces", "NetworkInterfaces", "NetworkInterfaceId"),
+    _instances,
+    _interfaces,
+    _cluster,
+    _functions,
+    _roles,
+    _log_groups,
+    _buckets,
+    _keys,
+    _zones,
+    _balancers,
+)
