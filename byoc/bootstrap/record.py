@@ -11,10 +11,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from botocore.exceptions import ClientError
-
-from byoc.bootstrap.aws import Account, code_of, translated
-from byoc.bootstrap.state import Backend
+from byoc.bootstrap.engine.objects import Objects
+from byoc.cell.naming import check_cell_name
 from byoc.errors import Failed
 
 
@@ -52,48 +50,36 @@ class Record:
         return replace(self, stage=stage, outputs=kept, changed_at=now.isoformat(timespec="seconds"))
 
 
-class Records:
-    """The records of an account's cells, in the state bucket."""
-
-    def __init__(self, account: Account) -> None:
-        self._account = account
-
-    def read(self, where: Backend) -> Record | None:
-        """Return the record of one cell; ``None`` where none was begun.
-
-        Raises:
-            Failed: it cannot be read as a record.
-        """
-        with translated("s3:GetObject"):
-            try:
-                found = self._account.client("s3").get_object(
-                    Bucket=where.bucket, Key=_key(where), ExpectedBucketOwner=self._account.identity.account
-                )
-            except ClientError as error:
-                if code_of(error) in {"NoSuchKey", "NoSuchBucket", "404"}:
-                    return None
-                raise
-            text = found["Body"].read()
-        try:
-            value = json.loads(text)
-            return Record(**(value | {"stage": Stage(value["stage"])}))
-        except (ValueError, KeyError, TypeError) as error:
-            raise Failed(
-                f"s3://{where.bucket}/{_key(where)} is no record of a cell",
-                hint="the bucket keeps earlier versions of it",
-            ) from error
-
-    def write(self, where: Backend, record: Record) -> None:
-        """Keep ``record`` as the newest."""
-        with translated("s3:PutObject"):
-            self._account.client("s3").put_object(
-                Bucket=where.bucket,
-                Key=_key(where),
-                Body=json.dumps(asdict(record), indent=1, sort_keys=True).encode(),
-                ContentType="application/json",
-                ExpectedBucketOwner=self._account.identity.account,
-            )
+def key(cell: str) -> str:
+    """Return where the record of ``cell`` stands in the state bucket."""
+    return f".byoc/cells/{check_cell_name(cell)}.json"
 
 
-def _key(where: Backend) -> str:
-    return f"{where.prefix}/record.json"
+def read(objects: Objects, cell: str) -> Record | None:
+    """Return the record of one cell; ``None`` where none was begun.
+
+    Raises:
+        Failed: what is there cannot be read as a record.
+    """
+    text = objects.read(key(cell))
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+        return Record(**(value | {"stage": Stage(value["stage"])}))
+    except (ValueError, KeyError, TypeError) as error:
+        raise Failed(
+            f"{key(cell)} in the state bucket is no record of a cell",
+            hint="the bucket keeps its earlier versions",
+        ) from error
+
+
+def write(objects: Objects, record: Record) -> None:
+    """Keep ``record`` as the newest."""
+    objects.write(key(record.cell), json.dumps(asdict(record), indent=1, sort_keys=True).encode())
+
+
+def cells(objects: Objects) -> list[str]:
+    """Return the names of the cells of the account and region, destroyed ones included."""
+    names = [name.rpartition("/")[2].removesuffix(".json") for name in objects.keys(".byoc/cells/")]
+    return sorted(names)

@@ -1,20 +1,19 @@
 """Where a cell's Pulumi state lives: a bucket and a key in the customer's own account, made before all else.
 
-One bucket and one key for each account and region, one folder for each cell. Every step may be repeated:
+One bucket and one key for each account and region; each cell is a stack in it. Every step may be repeated:
 a run that was killed anywhere is finished by the next. The owner of the bucket is checked at each call,
 because a bucket's name is worldwide and somebody else may have taken it first.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 
 from botocore.exceptions import ClientError
 
 from byoc.bootstrap.aws import Account, code_of, translated
-from byoc.cell.naming import check_cell_name
+from byoc.bootstrap.engine.session import Backend
 from byoc.errors import PreconditionFailed
 
 ALIAS: Final = "alias/byoc-state"
@@ -24,28 +23,13 @@ _HOME_REGION: Final = "us-east-1"
 _KEPT_VERSIONS_DAYS: Final = 365
 
 
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What the engine is told.
-
-    Attributes:
-        url: of the cell's folder in the bucket.
-        secrets_provider: the key that encrypts secrets in the state.
-    """
-
-    bucket: str
-    prefix: str
-    url: str
-    secrets_provider: str
-
-
 def bucket_name(account: str, region: str) -> str:
     """Return the name of the state bucket of one account and region."""
     return f"byoc-state-{account}-{region}"
 
 
-def backend(account: Account, cell: str, *, endpoint: str = "") -> Backend:
-    """Return the state's place for ``cell``, whether or not it has been made.
+def backend(account: Account, *, endpoint: str = "") -> Backend:
+    """Return what the engine is told of the state's place, whether or not it has been made.
 
     ``endpoint`` is another S3 than AWS's own, ``http://host:port``.
     """
@@ -54,10 +38,9 @@ def backend(account: Account, cell: str, *, endpoint: str = "") -> Backend:
     if endpoint:
         query |= {"endpoint": endpoint, "s3ForcePathStyle": "true"}
     return Backend(
-        bucket=name,
-        prefix=f"cells/{check_cell_name(cell)}",
-        url=f"s3://{name}/cells/{cell}?{urlencode(query)}",
-        secrets_provider=f"awskms://{ALIAS}?{urlencode({'region': account.region})}",
+        url=f"s3://{name}?{urlencode(query)}",
+        objects=BucketObjects(account, name),
+        secrets=f"awskms://{ALIAS}?{urlencode({'region': account.region})}",
     )
 
 
@@ -189,3 +172,51 @@ def _policy(account: Account, name: str) -> dict[str, Any]:
             },
         ],
     }
+
+
+class BucketObjects:
+    """Objects of the state bucket, for what stands beside the engine's state."""
+
+    def __init__(self, account: Account, bucket: str) -> None:
+        self._account = account
+        self._bucket = bucket
+
+    def keys(self, prefix: str) -> Sequence[str]:
+        """Names that begin with ``prefix``; none where the bucket has not been made."""
+        with translated("s3:ListBucket"):
+            pages = self._s3.get_paginator("list_objects_v2").paginate(**self._mine, Prefix=prefix)
+            try:
+                return [one["Key"] for page in pages for one in page.get("Contents", [])]
+            except ClientError as error:
+                if code_of(error) == "NoSuchBucket":
+                    return []
+                raise
+
+    def read(self, key: str) -> bytes | None:
+        """Content of ``key``; ``None`` where there is no such object or bucket."""
+        with translated("s3:GetObject"):
+            try:
+                content: bytes = self._s3.get_object(**self._mine, Key=key)["Body"].read()
+            except ClientError as error:
+                if code_of(error) in {"NoSuchKey", "NoSuchBucket", "404"}:
+                    return None
+                raise
+            return content
+
+    def write(self, key: str, data: bytes) -> None:
+        """Replace ``key`` as a whole; the bucket keeps the earlier version."""
+        with translated("s3:PutObject"):
+            self._s3.put_object(**self._mine, Key=key, Body=data)
+
+    def delete(self, key: str) -> None:
+        """Remove ``key``; a missing one is no error."""
+        with translated("s3:DeleteObject"):
+            self._s3.delete_object(**self._mine, Key=key)
+
+    @property
+    def _s3(self) -> Any:
+        return self._account.client("s3")
+
+    @property
+    def _mine(self) -> dict[str, str]:
+        return {"Bucket": self._bucket, "ExpectedBucketOwner": self._account.identity.account}
