@@ -12,6 +12,16 @@ from byoc.model.check import Check, Result, failed
 
 REGION = "eu-west-1"
 ZONES = tuple(f"{REGION}{letter}" for letter in "abc")
+NAMES = (
+    "credentials",
+    "zones",
+    "kubernetes",
+    "network",
+    "quotas",
+    "service-linked roles",
+    "buckets",
+    "permissions",
+)
 PLENTY = Quota(0, 100)
 SEEN = Survey(
     identity=Identity("123456789012", "arn:aws:iam::123456789012:user/eve"),
@@ -55,19 +65,7 @@ def vpc(**changes: Any) -> GivenVpc:
 
 
 def test_an_account_that_fits_passes_every_check() -> None:
-    assert {check.name: check.result for check in judge(SEEN, PLAN)} == dict.fromkeys(
-        (
-            "credentials",
-            "zones",
-            "kubernetes",
-            "network",
-            "quotas",
-            "service-linked roles",
-            "buckets",
-            "permissions",
-        ),
-        Result.PASS,
-    )
+    assert {check.name: check.result for check in judge(SEEN, PLAN)} == dict.fromkeys(NAMES, Result.PASS)
 
 
 @pytest.mark.parametrize(
