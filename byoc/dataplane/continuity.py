@@ -25,7 +25,12 @@ def check(ledger: Path, state: CellState) -> bool:
     Raises:
         Unwritable, LedgerBroken: it is older, and this could not be stored.
     """
-    for name, generation in applied(ledger).items():
+    began, newest = look(ledger)
+    if began not in {"", state.life.incarnation}:
+        _LOG.warning("the state is of an incarnation that is over", incarnation=state.life.incarnation)
+        state.begin_anew("ledger")
+        return True
+    for name, generation in newest.items():
         spec = state.desired.spec(name)
         held = 0 if spec is None else spec.generation
         if held < generation:
@@ -35,23 +40,27 @@ def check(ledger: Path, state: CellState) -> bool:
     return False
 
 
-def applied(ledger: Path) -> dict[str, int]:
-    """Return the newest generation that was applied, by id, since the incarnation began."""
+def look(ledger: Path) -> tuple[str, dict[str, int]]:
+    """Return the last incarnation that the ledger saw begin, "" for none, and what was applied in it.
+
+    What was applied: the newest generation by id.
+    """
+    began = ""
     newest: dict[str, int] = {}
     received: dict[int, tuple[str, int]] = {}
     for record in _last_records(ledger / LEDGER):
         match record:
-            case {"kind": "incarnation"}:
+            case {"kind": "incarnation", "began": str(began)}:
                 newest.clear()
             case {"kind": "received", "seq": int(seq), "target": str(target), "changes": [*changes]}:
                 generations = [change["generation"] for change in changes if isinstance(change, dict)]
                 received[seq] = target.rpartition("/")[2], max(generations, default=0)
-            case {"kind": "outcome", "outcome": "applied", "request": int(request)}:
-                name, generation = received.get(request, ("", 0))
+            case {"kind": "outcome", "outcome": "applied", "request": int(request)} if request in received:
+                name, generation = received[request]
                 newest[name] = max(generation, newest.get(name, 0))
             case _:
                 pass
-    return newest
+    return began, newest
 
 
 def _last_records(path: Path) -> list[dict[str, Any]]:

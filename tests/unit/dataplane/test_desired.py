@@ -241,6 +241,16 @@ def test_only_a_cell_without_any_trace_is_empty(tmp_path: Path) -> None:
 
 
 class TestLife:
+    def test_a_new_incarnation_lasts_and_its_numbers_go_on(self, tmp_path: Path) -> None:
+        life = Life(tmp_path / "state", new_id)
+        ended, numbers = life.incarnation, [life.next_seq(), life.next_seq()]
+        life.begin(life.another())
+        assert life.incarnation != ended
+        numbers.append(life.next_seq())
+        again = Life(tmp_path / "state", new_id)
+        assert again.incarnation == life.incarnation
+        assert sorted({*numbers, again.next_seq()}) == [*numbers, again.next_seq() - 1]
+
     @pytest.fixture
     def ids(self) -> Iterator[str]:
         return (f"{number:08d}-0000-4000-8000-000000000000" for number in count())
