@@ -146,7 +146,7 @@ def _shown_and_kept() -> list[Json]:
     return [
         _data("ConfigMap", ENROLMENT),
         _data("Secret", KEYS, type="Opaque"),
-        lease | {"metadata": {"name": AGENT, "namespace": NAMESPACE}, "spec": {}},
+        lease | {"metadata": {"name": AGENT, "namespace": NAMESPACE}},
     ]
 
 

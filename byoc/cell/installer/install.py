@@ -1,0 +1,99 @@
+"""Bringing the bundle into a cluster, and taking it out again.
+
+Called by the handler. Both may be cut off anywhere and run again, and end in the same place. What
+an earlier bundle held and this one does not is removed; what others made is never touched.
+"""
+
+from typing import Any, Final
+
+from byoc.cell.incluster import BUNDLE_LABEL, BUNDLE_VALUE, NAMESPACE, WORKSPACE_LABEL
+from byoc.cell.installer.api import Api
+from byoc.cell.installer.kinds import ORDER, Manifest, kind_of, path, title
+from byoc.cell.installer.ownership import foreign_fields
+from byoc.cell.installer.package import Package
+from byoc.errors import IllegalState, UsageError
+
+Json = dict[str, Any]
+
+_SPACE: Final[Json] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
+_LABELS: Final = f"{BUNDLE_LABEL}={BUNDLE_VALUE}"
+# How the API server says that a field is set once and for ever; other refusals must not cost an object.
+_SET_FOR_EVER: Final = ("immutable", "cannot change roleRef", "updates to", "may not be changed")
+
+
+def install(api: Api, package: Package) -> Json:
+    """Apply the bundle; return what was done.
+
+    Raises:
+        StillPending: an earlier removal has not ended within the budget.
+    """
+    space = api.get(_SPACE)
+    if space is not None and space["metadata"].get("deletionTimestamp"):
+        api.wait_until_gone(_SPACE)
+    for manifest in package.objects:
+        _put(api, manifest)
+    removed = [title(each) for each in left_over(api, package) if api.remove(each)]
+    api.apply(package.mark())
+    return {"bundle": package.digest, "objects": len(package.objects), "removed": removed}
+
+
+def _put(api: Api, manifest: Manifest) -> None:
+    try:
+        found = api.apply(manifest)
+    except UsageError as error:
+        if not (kind_of(manifest).replaced and any(words in error.message for words in _SET_FOR_EVER)):
+            raise
+        api.remove(manifest, orphan=True)
+        api.wait_until_gone(manifest)
+        found = api.apply(manifest)
+    if foreign_fields(manifest, found):
+        # Applying leaves alone what others added beside it: a container, say, or an open door.
+        api.replace(manifest, found["metadata"]["resourceVersion"])
+        api.apply(manifest)
+
+
+def left_over(api: Api, package: Package) -> list[Json]:
+    """Return the objects of earlier bundles that this one does not hold, users before what they use."""
+    kept = {path(manifest) for manifest in package.ours}
+    return [
+        found
+        for kind in reversed(ORDER)
+        for found in api.of_kind(kind, labels=_LABELS)
+        if path(found) not in kept
+    ]
+
+
+def uninstall(api: Api, *, force: bool) -> Json:
+    """Take everything out that a bundle brought in; return what was removed. Nothing there is no error.
+
+    The pods go first and with their namespace, so that until they are gone every limit holds for them.
+
+    Raises:
+        IllegalState: engines of workspaces are running, and not ``force``.
+        StillPending: the namespace has not gone within the budget.
+    """
+    if not force:
+        _refuse_running(api)
+    found = [each for kind in reversed(ORDER) for each in api.of_kind(kind, labels=_LABELS)]
+    removed = []
+    for kind in ("Deployment", "StatefulSet", "Namespace"):
+        removed += [title(each) for each in found if each["kind"] == kind and api.remove(each)]
+    api.wait_until_gone(_SPACE)
+    removed += [
+        title(each)
+        for each in found
+        if not kind_of(each).namespaced and each["kind"] != "Namespace"
+        if api.remove(each)
+    ]
+    return {"removed": removed}
+
+
+def _refuse_running(api: Api) -> None:
+    spaces = api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL})
+    names = [each["metadata"]["name"] for each in spaces]
+    running = [name for name in names if api.items(f"/api/v1/namespaces/{name}/pods", {"limit": "1"})]
+    if running:
+        raise IllegalState(
+            f"{len(running)} workspaces are running in the cell: {', '.join(running[:5])}",
+            hint="suspend or terminate them first",
+        )

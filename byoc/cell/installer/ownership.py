@@ -1,0 +1,40 @@
+"""Who set which field of an object: what somebody added beside what the bundle says. Pure.
+
+Read by the installer and by the drift report. The API server keeps, with every object, which manager
+set which field; applying again heals what was changed and never sees what was added.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from byoc.cell.incluster import MANAGER
+from byoc.cell.installer.kinds import Manifest
+
+_NOT_CONTENT: Final = frozenset({"apiVersion", "kind", "metadata"})
+
+
+def foreign_fields(manifest: Manifest, found: Mapping[str, Any]) -> list[str]:
+    """Return ``manager: path`` of each field of ``found`` that another set, within what ``manifest`` fills.
+
+    Objects whose content the bundle leaves to others (the policy, the keys) have none; what a
+    controller writes (status, metadata) is its own affair.
+    """
+    content = set(manifest) - _NOT_CONTENT
+    said = []
+    for entry in found.get("metadata", {}).get("managedFields") or []:
+        if entry.get("manager") == MANAGER or entry.get("subresource"):
+            continue
+        paths = _leaves(entry.get("fieldsV1") or {}, "")
+        said += [f"{entry.get('manager')}: {path}" for path in paths if path.split(".")[0] in content]
+    return sorted(said)
+
+
+def _leaves(fields: Mapping[str, Any], above: str) -> Iterator[str]:
+    for name, below in fields.items():
+        if name == ".":
+            continue
+        path = f"{above}.{name.removeprefix('f:')}" if above else name.removeprefix("f:")
+        if below and set(below) != {"."}:
+            yield from _leaves(below, path)
+        else:
+            yield path
