@@ -20,12 +20,16 @@ MINIMUM_ZONES: Final = 3
 SMALLEST_SUBNET: Final = 27
 """The longest prefix of a private subnet: at least 30 hosts (the vendor's published prerequisite)."""
 
+PARTITIONS: Final = ("aws", "aws-us-gov")
+"""Where service names and endpoints have the form that the cell writes."""
+
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 _ACCOUNT = re.compile(r"\d{12}")
 _KUBERNETES = re.compile(r"1\.\d{2}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):policy/.+")
 _ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
+_PROXY = re.compile(r"https?://[A-Za-z0-9.-]+:\d{1,5}/?")
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):(\d{12}):key/.+")
 RESERVED_TAGS: Final = ("byoc:", "aws:", "kubernetes.io/", "k8s.io/")
 """Prefixes of tags that a customer's own tags may not use."""
@@ -77,6 +81,10 @@ class Facts:
         _match(_ACCOUNT, self.account, "account", "twelve digits")
         _match(_REGION, self.region, "region", "a region's code such as eu-west-1")
         _match(_KUBERNETES, self.kubernetes, "Kubernetes version", "a minor version such as 1.34")
+        if self.partition not in PARTITIONS:
+            raise UsageError(
+                f"partition `{self.partition}` is not supported", hint=f"take one of {', '.join(PARTITIONS)}"
+            )
         if len(set(self.zones)) < MINIMUM_ZONES:
             raise UsageError(
                 f"a cell needs {MINIMUM_ZONES} availability zones, {self.region} was given "
@@ -151,18 +159,50 @@ class GivenVpc:
                 f"VPC {self.id} has DNS support or DNS hostnames switched off",
                 hint=f"aws ec2 modify-vpc-attribute --vpc-id {self.id} --enable-dns-hostnames",
             )
-        if len({subnet.zone for subnet in self.subnets}) < MINIMUM_ZONES:
+        zones = {subnet.zone for subnet in self.subnets}
+        if len(zones) < MINIMUM_ZONES:
             raise UsageError(
-                f"VPC {self.id} was given with private subnets in "
-                f"{len({subnet.zone for subnet in self.subnets})} zones, a cell needs {MINIMUM_ZONES}",
+                f"VPC {self.id} was given with private subnets in {len(zones)} zones, "
+                f"a cell needs {MINIMUM_ZONES}",
                 hint="name one private subnet in each of three zones",
             )
+        if len(zones) < len(self.subnets):
+            raise UsageError(
+                f"VPC {self.id} was given with two subnets in one zone", hint="name one subnet in each zone"
+            )
+        ranges = [_network(cidr, f"VPC {self.id}") for cidr in self.cidrs]
+        _check_services(self.id, ranges)
         for subnet in self.subnets:
-            _check_given(subnet)
+            _check_given(subnet, ranges)
 
 
-def _check_given(subnet: GivenSubnet) -> None:
-    if IPv4Network(subnet.cidr).prefixlen > SMALLEST_SUBNET:
+def _network(cidr: str, whose: str) -> IPv4Network:
+    try:
+        return IPv4Network(cidr)
+    except ValueError as error:
+        raise UsageError(
+            f"{whose} has the range `{cidr}`, which is not IPv4", hint="a cell needs IPv4"
+        ) from error
+
+
+def _check_services(vpc: str, ranges: list[IPv4Network]) -> None:
+    from byoc.cell.subnets import SERVICE_RANGES  # noqa: PLC0415 - subnets is read by this module's users
+
+    for services in SERVICE_RANGES:
+        if any(services.overlaps(each) for each in ranges):
+            raise UsageError(
+                f"VPC {vpc} overlaps {services}, which the cluster uses inside",
+                hint="give a VPC without that range",
+            )
+
+
+def _check_given(subnet: GivenSubnet, ranges: list[IPv4Network]) -> None:
+    network = _network(subnet.cidr, f"subnet {subnet.id}")
+    if not any(network.subnet_of(each) for each in ranges):
+        raise UsageError(
+            f"subnet {subnet.id} ({subnet.cidr}) is not in the VPC's ranges", hint="give subnets of one VPC"
+        )
+    if network.prefixlen > SMALLEST_SUBNET:
         raise UsageError(
             f"subnet {subnet.id} ({subnet.cidr}) has fewer than 30 addresses for hosts",
             hint=f"give a private subnet of /{SMALLEST_SUBNET} or larger",
@@ -352,20 +392,41 @@ def _check_arns(args: CellArgs) -> None:
             _same_account(
                 _ROLE_ARN, getattr(args.roles, name), account, f"role for {name}", "the ARN of a role"
             )
-    if isinstance(args.network, GivenVpc) and args.network.owner != account:
+    if isinstance(args.network, GivenVpc):
+        _check_home(args.network, args.facts)
+
+
+def _check_home(vpc: GivenVpc, facts: Facts) -> None:
+    if vpc.owner != facts.account:
         raise UsageError(
-            f"VPC {args.network.id} belongs to account {args.network.owner}, the cell is made in {account}",
+            f"VPC {vpc.id} belongs to account {vpc.owner}, the cell is made in {facts.account}",
             hint="give a VPC of the same account",
         )
+    for subnet in vpc.subnets:
+        if not subnet.zone.startswith(facts.region):
+            raise UsageError(
+                f"subnet {subnet.id} is in zone `{subnet.zone}`, the cell is made in {facts.region}",
+                hint="give subnets of the cell's region",
+            )
 
 
 def _check_reach(args: CellArgs) -> None:
-    if not isinstance(args.network, NewVpc) or args.network.nat is not Nat.NONE:
+    if args.egress_proxy:
+        _match(_PROXY, args.egress_proxy, "egress proxy", "an address such as http://10.0.0.9:3128")
+    if args.egress_proxy or args.gateway.endpoint_service:
         return
-    if not args.egress_proxy and not args.gateway.endpoint_service:
+    if isinstance(args.network, NewVpc):
+        if args.network.nat is Nat.NONE:
+            raise UsageError(
+                "without NAT the cell cannot reach its gateway",
+                hint="give an egress proxy or the gateway's endpoint service, or NAT `single` or `per-zone`",
+            )
+        return
+    closed = [subnet.id for subnet in args.network.subnets if not subnet.has_egress]
+    if closed:
         raise UsageError(
-            "without NAT the cell cannot reach its gateway",
-            hint="give an egress proxy or the gateway's endpoint service, or NAT `single` or `per-zone`",
+            f"subnet {closed[0]} has no route out, the cell cannot reach its gateway",
+            hint="route it to a NAT gateway, or give an egress proxy or the gateway's endpoint service",
         )
 
 

@@ -39,6 +39,8 @@ TABLE: Final[Mapping[str, Protection]] = {
     "key": Protection(protect=True, why="opens every volume and bucket of the cell"),
     "data": Protection(protect=True, why="holds the databases of suspended workspaces"),
     "ledger": Protection(protect=True, why="holds the customer's record of every request"),
+    "data-": Protection(protect=True, within="data", why="keeps the bucket closed while it is kept"),
+    "ledger-": Protection(protect=True, within="ledger", why="keeps the bucket closed while it is kept"),
     "cluster": Protection(why="holds no data: volumes and buckets outlive it"),
     "workspace-": Protection(
         ignore=("scalingConfig.desiredSize",), why="the autoscaler owns the number of machines"
