@@ -83,8 +83,31 @@ async def test_the_status_page_is_self_contained_and_escapes_what_it_shows(world
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert "script" not in page.tags
     assert all(url.startswith("/") for url in page.urls)
-    assert {"0.1.0", "connected", "ACTIVE:"} <= set(page.words)
+    assert {"0.1.0", "connected", "ACTIVE"} <= set(page.words)
     assert evil in page.words
+
+
+async def test_the_status_page_says_what_there_is_not_yet(world: Any) -> None:
+    world.instance.seen = Overview()
+    text = (await world.client.get("/")).text
+    assert "byoc cell enrol NAME" in text
+    assert "byoc workspace create NAME --group GROUP" in text
+
+
+async def test_the_status_page_names_failures_first_and_in_its_title(world: Any) -> None:
+    cells = tuple(
+        CellSummary(name, "US", state, connected=False)
+        for name, state in (("lost", "enrolled"), ("old", "retired"))
+    )
+    world.instance.seen = Overview(cells, 1, {"ACTIVE": 3, "FAILED": 1, "SUSPENDED": 2})
+    text = (await world.client.get("/")).text
+    assert "<title>1 workspace FAILED - byoc control plane</title>" in text
+    assert "0 of 2 connected" in text
+    assert "6 in 1 group<" in text
+    assert text.index("<dt>FAILED") < text.index("<dt>ACTIVE") < text.index("<dt>SUSPENDED")
+    lost, old = (line for line in text.split("<tr>") if "not connected" in line)
+    assert '"tunnel bad"' in lost
+    assert '"tunnel soft"' in old
 
 
 async def test_nothing_serves_docs_from_elsewhere(world: Any) -> None:
