@@ -22,7 +22,8 @@ from byoc.errors import ByocError, UsageError
 from byoc.model.check import Check, Result
 
 _OLDEST_PYTHON: Final = (3, 11)
-_DISK_NEEDED: Final = 1024**3
+_GIB: Final = 1024**3
+_DISK_NEEDED: Final = _GIB
 _MIB: Final = 1024**2
 _SECRETS: Final = (
     "controlplane/owner.token",
@@ -114,7 +115,8 @@ def _secrets(subject: _Subject) -> Check:
 def _disk(subject: _Subject) -> Check:
     folder = next(path for path in (subject.places.data, *subject.places.data.parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    detail = f"{free // _MIB} MiB free on {folder}"
+    room = f"{free / _GIB:.1f} GiB" if free >= _GIB else f"{free // _MIB} MiB"
+    detail = f"{room} free on {folder}"
     if free < _DISK_NEEDED:
         return Check(
             "disk", Result.FAIL, detail, "free at least 1 GiB: a full disk makes the cell refuse changes"
@@ -143,7 +145,9 @@ def _processes(subject: _Subject) -> Check:
         return Check("processes", Result.FAIL, f"not running: {', '.join(dead)}", f"see {log}; then byoc up")
     memory = sum(each.resident for each in found.processes) // _MIB
     return Check(
-        "processes", Result.PASS, f"{len(found.processes)} run, {memory} MiB; {len(found.engines)} engines"
+        "processes",
+        Result.PASS,
+        f"{len(found.processes)} run, {memory} MiB; SQL servers: {len(found.engines)}",
     )
 
 

@@ -24,6 +24,7 @@ Directory = Annotated[
     typer.Option("--dir", metavar="DIR", help="The cell's folder. [default: the local instance's cell]"),
 ]
 _POLL: Final = 0.25
+_AFTER_TIME: Final = 29
 _PUBLIC: Final = ("ledger/ledger.jsonl", "ledger/receipts.jsonl", "pinned.json", "identity.json")
 _OWN: Final = frozenset({"seq", "prev", "at", "kind", "hash"})
 
@@ -110,7 +111,8 @@ def _show(given: Context, record: dict[str, Any]) -> int:
         given.out.text(str(number))
     else:
         at = cell_text(record.get("at"))
-        given.out.text(f"{number:<6} {at}  {record.get('kind', '-'):<14} {_told(record)}")
+        line = f"{number:<6} {at}  {record.get('kind', '-'):<14} {_told(record)}"
+        given.out.line(line, indent=_AFTER_TIME)
     return number
 
 

@@ -214,7 +214,7 @@ def _line(given: Context, check: dict[str, Any]) -> None:
     text = f"{pad(check['name'], _CHECK)}{safe(check['detail'])}"
     given.out.verdict(pad(check["result"], _RESULT), _STYLES[check["result"]], text, indent=indent)
     if check["action"]:
-        given.out.verdict("", "1", f"{' ' * indent}-> {safe(check['action'])}", indent=indent + 3)
+        given.out.verdict("", "", f"{' ' * indent}-> {safe(check['action'])}", indent=indent + 3)
 
 
 def _examine_cell(given: Context, name: str) -> list[dict[str, Any]]:
@@ -235,6 +235,10 @@ def _examine_cell(given: Context, name: str) -> list[dict[str, Any]]:
     ]
     if not enrolled:
         return [*checks, _check("tunnel", "skip", "not checked: enrolment failed")]
-    detail = f"{len(sessions)} tunnel session(s)" if cell.connected else f"not connected, last seen {seen}"
+    detail = (
+        f"{len(sessions)} tunnel session{'s' * (len(sessions) != 1)}"
+        if cell.connected
+        else f"not connected, last seen {seen}"
+    )
     action = "" if cell.connected else "see the agent's log in the cell; it dials out to the gateway"
     return [*checks, _check("tunnel", "pass" if cell.connected else "fail", detail, action)]

@@ -192,10 +192,18 @@ class Output:
             for each in wrap(line, self._columns() if self.stderr.isatty() else None, indent):
                 self._say(each)
 
+    def line(self, text: str, *, indent: int) -> None:
+        """Print a line of data; a terminal gets it escaped, and broken between words."""
+        if self.stdout.isatty():
+            self.verdict("", "", safe(text), indent=indent)
+        else:
+            self._data(text)
+
     def verdict(self, word: str, style: str, text: str, *, indent: int) -> None:
         """Print a line of data that begins with a painted word; a terminal gets it broken between words."""
         first, *more = wrap(f"{word}{text}", self._columns() if self.stdout.isatty() else None, indent)
-        self._data(self._paint(first[: len(word)], style, self.stdout) + first[len(word) :])
+        painted = self._paint(first[: len(word)], style, self.stdout) if word else ""
+        self._data(painted + first[len(word) :])
         for each in more:
             self._data(each)
 
@@ -216,9 +224,12 @@ class Output:
             return
         if error.exit_code == Cancelled.exit_code and self.stderr.isatty():
             self._say("")  # the terminal has shown ^C
-        self._say(f"{self._paint('error:', '31;1')} {safe(error.message)}")
+        self._lead("error:", "31;1", safe(error.message), whole=False)
         if error.hint:
-            self._say(f"\n{self._paint('hint:', '36;1')} {self._pasteable(safe(error.hint))}")
+            hint = self._pasteable(safe(error.hint))
+            self._say("")
+            # What is to be pasted is left in one piece.
+            self._lead("hint:", "36;1", hint, whole="`" in hint or hint.startswith(self.program))
 
     @property
     def live(self) -> bool:
@@ -239,6 +250,14 @@ class Output:
     def _pasteable(self, text: str) -> str:
         """Name the program as it can be called here, where ``text`` says what to run."""
         return re.sub(r"(^|`)byoc (?=[a-z])", lambda found: f"{found[1]}{self.program} ", text)
+
+    def _lead(self, word: str, style: str, text: str, *, whole: bool) -> None:
+        """Say a line that begins with a painted word."""
+        limit = None if whole or not self.stderr.isatty() else self._columns()
+        first, *more = wrap(f"{word} {text}", limit, 0)
+        self._say(self._paint(word, style) + first[len(word) :])
+        for each in more:
+            self._say(each)
 
     def _view(self, view: View, items: Sequence[Any]) -> None:
         texts = [[cell_text(column.show(item)) for column in view.columns] for item in items]

@@ -35,6 +35,7 @@ AutoSuspend = Annotated[
 ]
 AutoScale = Annotated[str | None, typer.Option("--auto-scale", metavar="RULE", help="off, 2, 4 or 4:high.")]
 DEFAULT_WAIT: Final = "30m"
+_AFTER_TIME: Final = 22
 
 
 def _auto_suspend(raw: Any) -> str | None:
@@ -301,7 +302,8 @@ def events(
             elif out.format is Format.NAME:
                 out.text(str(event.number))
             else:
-                out.text(_event_line(event))
+                out.line(_event_line(event), indent=_AFTER_TIME)
+                out.flush()
 
 
 def _event_line(event: Any) -> str:
