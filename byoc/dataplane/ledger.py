@@ -8,7 +8,7 @@ record with its hash put before the closing brace::
 The invariants: a record is on disk when its method returns; the chain never forks; a line
 that a crash cut short is removed and named by a ``torn`` record; when the disk is full the
 method raises, nothing is left of the record, and the next one tries anew. ``receipts.jsonl``
-holds the Control Plane's signatures under heads of the chain, one JWS a line.
+holds the Control Plane's signatures under heads of the chain.
 Reading and verifying is ``byoc.dataplane.ledger_verify``.
 """
 
@@ -20,10 +20,10 @@ from typing import Any, Final
 
 from byoc import durable
 from byoc.clock import Clock, stamp
-from byoc.errors import BadToken, LedgerBroken, Unwritable
+from byoc.dataplane.receipts import Receipts
+from byoc.errors import LedgerBroken, Unwritable
 from byoc.model.report import LedgerHead
 from byoc.wire.canonical import canonical, sha256
-from byoc.wire.jws import Kind, unverified
 
 LEDGER: Final = "ledger.jsonl"
 RECEIPTS: Final = "receipts.jsonl"
@@ -33,7 +33,6 @@ _SEAL: Final = b',"hash":"'
 _SEAL_LENGTH: Final = len(_SEAL) + 64 + len(b'"}')
 _BLOCK: Final = 64 * 1024
 _OWN: Final = frozenset({"seq", "prev", "at", "kind", "hash"})
-_FOLDED: Final = 128
 
 
 def write_line(record: dict[str, Any]) -> tuple[bytes, str]:
@@ -74,7 +73,7 @@ class Ledger:
         self._chain = ""
         self._seq = 0
         self._hash = GENESIS
-        self._receipt = -1
+        self._receipts = Receipts(folder / RECEIPTS)
 
     def open(self) -> None:
         """Make the folder and the chain if need be, and heal a torn end. Called by every record too.
@@ -191,36 +190,13 @@ class Ledger:
         return chain if isinstance(chain, str) else None
 
     def add_receipt(self, receipt: str) -> None:
-        """Keep a receipt that has been checked; one for the same record as the last is not kept twice.
+        """Keep a receipt that has been checked; see :class:`byoc.dataplane.receipts.Receipts`.
 
         Raises:
             BadToken: it is no token.
             Unwritable: it could not be stored.
         """
-        seq = unverified(Kind.RECEIPT, receipt).get("seq")
-        path = self._folder / RECEIPTS
-        if self._receipt < 0:
-            self._receipt = _last_receipt(path)
-        if not isinstance(seq, int) or seq == self._receipt:
-            return
-        durable.append(path, receipt.encode() + b"\n")
-        self._receipt = seq
-
-
-def _last_receipt(path: Path) -> int:
-    """Number in the last receipt of a file, 0 for none; a torn last line is ended, so that it stays alone."""
-    if not path.exists():
-        return 0
-    content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        durable.append(path, b"\n")
-    for line in reversed(content.split(b"\n")[-_FOLDED:]):
-        try:
-            seq = unverified(Kind.RECEIPT, line.decode("ascii", "replace")).get("seq")
-        except BadToken:
-            continue
-        return seq if isinstance(seq, int) else 0
-    return 0
+        self._receipts.add(receipt)
 
 
 def _tail(descriptor: int) -> tuple[bytes | None, bytes]:
