@@ -94,7 +94,12 @@ class CellApp:
         except Refused as refused:
             await self._send(send, _refuse(refused), refused.jti)
             return
-        answer = await self._answer(asked, admission)
+        try:
+            answer = await self._answer(asked, admission)
+        except asyncio.CancelledError:
+            # The agent stops. Only what reads can be cut off in its middle, so nothing was changed.
+            self._door.guard.finish(admission, HTTPStatus.SERVICE_UNAVAILABLE, "cancelled")
+            raise
         self._door.guard.finish(admission, answer.status, answer.outcome, rule=answer.rule)
         await self._send(send, answer, admission.jti)
         faults.reach(faults.Step.ANSWER_SENT)
@@ -155,7 +160,7 @@ class CellApp:
             new=new,
             terminated=desired.buried(new.id),
         )
-        if isinstance(new, GroupSpec) and sealed is not None:
+        if isinstance(new, GroupSpec) and sealed is not None and _brings_password(held, new):
             self._keep_password(new, sealed)
         if decision is Decision.APPLY:
             self._store(new)
@@ -246,6 +251,11 @@ async def _read(scope: Scope, receive: Receive) -> _Asked:
         authorization.decode("latin-1") if authorization is not None else None,
         b"".join(parts),
     )
+
+
+def _brings_password(held: Spec | None, new: GroupSpec) -> bool:
+    """Whether the change that was signed is one of password: a blob beside any other is left alone."""
+    return not isinstance(held, GroupSpec) or held.password_version < new.password_version
 
 
 def _dump(value: Any) -> bytes:

@@ -99,6 +99,7 @@ class Guard:
         except BadToken as error:
             self._count(error.reason)
             raise Refused(error.reason, error.message, UNAUTHENTICATED) from error
+        seq = 0
         try:
             self._settle()
             seq = self._ledger.record("received", **_describe(claims))
@@ -106,6 +107,8 @@ class Guard:
             self._replays.remember(claims.jti)
         except (Unwritable, LedgerBroken) as error:
             _LOG.error("request refused: nothing can be recorded", error=error.message)
+            if seq:
+                self._outcome(seq, UNAVAILABLE, "refused", rule=Rule.LEDGER_UNWRITABLE)
             reason = "the cell cannot write its ledger, so it does nothing it is asked"
             raise Refused(Rule.LEDGER_UNWRITABLE, reason, UNAVAILABLE, jti=claims.jti) from error
         except TooManyRequests as error:

@@ -12,6 +12,7 @@ import pytest
 from byoc.dataplane.app import CellApp, Door
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
+from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.replay import Replays
 from byoc.dataplane.runtime import Action
@@ -397,6 +398,15 @@ class TestPasswords:
         await site.deliver(replace(GROUP, generation=3, password_version=3), password="third")
         assert site.cell.runtime.passwords[ORDERS.id] == "third"
 
+    async def test_a_password_beside_another_change_is_left_alone(self, site: Site) -> None:
+        """A customer who denies group.password must not get one by a delivery that says less."""
+        (site.cell.folder / "policy.toml").write_text('deny = ["group.password"]\nallow = ["*"]\n')
+        assert (await site.resync((self.SECOND,), (ORDERS,))).status == 200
+        renamed = replace(self.SECOND, generation=3, name="renamed")
+        for spec in (self.SECOND, renamed, renamed):
+            assert (await site.deliver(spec, password="the control plane's own")).status == 200
+        assert site.cell.state.passwords.version(GROUP.id) == 0
+
     async def test_no_password_and_no_blob_is_written_to_ledger_state_or_answer(self, site: Site) -> None:
         answer = await site.deliver(GROUP, password="correct-horse")
         await site.deliver(ORDERS)
@@ -585,3 +595,25 @@ async def test_a_caller_that_goes_away_in_the_middle_is_no_answer(site: Site) ->
     scope = {"type": "http", "method": "GET", "raw_path": b"/", "query_string": b"", "headers": []}
     with pytest.raises(asyncio.CancelledError):
         await site.app(scope, receive, send)
+
+
+async def test_a_request_that_the_agents_end_cuts_off_has_an_outcome(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.bring_up()
+    (site.cell.folder / "policy.toml").write_text('allow = ["logs.read"]\n')
+    asked = asyncio.Event()
+
+    async def logs(_workspace: str) -> str:
+        asked.set()
+        return await asyncio.Future()
+
+    monkeypatch.setattr(site.cell.runtime, "logs", logs)
+    reading = asyncio.create_task(site.read(f"/cell/v1/workspaces/{ORDERS.id}/logs", Verb.LOGS_READ))
+    await asked.wait()
+    reading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+    *_, received, outcome = read_records(site.cell.folder / "ledger")
+    assert (received["kind"], outcome["kind"]) == ("received", "outcome")
+    assert (outcome["request"], outcome["outcome"]) == (received["seq"], "cancelled")

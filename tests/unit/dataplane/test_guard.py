@@ -16,7 +16,7 @@ from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.ledger_verify import read_records, verify
 from byoc.dataplane.policy import FILE, PolicyFile
 from byoc.dataplane.replay import Replays
-from byoc.errors import BadToken
+from byoc.errors import BadToken, Unwritable
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.spec import Spec, WorkspaceSpec
 from byoc.model.verbs import Verb
@@ -442,6 +442,19 @@ def test_an_outcome_that_finds_the_disk_full_is_recorded_later(
     (outcome,) = cell.records("outcome")
     assert outcome["request"] == admission.seq
     assert [record["kind"] for record in read_records(cell.folder / "ledger")][-2:] == ["outcome", "received"]
+
+
+def test_a_request_that_cannot_be_remembered_is_refused_and_has_an_outcome(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unwritable(_replays: Replays, _jti: str) -> None:
+        raise Unwritable("cannot write replays")
+
+    monkeypatch.setattr(Replays, "remember", unwritable)
+    assert cell.refused(cell.cp.request()) == "503 ledger-unwritable"
+    received, outcome = list(read_records(cell.folder / "ledger"))[-2:]
+    assert (received["kind"], outcome["kind"]) == ("received", "outcome")
+    assert outcome["request"] == received["seq"]
 
 
 def test_more_requests_than_can_be_remembered_are_refused(cell: Cell) -> None:
