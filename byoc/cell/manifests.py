@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from byoc.cell.admission import admission
 from byoc.cell.args import CellArgs
+from byoc.cell.arns import key_alias
 from byoc.cell.egress import network_policies
 from byoc.cell.incluster import (
     AGENT,
@@ -24,7 +25,7 @@ from byoc.cell.incluster import (
     STORAGE_CLASS,
 )
 from byoc.cell.installer.kinds import in_order
-from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG, physical
+from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.rights import rights
 from byoc.cell.workloads import CONFIG_FOLDER, POLICY_FOLDER, TOKEN_FOLDER, agents, autoscalers
 from byoc.errors import UsageError
@@ -90,8 +91,7 @@ def _namespace(args: CellArgs) -> Json:
 
 def _storage_class(args: CellArgs) -> Json:
     facts = args.facts
-    alias = f"alias/{physical('kms-alias', args.name)}"
-    ours = f"arn:{facts.partition}:kms:{facts.region}:{facts.account}:{alias}"
+    ours = f"arn:{facts.partition}:kms:{facts.region}:{facts.account}:{key_alias(args)}"
     tags = {**args.tags, CELL_TAG: args.name, LOGICAL_NAME_TAG: "volume"}
     parameters = {
         "type": "gp3",

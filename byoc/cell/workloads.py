@@ -8,6 +8,7 @@ its start (arguments, environment, mounts) is what ``byoc agent run`` needs as a
 from typing import Any, Final
 
 from byoc.cell.args import CellArgs, Image
+from byoc.cell.arns import cluster_name
 from byoc.cell.images import autoscaler
 from byoc.cell.incluster import (
     AGENT,
@@ -21,7 +22,6 @@ from byoc.cell.incluster import (
     SYSTEM_TAINT,
     TOKEN,
 )
-from byoc.cell.naming import physical
 from byoc.cell.subnets import SERVICE_RANGES
 
 Json = dict[str, Any]
@@ -139,7 +139,7 @@ def _environment(args: CellArgs) -> list[Json]:
 
 def autoscalers(args: CellArgs) -> list[Json]:
     """Return the autoscaler, which gives machines back when workspaces are suspended."""
-    cluster = physical("eks-cluster", args.name)
+    cluster = cluster_name(args)
     container = _container("autoscaler", autoscaler(args), cpu="100m", memory="400Mi", limit="600Mi")
     options = [
         "--cloud-provider=aws",

@@ -96,8 +96,9 @@ def _compare(api: Api, manifest: Manifest) -> list[Json]:
         wanted = api.apply(manifest, dry_run=True)
     except NotFound:
         return [_found(manifest, "missing")]
-    except UsageError as error:
-        return [_found(manifest, "changed", [error.message])]
+    except UsageError:
+        # A field that is set for ever: the next installation makes the object anew.
+        return [_found(manifest, "changed", list(differences(_shown(live, manifest), manifest)))]
     changed = list(differences(_content(live), _content(wanted)))
     both = (("changed", changed), ("added", foreign_fields(manifest, wanted)))
     return [_found(manifest, change, fields) for change, fields in both if fields]
@@ -110,6 +111,15 @@ def _found(manifest: Manifest, change: str, fields: list[str] | None = None) -> 
 def _content(manifest: Manifest) -> Json:
     metadata = {name: value for name, value in manifest["metadata"].items() if name not in _BOOKKEEPING}
     return {**{name: value for name, value in manifest.items() if name != "status"}, "metadata": metadata}
+
+
+def _shown(live: Any, manifest: Any) -> Any:
+    """Return the part of ``live`` that ``manifest`` speaks of: defaults are no difference."""
+    if isinstance(live, dict) and isinstance(manifest, dict):
+        return {name: _shown(live[name], value) for name, value in manifest.items() if name in live}
+    if isinstance(live, list) and isinstance(manifest, list) and len(live) == len(manifest):
+        return [_shown(one, other) for one, other in zip(live, manifest, strict=True)]
+    return live
 
 
 def differences(one: Any, other: Any, above: str = "") -> Iterator[str]:
