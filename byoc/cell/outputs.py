@@ -47,7 +47,7 @@ class CellOutputs:
         Raises:
             PreconditionFailed: an output is missing or of another kind: the stack is no finished cell.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for each in fields(cls):
             value = outputs.get(camel(each.name))
             if isinstance(value, list):
