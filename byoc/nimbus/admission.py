@@ -12,9 +12,9 @@ class Limits:
     Attributes:
         handshake_seconds: for a peer to answer a challenge.
         patience_seconds: how long a login waits for a Control Plane to connect.
-        pending: connections that have not logged in, at once.
+        pending: connections that have not logged in, at once; beyond it the oldest has to go.
         logins_a_second, login_burst: how often anybody may come in.
-        enrolling: un-enrolled peers at once; ``enrol_seconds``: how long each may stay.
+        enrolling: un-enrolled peers at once, as above; ``enrol_seconds``: how long each may stay.
         enrols_a_second, enrol_burst: streams of all un-enrolled peers together.
         ask_seconds: for the Control Plane to answer the gateway.
         asking: questions to the Control Plane at once.
@@ -30,8 +30,8 @@ class Limits:
     login_burst: int = 400
     enrolling: int = 16
     enrol_seconds: float = 60.0
-    enrols_a_second: float = 1.0
-    enrol_burst: int = 10
+    enrols_a_second: float = 20.0
+    enrol_burst: int = 40
     ask_seconds: float = 10.0
     asking: int = 64
     open_seconds: float = 10.0

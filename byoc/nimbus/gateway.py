@@ -72,6 +72,7 @@ class Gateway:
         name: what peers bind their logins to.
         verify_controlplane: see :data:`VerifyControlPlane`.
         random_bytes: for challenges; must be cryptographic.
+        on_known: told the address of each peer that has logged in.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Gateway:
         new_id: NewID,
         random_bytes: Callable[[int], bytes],
         limits: Limits | None = None,
+        on_known: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.name = name
         self._verify_controlplane = verify_controlplane
@@ -90,8 +92,9 @@ class Gateway:
         self._new_id = new_id
         self._random_bytes = random_bytes
         self._limits = limits = limits or Limits()
+        self._on_known = on_known
         self._pending = 0
-        self._enrolling = 0
+        self._enrolling: list[Peer] = []
         self._stopping = False
         self._logins = TokenBucket(rate=limits.logins_a_second, burst=limits.login_burst, clock=clock)
         self._enrols = TokenBucket(rate=limits.enrols_a_second, burst=limits.enrol_burst, clock=clock)
@@ -113,7 +116,7 @@ class Gateway:
 
     def admits(self) -> bool:
         """Whether one more connection may come in now."""
-        return not self._stopping and self._pending < self._limits.pending and self._logins.take()
+        return not self._stopping and self._logins.take()
 
     async def attach(self, transport: Transport) -> None:
         """Run one peer's tunnel from its challenge to its end."""
@@ -158,7 +161,7 @@ class Gateway:
             if version is None:
                 denial: Denial | None = handshake.no_common_version(VERSIONS, theirs)
             elif frame.kind is FrameType.ENROL:
-                denial = self._check_unenrolled()
+                denial = None
             elif frame.kind is FrameType.LOGIN:
                 denial = await self._check(guest, members, challenge)
             else:
@@ -231,11 +234,6 @@ class Gateway:
             asked = HttpRequest("POST", path, headers, json.dumps(body).encode())
             return await request(stream, asked, timeout=limits.ask_seconds)
 
-    def _check_unenrolled(self) -> Denial | None:
-        if self._enrolling >= self._limits.enrolling:
-            return Denial(Code.BUSY, "too many cells are enrolling")
-        return None
-
     # --- who is here ---------------------------------------------------------------------
 
     def _register(self, peer: Peer) -> Denial | None:
@@ -254,9 +252,18 @@ class Gateway:
             self._register_controlplane(peer)
             peer.connection.allow_streams()
         else:
-            self._enrolling += 1
-            peer.connection.allow_streams(limits.streams_of_an_unenrolled)
+            self._register_unenrolled(peer)
+        if peer.role is not None:
+            self._on_known(peer.connection.peer)
         return None
+
+    def _register_unenrolled(self, peer: Peer) -> None:
+        staying = [one for one in self._enrolling if not one.connection.closed]
+        # Who enrols needs a moment only, so it is the oldest that is in nobody's way by going.
+        for oldest in staying[: max(0, len(staying) + 1 - self._limits.enrolling)]:
+            oldest.connection.end("others want to enrol")
+        self._enrolling.append(peer)
+        peer.connection.allow_streams(self._limits.streams_of_an_unenrolled)
 
     def _register_controlplane(self, peer: Peer) -> None:
         # A Control Plane that comes back has forgotten who is connected: every cell tells it.
@@ -289,7 +296,7 @@ class Gateway:
     async def _forget(self, peer: Peer) -> None:
         _LOG.info("tunnel ended", role=peer.role, name=peer.name, reason=peer.connection.reason)
         if peer.role is None:
-            self._enrolling -= 1
+            self._enrolling.remove(peer)
         elif peer.role is Role.CONTROLPLANE:
             self._controlplanes.remove(peer)
         else:

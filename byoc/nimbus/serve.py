@@ -18,6 +18,8 @@ from byoc import durable, log
 from byoc.clock import Clock, SystemClock
 from byoc.errors import ByocError, PreconditionFailed
 from byoc.ids import new_id
+from byoc.nimbus.admission import Limits
+from byoc.nimbus.doorway import Strangers
 from byoc.nimbus.gateway import Gateway
 from byoc.nimbus.transport import listening, server_context
 from byoc.wire.keys import PublicKey
@@ -120,15 +122,24 @@ async def serve(
     folder = settings.data / "gateway"
     root = PinnedRoot(folder, name=settings.name, clock=clock)
     context = server_context(folder / "tls.crt", folder / "tls.key")
+    limits = Limits()
+    strangers = Strangers(limits.pending)
     gateway = Gateway(
         name=settings.name,
         verify_controlplane=root.verify,
         clock=clock,
         new_id=new_id,
         random_bytes=os.urandom,
+        limits=limits,
+        on_known=strangers.known,
     )
     listener = listening(
-        gateway.attach, host=settings.host, port=settings.port, context=context, admits=gateway.admits
+        gateway.attach,
+        host=settings.host,
+        port=settings.port,
+        context=context,
+        admits=gateway.admits,
+        strangers=strangers,
     )
     async with listener as port:
         _LOG.info("gateway listens", host=settings.host, port=port, name=settings.name)

@@ -25,6 +25,7 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 from byoc.errors import Failed, PreconditionFailed, Unreachable, UsageError
+from byoc.nimbus.doorway import Doorway, Strangers, name_of, open_doorway
 
 PATH: Final = "/nimbus/v1"
 SUBPROTOCOL: Final = Subprotocol("nimbus.v1")
@@ -78,8 +79,7 @@ class WebSocketTransport:
 
     def __init__(self, websocket: WebSocket) -> None:
         self._websocket = websocket
-        address = websocket.remote_address
-        self._peer = f"{address[0]}:{address[1]}" if isinstance(address, tuple) else "unknown"
+        self._peer = name_of(websocket.remote_address)
         _keep_kernel_buffer_small(websocket)
 
     @property
@@ -204,6 +204,7 @@ async def listening(
     port: int,
     context: ssl.SSLContext,
     admits: Callable[[], bool],
+    strangers: Strangers,
 ) -> AsyncIterator[int]:
     """Accept tunnels while the body runs; yields the port, which differs where ``port`` is 0.
 
@@ -213,6 +214,7 @@ async def listening(
         port: the port, 0 for any.
         context: TLS settings, see ``server_context``.
         admits: whether another peer may come in now; others are answered 503.
+        strangers: where everybody waits who connects; the handler takes out whom it knows.
 
     Raises:
         PreconditionFailed: the port is taken.
@@ -230,7 +232,8 @@ async def listening(
             return response
         return None
 
-    server = await _listen(handle, check, host=host, port=port, context=context)
+    doorway = _open(host, port, strangers)
+    server = await _listen(handle, check, doorway=doorway, context=context)
     try:
         yield next(iter(server.sockets)).getsockname()[1]
     finally:
@@ -238,19 +241,26 @@ async def listening(
         await server.wait_closed()
 
 
+def _open(host: str, port: int, strangers: Strangers) -> Doorway:
+    try:
+        return open_doorway(host, port, strangers)
+    except PermissionError as error:
+        raise PreconditionFailed(f"port {port} may not be opened by this user") from error
+    except OSError as error:
+        raise PreconditionFailed(f"port {port} on {host} cannot be opened: {error.strerror}") from error
+
+
 async def _listen(
     handle: Callable[[ServerConnection], Awaitable[None]],
     check: Callable[[ServerConnection, Request], Response | None],
     *,
-    host: str,
-    port: int,
+    doorway: Doorway,
     context: ssl.SSLContext,
 ) -> Server:
     try:
         return await serve(
             handle,
-            host,
-            port,
+            sock=doorway,
             ssl=context,
             ssl_handshake_timeout=_OPEN_SECONDS,
             process_request=check,
@@ -265,9 +275,6 @@ async def _listen(
             write_limit=_WRITE_BUFFER,
             logger=_QUIET,
         )
-    except PermissionError as error:
-        raise PreconditionFailed(f"port {port} may not be opened by this user") from error
-    except OSError as error:
-        raise PreconditionFailed(f"port {port} on {host} cannot be opened: {error.strerror}") from error
     except ValueError as error:
+        doorway.close()
         raise Failed(f"the gateway cannot listen: {error}") from error

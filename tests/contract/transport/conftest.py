@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc.nimbus.doorway import Strangers
 from byoc.nimbus.transport import Transport, dialler, listening, server_context
 from byoc.testing.transport import memory_pair
 from byoc.wire.certificates import make_authority, make_server_certificate
@@ -31,7 +32,15 @@ async def websocket_pair(folder: Path) -> AsyncIterator[Ends]:
         await over.wait()
 
     context = server_context(folder / "tls.crt", folder / "tls.key")
-    async with listening(handler, host="127.0.0.1", port=0, context=context, admits=lambda: True) as port:
+    listener = listening(
+        handler,
+        host="127.0.0.1",
+        port=0,
+        context=context,
+        admits=lambda: True,
+        strangers=Strangers(8),
+    )
+    async with listener as port:
         dialled = await dialler(f"wss://127.0.0.1:{port}", ca=folder / "ca.crt")()
         try:
             yield dialled, await accepted

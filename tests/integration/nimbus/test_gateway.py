@@ -14,6 +14,7 @@ import pytest
 
 from byoc.clock import SystemClock
 from byoc.errors import CellAway, PreconditionFailed, Unreachable, UsageError
+from byoc.nimbus.admission import Limits
 from byoc.nimbus.client import Phase, TunnelClient, request_unenrolled
 from byoc.nimbus.handshake import Code
 from byoc.nimbus.http import HttpRequest
@@ -191,6 +192,10 @@ async def test_a_gateway_of_another_authority_is_not_trusted(site: Site, tmp_pat
             await dialler(site.url, ca=other)()
 
 
+def len_or_none(said: bytes | None) -> str:
+    return "connected" if said is None else f"{len(said)} bytes"
+
+
 async def test_nothing_older_than_tls_1_3_is_spoken(site: Site) -> None:
     async with site.gateway():
         context = ssl.create_default_context(cafile=str(site.ca))
@@ -207,6 +212,28 @@ async def test_nothing_but_the_tunnel_is_served(site: Site) -> None:
         assert b" 4" in (await reader.read()).split(b"\r\n")[0]
         writer.close()
         await writer.wait_closed()
+
+
+UPGRADE = (
+    b"GET /nimbus/v1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: nimbus.v1\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("said", [None, b"", b"GET /nimbus/v1 HTT", UPGRADE], ids=len_or_none)
+async def test_strangers_who_say_nothing_keep_nobody_out(site: Site, said: bytes | None) -> None:
+    """Before TLS, before the request, in its middle, and after it: far more than the gateway keeps."""
+    async with site.gateway():
+        tls = None if said is None else ssl.create_default_context(cafile=str(site.ca))
+        strangers = [await asyncio.open_connection("127.0.0.1", site.port, ssl=tls) for _ in range(300)]
+        for _, writer in strangers:
+            writer.write(said or b"")
+        await site.controlplane().wait_connected(timeout=8)
+        kept = sum(not reader.at_eof() for reader, _ in strangers)
+        assert kept <= Limits().pending + 1
+        for _, writer in strangers:
+            writer.transport.abort()
 
 
 async def test_a_gateway_that_restarts_gets_its_peers_back(site: Site) -> None:

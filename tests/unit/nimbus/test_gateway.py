@@ -46,6 +46,7 @@ class World:
     clock: ManualClock = field(default_factory=ManualClock)
     verdicts: dict[str, int] = field(default_factory=dict)
     asked: list[tuple[str, Any]] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     lines: dict[str, list[Line]] = field(default_factory=dict)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     epochs: int = 0
@@ -60,6 +61,7 @@ class World:
             new_id=self.new_id,
             random_bytes=self.rng.randbytes,
             limits=self.limits,
+            on_known=self.known.append,
         )
 
     def new_id(self) -> str:
@@ -448,7 +450,19 @@ async def test_the_unenrolled_are_few(world: World) -> None:
     await world.controlplane()
     first, second, third = [await enrolling(world) for _ in range(3)]
     kinds = [(await one.message()).kind for one in (first, second, third)]
-    assert kinds == [FrameType.LOGIN_OK, FrameType.LOGIN_OK, FrameType.LOGIN_ERR]
+    assert kinds == [FrameType.LOGIN_OK, FrameType.LOGIN_OK, FrameType.LOGIN_OK]
+    assert [one.closed for one in (first, second, third)] == [True, False, False]
+    await world.close()
+
+
+async def test_strangers_who_stay_do_not_keep_a_cell_from_enrolling(world: World) -> None:
+    world = World(limits=Limits(enrolling=2))
+    await world.controlplane()
+    for _ in range(5):
+        await enrolling(world)
+    asked = HttpRequest("POST", "/cell/v1/enrol")
+    answer = await request_unenrolled(world.dial_as("cell"), asked, clock=world.clock, timeout=5)
+    assert answer.status == 200
     await world.close()
 
 
@@ -475,13 +489,21 @@ async def test_a_stranger_that_says_nothing_is_put_out(world: World) -> None:
     assert world.gateway.pending == 0
 
 
-async def test_strangers_beyond_the_limit_are_not_let_in(world: World) -> None:
-    world = World(limits=Limits(pending=3))
+async def test_who_has_logged_in_is_told_and_no_stranger(world: World) -> None:
+    await world.controlplane()
+    await world.cell("cell-a")
+    await world.knock()
+    await enrolling(world)
+    assert len(world.known) == 2
+
+
+async def test_more_strangers_a_second_than_the_rate_are_not_let_in(world: World) -> None:
+    world = World(limits=Limits(logins_a_second=1, login_burst=3))
     for _ in range(3):
         await world.knock()
     with pytest.raises(Unreachable, match="503"):
         await world.knock()
-    await world.settle(11)
+    await world.settle(1)
     assert not (await world.knock()).closed
     await world.close()
 
