@@ -9,7 +9,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
@@ -47,20 +47,28 @@ _ERRORS: Final[Mapping[int, type[ByocError]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
 class Api:
     """One cluster.
 
-    Attributes:
+    Args:
         server: ``https://host[:port]``.
         authority: PEM of the cluster's certificate authority.
         token: makes a bearer token; asked anew for each request, because they live for a minute.
     """
 
-    server: str
-    authority: str
-    token: Callable[[], str] = field(repr=False)
-    budget: Budget
+    def __init__(self, server: str, authority: str, token: Callable[[], str], budget: Budget) -> None:
+        self.budget = budget
+        self._token = token
+        parts = urlsplit(server)
+        context = ssl.create_default_context(cadata=authority)
+        # Opened by the first request, kept for the next, opened anew after a failure.
+        self._connection = http.client.HTTPSConnection(
+            parts.hostname or "", parts.port or 443, context=context
+        )
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._connection.close()
 
     def apply(self, manifest: Manifest, *, dry_run: bool = False) -> Json:
         """Make ``manifest`` so and return the whole object; fields that others set and we do not, stay.
@@ -145,26 +153,21 @@ class Api:
         target = f"{address}?{urlencode(query)}" if query else address
         headers = {
             "Accept": _PLAIN,
-            "Authorization": f"Bearer {self.token()}",
+            "Authorization": f"Bearer {self._token()}",
             "User-Agent": MANAGER,
             "Content-Type": content_type,
         }
         data = None if body is None else json.dumps(body).encode()
-        parts = urlsplit(self.server)
-        connection = http.client.HTTPSConnection(
-            parts.hostname or "",
-            parts.port or 443,
-            context=ssl.create_default_context(cadata=self.authority),
-            timeout=max(1.0, min(_REQUEST_SECONDS, self.budget.left)),
-        )
+        self._connection.timeout = max(1.0, min(_REQUEST_SECONDS, self.budget.left))
+        if self._connection.sock is not None:
+            self._connection.sock.settimeout(self._connection.timeout)
         try:
-            connection.request(method, target, data, headers)
-            answer = connection.getresponse()
+            self._connection.request(method, target, data, headers)
+            answer = self._connection.getresponse()
             return _read(answer.status, answer.read())
         except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
             return _Passing(0, str(error) or type(error).__name__)
-        finally:
-            connection.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -58,7 +59,8 @@ def handle(event: Mapping[str, Any], context: Context) -> Json:
         _tokens(environment),
         budget,
     )
-    answer = run(event, package, api)
+    with closing(api):
+        answer = run(event, package, api)
     _LOG.warning("%s took %.1f s", answer["op"], seconds - budget.left)
     return answer
 
