@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 from byoc import log
 from byoc.clock import Clock
@@ -22,7 +23,7 @@ from byoc.nimbus import http
 from byoc.nimbus.backoff import CAP
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
 from byoc.nimbus.handshake import Role
-from byoc.nimbus.http import ASGIApp, HttpRequest, HttpResponse
+from byoc.nimbus.http import ASGIApp, HttpRequest, HttpResponse, Room
 from byoc.nimbus.stream import Stream
 from byoc.nimbus.transport import Dial
 from byoc.store.seam import Store
@@ -88,6 +89,8 @@ class Gateways:
         self._rng = rng
         self._gateways = [_Gateway(url) for url in where.urls]
         self._forgetting: set[asyncio.Task[None]] = set()
+        self._rooms: WeakValueDictionary[str, Room] = WeakValueDictionary()
+        """By service, which names the cell: one that asks too much is in its own way only."""
 
     def unready(self) -> dict[str, str]:
         """Return each gateway without a tunnel, and why."""
@@ -141,7 +144,8 @@ class Gateways:
     def _client(self, gateway: _Gateway, app: ASGIApp) -> TunnelClient:
         async def answer(stream: Stream) -> None:
             state = {"service": stream.service, "gateway": gateway.name}
-            await http.serve(stream, app, state=state)
+            room = self._rooms.setdefault(stream.service, Room())
+            await http.serve(stream, app, state=state, room=room)
 
         async def log_in(challenge: bytes, name: str) -> Mapping[str, Any]:
             return self._log_in(gateway, challenge, name)

@@ -39,7 +39,7 @@ from byoc.model.verbs import Verb
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
 from byoc.nimbus.deadline import within
 from byoc.nimbus.handshake import Role
-from byoc.nimbus.http import HttpRequest, serve
+from byoc.nimbus.http import HttpRequest, Room, serve
 from byoc.nimbus.stream import Stream
 from byoc.nimbus.transport import Dial, dialler
 
@@ -242,8 +242,10 @@ class Agent:
                 "agentVersion": facts.agent_version,
             }
 
+        room = Room()
+
         async def answer(stream: Stream) -> None:
-            await serve(stream, app)
+            await serve(stream, app, room=room)
 
         return TunnelClient(
             self._settings.gateway,

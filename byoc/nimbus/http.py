@@ -3,13 +3,14 @@
 ``request`` asks, ``serve`` answers with a plain ASGI app. Used by both planes and by the
 gateway for its questions to the Control Plane. The one home of h11.
 
-Invariants: bodies are bounded in both directions, every wait for the peer has a limit, and
+Invariants: bodies are bounded in both directions, alone and all of one asker together; every wait for the peer has a limit, and
 a peer that does not speak HTTP gives an error and never a hang. An app that has begun is
 not cancelled when the tunnel breaks: it ends, and its answer is dropped.
 """
 
 import urllib.parse
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -22,6 +23,8 @@ from byoc.nimbus.stream import Stream
 
 MAX_BODY: Final = 8 * 1024 * 1024
 """Bytes of one body at most, in either direction."""
+ROOM: Final = 2 * MAX_BODY
+"""Bytes of all bodies of one asker at most, while they are read and answered."""
 REQUEST_SECONDS: Final = 30.0
 """How long a peer may take to send its whole request."""
 _MAX_HEAD: Final = 64 * 1024
@@ -134,21 +137,54 @@ def _ours(headers: Headers) -> Headers:
     return [(name, value) for name, value in headers if name.lower() not in _OURS]
 
 
-async def serve(stream: Stream, app: ASGIApp, *, state: Mapping[str, Any] | None = None) -> None:
+class Room:
+    """What the bodies of one asker may take of our memory at once, over however many streams they come.
+
+    An asker is checked by what it signed, and that covers the body: so bodies are held for peers
+    that may turn out to be nobody.
+    """
+
+    def __init__(self, most: int = ROOM) -> None:
+        self._free = most
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], bool]]:
+        """Yield what takes more bytes and says whether there is room; all of them come back at the end."""
+        taken = 0
+
+        def take(size: int) -> bool:
+            nonlocal taken
+            if size > self._free:
+                return False
+            taken += size
+            self._free -= size
+            return True
+
+        try:
+            yield take
+        finally:
+            self._free += taken
+
+
+async def serve(
+    stream: Stream, app: ASGIApp, *, state: Mapping[str, Any] | None = None, room: Room | None = None
+) -> None:
     """Read one request from an accepted stream, have ``app`` answer it, and finish.
 
     Args:
         stream: accepted already.
         app: a plain ASGI app; its answer is collected before it is sent.
         state: put into ``scope["state"]``, how the app learns who is at the other end.
+        room: shared by all streams of one asker; its own by default.
 
     Raises:
         Unreachable: the stream broke.
     """
     machine = h11.Connection(h11.SERVER, max_incomplete_event_size=_MAX_HEAD)
-    async with within(stream.clock, REQUEST_SECONDS, "reading a request"):
-        asked = await _read_request(stream, machine)
-    answer = asked if isinstance(asked, _Answer) else await _run(app, asked, state or {}, stream)
+    with (room or Room()).share() as take:
+        async with within(stream.clock, REQUEST_SECONDS, "reading a request"):
+            asked = await _read_request(stream, machine, take)
+        answer = asked if isinstance(asked, _Answer) else await _run(app, asked, state or {}, stream)
     await stream.write(_encode_answer(machine, answer))
     await stream.close_write()
 
@@ -172,7 +208,9 @@ def _plain(status: int, text: str) -> _Answer:
     return _Answer(status, [(b"content-type", b"text/plain")], f"{text}\n".encode(), complete=True)
 
 
-async def _read_request(stream: Stream, machine: h11.Connection) -> "_Asked | _Answer":
+async def _read_request(
+    stream: Stream, machine: h11.Connection, take: Callable[[int], bool]
+) -> "_Asked | _Answer":
     head: h11.Request | None = None
     body = bytearray()
     while True:
@@ -189,6 +227,8 @@ async def _read_request(stream: Stream, machine: h11.Connection) -> "_Asked | _A
             body += event.data
             if len(body) > MAX_BODY:
                 return _plain(413, f"the body is larger than {MAX_BODY} bytes")
+            if not take(len(event.data)):
+                return _plain(503, "too much is being asked at once")
         elif isinstance(event, h11.EndOfMessage) and head is not None:
             return _Asked(head, bytes(body))
         else:

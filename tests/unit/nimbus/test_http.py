@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from byoc.errors import Unreachable, UsageError
 from byoc.nimbus import http
 from byoc.nimbus.connection import Connection
-from byoc.nimbus.http import MAX_BODY, REQUEST_SECONDS, HttpRequest, HttpResponse
+from byoc.nimbus.http import MAX_BODY, REQUEST_SECONDS, HttpRequest, HttpResponse, Room
 from byoc.nimbus.stream import Stream
 from byoc.testing.clock import ManualClock
 from byoc.testing.transport import Line, memory_pair
@@ -138,6 +138,24 @@ async def test_a_body_that_is_too_large_is_not_read_and_the_sender_is_told() -> 
         return await stream.read()
 
     assert (await over(serving(app), ask)).startswith(b"HTTP/1.1 413")
+
+
+async def test_many_bodies_of_one_asker_take_no_more_than_its_room() -> None:
+    """A gateway has no key, but it can open streams and send bodies that are checked at their end."""
+    room = Room(1000)
+    raw = b"POST / HTTP/1.1\r\nhost: cell\r\ncontent-length: 600\r\n\r\n" + bytes(600)
+
+    async def shared(stream: Stream) -> None:
+        await http.serve(stream, app, room=room)
+
+    async def full(stream: Stream) -> None:
+        with room.share() as take:
+            assert take(500)
+            await shared(stream)
+
+    assert (await over(full, saying(raw))).startswith(b"HTTP/1.1 503")
+    for _ in range(3):
+        assert (await over(shared, saying(raw))).startswith(b"HTTP/1.1 201")
 
 
 async def test_an_answer_that_is_too_large_is_an_error_and_not_kept() -> None:
