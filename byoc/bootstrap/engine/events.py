@@ -142,6 +142,7 @@ class Tracker:
         self._clock = clock
         self._listener = listener
         self._since: dict[str, float] = {}
+        self._calls: set[str] = set()
         self._steps: dict[str, Step] = {}
 
     @property
@@ -152,7 +153,7 @@ class Tracker:
     @property
     def in_flight(self) -> int:
         """Calls to providers that have begun and not ended."""
-        return len(self._since)
+        return len(self._calls)
 
     def feed(self, event: "EngineEvent") -> None:
         """Take one event of the SDK; never raises, because the SDK would only warn."""
@@ -196,6 +197,9 @@ class Tracker:
             self._plan(metadata)
         else:
             self._since[_call(metadata)] = self._clock()
+            # A component begins and ends, too, but nobody is called for it.
+            if any(state is not None and state.custom for state in (metadata.new, metadata.old)):
+                self._calls.add(_call(metadata))
             yield Started(Subject.of(metadata.urn), _op(metadata))
 
     def _ended(self, metadata: "StepEventMetadata", planning: bool) -> Iterator[Progress]:
@@ -215,6 +219,7 @@ class Tracker:
 
     def _seconds(self, metadata: "StepEventMetadata") -> float:
         now = self._clock()
+        self._calls.discard(_call(metadata))
         return now - self._since.pop(_call(metadata), now)
 
 

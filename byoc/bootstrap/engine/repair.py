@@ -166,10 +166,13 @@ def check(steps: Iterable[Step], waiting: frozenset[str], backup: str) -> None:
     Raises:
         Failed: it holds a replacement or a deletion; the message names the first.
     """
-    bad = [step for step in steps if step.op in DESTRUCTIVE and step.subject.urn not in waiting]
+    # A replacement is three steps of one resource.
+    bad = {
+        step.subject: step.op for step in steps if step.op in DESTRUCTIVE and step.subject.urn not in waiting
+    }
     if bad:
-        first = bad[0]
-        what = f"{first.op} {first.subject.name} ({first.subject.type})"
+        subject, op = next(iter(bad.items()))
+        what = f"{'replace' if 'replace' in op else op} {subject.name} ({subject.type})"
         raise Failed(
             f"after the repair the next run would {what}, and {len(bad) - 1} more like it",
             hint=f"nothing was deleted; the state of before is {backup or 'unchanged'}, beside the state",
