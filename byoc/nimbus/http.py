@@ -3,9 +3,10 @@
 ``request`` asks, ``serve`` answers with a plain ASGI app. Used by both planes and by the
 gateway for its questions to the Control Plane. The one home of h11.
 
-Invariants: bodies are bounded in both directions, alone and all of one asker together; every wait for the peer has a limit, and
-a peer that does not speak HTTP gives an error and never a hang. An app that has begun is
-not cancelled when the tunnel breaks: it ends, and its answer is dropped.
+Invariants: bodies are bounded in both directions, alone and all of one asker together; every
+wait for the peer has a limit, and a peer that does not speak HTTP gives an error and never a
+hang. An app that has begun is not cancelled when the tunnel breaks: it ends, and its answer is
+dropped.
 """
 
 import urllib.parse
