@@ -7,6 +7,7 @@ matters is in the store.
 import asyncio
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 
 from byoc.clock import Clock, SystemClock
@@ -16,6 +17,7 @@ from byoc.controlplane.fleet.courier import Counters, Courier, Link
 from byoc.controlplane.fleet.dispatch import Dispatcher
 from byoc.controlplane.fleet.expiry import Expiry
 from byoc.controlplane.fleet.ingest import Ingest
+from byoc.controlplane.fleet.retention import HISTORY, Retention
 from byoc.controlplane.fleet.service import Fleet
 from byoc.controlplane.fleet.start import DATABASE
 from byoc.controlplane.gateways import Dialling, Gateways
@@ -41,16 +43,18 @@ class ControlPlane:
     fleet: Fleet
     dispatcher: Dispatcher
     expiry: Expiry
+    retention: Retention
     gateways: Gateways
     cells: CellsApp
     counters: Counters
 
     async def run(self) -> None:
-        """Keep the tunnels up, deliver and expire until cancelled."""
+        """Keep the tunnels up, deliver, expire and forget until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self.gateways.run(self.cells))
             group.create_task(self.dispatcher.run())
             group.create_task(self.expiry.run())
+            group.create_task(self.retention.run())
 
     async def overview(self) -> Overview:
         """Return what there is."""
@@ -75,6 +79,7 @@ def assemble(
     link: Link | None = None,
     make_id: NewID = new_id,
     interval: float = 5.0,
+    history: timedelta = HISTORY,
 ) -> ControlPlane:
     """Put a Control Plane together.
 
@@ -88,6 +93,7 @@ def assemble(
         fleet=Fleet(store, keys, courier, clock, make_id),
         dispatcher=Dispatcher(store, courier, clock, counters, rng=rng, interval=interval),
         expiry=Expiry(store, clock),
+        retention=Retention(store, clock, history),
         gateways=gateways,
         cells=CellsApp(store, keys, ingest, clock, counters),
         counters=counters,
@@ -115,5 +121,12 @@ def open_control_plane(
     where = Dialling(settings.gateways, settings.gateway_ca, settings.reconnect_cap)
     gateways = Gateways(where, store, keys, clock, new_id=make_id, rng=rng)
     return assemble(
-        store, keys, gateways, clock, make_id=make_id, rng=rng, interval=settings.dispatch_interval
+        store,
+        keys,
+        gateways,
+        clock,
+        make_id=make_id,
+        rng=rng,
+        interval=settings.dispatch_interval,
+        history=timedelta(days=settings.history_days),
     )

@@ -28,6 +28,7 @@ class ControlPlaneSettings:
     drain: float = 5.0
     dispatch_interval: float = 5.0
     reconnect_cap: float = 60.0
+    history_days: float = 30.0
 
 
 _DESCRIPTIONS: Final = {
@@ -41,6 +42,7 @@ _DESCRIPTIONS: Final = {
     "drain": "seconds that open requests get to end at a stop",
     "dispatch_interval": "seconds between looks for undelivered intent that nothing announced",
     "reconnect_cap": "longest wait in seconds before a gateway that is out of reach is dialled again",
+    "history_days": "days that events and changes are kept at least; the newest of what lives stay longer",
 }
 
 
@@ -99,6 +101,13 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _days(text: str) -> float:
+    days = float(text)
+    if not 1 <= days <= 36_500:  # noqa: PLR2004 - a century
+        raise ValueError(text)
+    return days
+
+
 def _level(text: str) -> str:
     if text.lower() not in _LEVELS:
         raise ValueError(text)
@@ -123,4 +132,5 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "drain": _seconds,
     "dispatch_interval": _seconds,
     "reconnect_cap": _seconds,
+    "history_days": _days,
 }

@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from byoc.store.cells import Cells
 from byoc.store.groups import Groups
 from byoc.store.identities import Identities
+from byoc.store.retention import Retention
 from byoc.store.story import Story
 from byoc.store.usage import Usage
 from byoc.store.workspaces import Workspaces
@@ -24,4 +25,5 @@ class Transaction:
         self.workspaces = Workspaces(connection)
         self.story = Story(connection)
         self.usage = Usage(connection)
+        self.retention = Retention(connection)
         self.topics: set[str] = set()

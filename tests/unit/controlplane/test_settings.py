@@ -28,6 +28,7 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         "BYOC_DRAIN": "2",
         "BYOC_DISPATCH_INTERVAL": "3",
         "BYOC_RECONNECT_CAP": "7",
+        "BYOC_HISTORY_DAYS": "90",
     }
     assert set(given) == {setting.name for setting in SETTINGS}
     assert from_environment(given) == ControlPlaneSettings(
@@ -41,6 +42,7 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         drain=2.0,
         dispatch_interval=3.0,
         reconnect_cap=7.0,
+        history_days=90.0,
     )
 
 
@@ -58,6 +60,8 @@ def test_what_is_not_given_stays_as_it_was() -> None:
         ("BYOC_LOG_LEVEL", "loud"),
         ("BYOC_KEEP_ALIVE", "0"),
         ("BYOC_DRAIN", "nan"),
+        ("BYOC_HISTORY_DAYS", "0"),
+        ("BYOC_HISTORY_DAYS", "inf"),
     ],
 )
 def test_a_value_that_cannot_be_read_names_its_variable(name: str, value: str) -> None:
