@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from byoc.cell.args import CellArgs, GivenVpc
+from byoc.cell.args import CellArgs, GivenVpc, Nat
 
 INTERFACE: Final[Mapping[str, str]] = {
     "autoscaling": "the autoscaler sets the number of machines",
@@ -17,13 +17,17 @@ INTERFACE: Final[Mapping[str, str]] = {
     "ecr.dkr": "machines pull images",
     "eks": "machines and the autoscaler ask for the cluster and its groups",
     "eks-auth": "pods get their roles' credentials",
-    "kms": "volumes are encrypted with the cell's key",
-    "logs": "the installer writes its log",
+    "sts": "databases get their role's credentials",
+}
+"""Service of an interface endpoint, to who needs it (EKS user guide, "Deploy private clusters").
+
+Not KMS and CloudWatch Logs: volumes, objects and the logs of functions are handled on AWS's own side.
+"""
+WITHOUT_NAT: Final[Mapping[str, str]] = {
     "ssm": "break-glass sessions",
     "ssmmessages": "break-glass sessions",
-    "sts": "functions and pods ask who they are",
 }
-"""Service of an interface endpoint, to who needs it (EKS user guide, "Deploy private clusters")."""
+"""As above, where there is no other way out: a session is rare, an endpoint is paid by the hour."""
 
 GATEWAY: Final = "s3"
 
@@ -31,7 +35,16 @@ GATEWAY: Final = "s3"
 def missing(args: CellArgs) -> tuple[str, ...]:
     """Return the services for which the cell makes an interface endpoint: those the VPC has not."""
     present = args.network.endpoints if isinstance(args.network, GivenVpc) else ()
-    return tuple(service for service in INTERFACE if service not in present)
+    return tuple(service for service in needed(args) if service not in present)
+
+
+def needed(args: CellArgs) -> Mapping[str, str]:
+    """Return the services that need an interface endpoint in the VPC, each with who needs it."""
+    if isinstance(args.network, GivenVpc):
+        way_out = all(subnet.has_egress for subnet in args.network.subnets)
+    else:
+        way_out = args.network.nat is not Nat.NONE
+    return INTERFACE if way_out else {**INTERFACE, **WITHOUT_NAT}
 
 
 def makes_gateway(args: CellArgs) -> bool:

@@ -10,7 +10,7 @@ import contextvars
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
 import pulumi
@@ -35,6 +35,7 @@ class Registered:
     Attributes:
         kind: type token, such as ``aws:ec2/vpc:Vpc``; ``byoc:cell:Network`` for a part of ours.
         inputs: what is not known before the apply is ``UNKNOWN``, a secret is ``SECRET``.
+        refers: input to the URNs of the resources whose outputs it holds.
         within: URN of the resource it is deleted with; empty for none.
         custom: made in AWS; a part of ours is not.
     """
@@ -45,6 +46,7 @@ class Registered:
     parent: str
     inputs: Mapping[str, Any]
     depends_on: tuple[str, ...] = ()
+    refers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     protect: bool = False
     retain: bool = False
     within: str = ""
@@ -118,7 +120,8 @@ def record(program: Callable[[], None], facts: Facts, *, stack: str = "plan") ->
     """
     monitor = _Monitor(facts, stack)
     contextvars.copy_context().run(_run, program, monitor)
-    return Recording(tuple(monitor.seen[urn] for urn in sorted(monitor.seen)), monitor.outputs)
+    outputs = dict(sorted(monitor.outputs.items()))
+    return Recording(tuple(monitor.seen[urn] for urn in sorted(monitor.seen)), outputs)
 
 
 def plain_value(value: Any) -> Any:
@@ -144,6 +147,9 @@ def _registered(urn: str, request: Any) -> Registered:
         parent=request.parent,
         inputs=_properties(request.object),
         depends_on=tuple(sorted(request.dependencies)),
+        refers={
+            name: tuple(sorted(one.urns)) for name, one in request.propertyDependencies.items() if one.urns
+        },
         protect=request.protect,
         retain=request.retainOnDelete,
         within=request.deletedWith,
