@@ -216,15 +216,21 @@ def _check_given(subnet: GivenSubnet, ranges: list[IPv4Network]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GivenRoles:
-    """Roles that the customer made; the cell makes none then. Each is a role's ARN."""
+    """Roles that the customer made; the cell makes none then. Each is a role's ARN.
+
+    What each must be allowed is what ``byoc cell permissions`` prints for the roles the cell would make.
+    """
 
     cluster: str
     node: str
     agent: str
     storage_driver: str
+    network_driver: str
     dns: str
     autoscaler: str
+    engine: str
     installer: str
+    control: str
     flow_logs: str
 
     def __post_init__(self) -> None:
@@ -332,6 +338,8 @@ class CellArgs:
         policy: the customer's policy file (TOML); empty for the default.
         image_registry: host, and path if any, of a registry that mirrors the images that are not ours;
             empty where they are pulled from their makers' registries.
+        administrators: ARNs of the customer's own roles that administer the cluster with ``kubectl``:
+            whoever creates a cluster is no administrator of it here.
     """
 
     name: str
@@ -350,6 +358,7 @@ class CellArgs:
     ledger_days: int = 365
     policy: str = ""
     image_registry: str = ""
+    administrators: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself or AWS.
@@ -361,6 +370,11 @@ class CellArgs:
         _check_arns(self)
         _check_tags(self.tags)
         _check_reach(self)
+        if self.delivery is Delivery.DIRECT and not self.administrators:
+            raise UsageError(
+                "nobody could apply the cell's objects to its cluster",
+                hint="name your own role among the administrators, or let them be delivered in the VPC",
+            )
         if self.log_days not in RETENTIONS:
             raise UsageError(
                 f"CloudWatch Logs cannot keep logs for {self.log_days} days",

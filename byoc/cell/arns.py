@@ -10,13 +10,17 @@ from byoc.cell.args import CellArgs
 from byoc.cell.naming import physical, within
 
 Bucket = Literal["data", "ledger"]
-Role = Literal["cluster", "node", "agent", "storage_driver", "dns", "autoscaler", "installer", "flow_logs"]
+Role = Literal[
+    "cluster", "node", "agent", "storage_driver", "network_driver", "dns", "autoscaler", "engine",
+    "installer", "control", "flow_logs",
+]  # fmt: skip
 Function = Literal["installer", "control"]
 Log = Literal["flow", "cluster", "installer", "control"]
 
 BUCKETS: Final[tuple[Bucket, ...]] = ("data", "ledger")
 ROLES: Final[tuple[Role, ...]] = (
-    "cluster", "node", "agent", "storage_driver", "dns", "autoscaler", "installer", "flow_logs",
+    "cluster", "node", "agent", "storage_driver", "network_driver", "dns", "autoscaler", "engine",
+    "installer", "control", "flow_logs",
 )  # fmt: skip
 """Every role of a cell; the names of ``GivenRoles``."""
 
