@@ -64,17 +64,22 @@ make_venv_without_ensurepip() {
 
 apt_get() { DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=120 "$@" </dev/null >&2; }
 
-unpack_pip() {
-    apt=$venv/apt
+unpack_debs() { # unpack_debs FOLDER PACKAGE...: into FOLDER/unpacked
+    apt=$1; shift
     mkdir -p "$apt/lists/partial" "$apt/archives/partial" || return 1
     (
         cd "$apt" || exit 1
-        apt_get download python3-pip-whl 2>/dev/null || {
+        apt_get download "$@" 2>/dev/null || {
             own="-o Dir::State::Lists=$apt/lists -o Dir::Cache=$apt -o Debug::NoLocking=1"
-            apt_get $own update && apt_get $own download python3-pip-whl
+            apt_get $own update && apt_get $own download "$@"
         }
     ) || return 1
-    dpkg-deb -x "$apt"/python3-pip-whl_*.deb "$apt/unpacked" || return 1
+    for archive in "$apt"/*.deb; do dpkg-deb -x "$archive" "$apt/unpacked" || return 1; done
+}
+
+unpack_pip() {
+    apt=$venv/apt
+    unpack_debs "$apt" python3-pip-whl || return 1
     wheel=$(echo "$apt"/unpacked/usr/share/python-wheels/pip-*.whl)
     "$venv/bin/python" "$wheel/pip" install --quiet --no-index "$wheel" >&2 || return 1
     rm -rf "$apt"
@@ -99,4 +104,45 @@ prepare() {
 # The SQL engine of local workspaces; got once, found afterwards.
 engine() {
     "$venv/bin/byoc" engine show >/dev/null 2>&1 || "$venv/bin/byoc" engine install >&2 </dev/null
+}
+
+# A MariaDB client, for the tests of `workspace connect`: the machine's own, else Debian's; without root
+# that one is unpacked into the cache and put at the end of the PATH.
+sql_client() {
+    command -v mariadb >/dev/null && return
+    cache=${XDG_CACHE_HOME:-$HOME/.cache}/byoc/client
+    if [ ! -x "$cache/bin/mariadb" ]; then
+        echo "getting a MariaDB client" >&2
+        get_sql_client || die "no MariaDB client on this machine" "$(client_line)"
+    fi
+    PATH=$PATH:$cache/bin; export PATH
+}
+
+get_sql_client() {
+    command -v apt-get >/dev/null || return 1
+    if [ "$(id -u)" = 0 ]; then
+        apt_get update
+        apt_get install -y --no-install-recommends mariadb-client-core ||
+            apt_get install -y --no-install-recommends mariadb-client-core-10.6
+        return
+    fi
+    rm -rf "$cache"
+    libraries="libmariadb3 libedit2 libncurses6 libtinfo6 libbsd0 libmd0"
+    unpack_debs "$cache" mariadb-client-core $libraries ||
+        unpack_debs "$cache" mariadb-client-core-10.6 $libraries || return 1
+    mkdir -p "$cache/bin"
+    {
+        echo '#!/bin/sh'
+        echo "LD_LIBRARY_PATH=$(echo "$cache"/unpacked/usr/lib/*-linux-gnu*):$(echo "$cache"/unpacked/lib/*-linux-gnu*)"
+        echo "export LD_LIBRARY_PATH; exec $cache/unpacked/usr/bin/mariadb \"\$@\""
+    } >"$cache/bin/mariadb"
+    chmod +x "$cache/bin/mariadb"
+    rm -rf "$cache"/*.deb "$cache/lists" "$cache/archives"
+    "$cache/bin/mariadb" --version >/dev/null || { rm -rf "$cache"; return 1; }
+}
+
+client_line() { # what to run on this system to get a MariaDB client
+    if command -v apt-get >/dev/null; then echo "sudo apt-get install -y mariadb-client"
+    elif command -v dnf >/dev/null; then echo "sudo dnf install -y mariadb"
+    else echo "brew install mariadb"; fi
 }
