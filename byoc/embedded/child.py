@@ -173,9 +173,11 @@ def _signal(send: Callable[[], None]) -> None:
 
 
 def last_line(log: Path, *, most: int = 300) -> str:
-    """Return the last line of a log that says something, cut to ``most`` characters."""
+    """Return the last line of a log that says what is wrong, not what to do, cut to ``most`` characters."""
     try:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return "it wrote no log"
-    return next((line.strip()[:most] for line in reversed(lines) if line.strip()), "it wrote no log")
+    said = (line.strip() for line in reversed(lines))
+    wrong = (line.removeprefix("error: ")[:most] for line in said if line and not line.startswith("hint:"))
+    return next(wrong, "it wrote no log")

@@ -13,7 +13,13 @@ def test_a_child_is_restarted_soon_the_first_time_and_later_each_time_after() ->
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("a\nb\n\n", "b"), ("", "it wrote no log"), ("x" * 999, "x" * 300)]
+    ("text", "line"),
+    [
+        ("a\nb\n\n", "b"),
+        ("", "it wrote no log"),
+        ("x" * 999, "x" * 300),
+        ("error: the disk is full\n\nhint: free some\n", "the disk is full"),
+    ],
 )
 def test_the_last_line_of_a_log_tells_why(tmp_path: Path, text: str, line: str) -> None:
     log = tmp_path / "x.log"
