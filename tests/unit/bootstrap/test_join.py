@@ -105,7 +105,8 @@ async def test_a_cell_that_is_connected_already_is_not_enrolled_again() -> None:
     world = World(ManualClock(), known=[Cell(connected=True, state="enrolled")])
     (answer,), _ = await run(world)
     assert answer == "c-1"
-    assert world.grants == world.handed == []
+    assert world.grants == []
+    assert world.handed == []
 
 
 async def test_a_run_after_an_interrupted_one_uses_the_record_that_is_there() -> None:
