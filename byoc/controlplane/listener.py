@@ -15,6 +15,7 @@ from typing import Final
 import uvicorn
 
 from byoc.controlplane.app import ControlPlaneApp
+from byoc.controlplane.lines import Line
 from byoc.errors import PreconditionFailed
 
 _KEEP_ALIVE: Final = 75
@@ -58,7 +59,7 @@ class Listener:
         self._server = _Server(
             uvicorn.Config(
                 app.asgi,
-                http="h11",
+                http=Line,
                 ws="none",
                 lifespan="off",
                 log_config=None,

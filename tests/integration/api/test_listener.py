@@ -8,10 +8,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from byoc.controlplane import lines
 from byoc.controlplane.listener import bind, url_of
 from byoc.errors import PreconditionFailed
 
 HTTP_ERROR = b"HTTP/1.1 4"
+UNFINISHED = (
+    "POST /v1/workspaces HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Length: 1000\r\n\r\nx"
+)
 
 
 async def test_a_taken_port_is_said_in_our_own_words() -> None:
@@ -135,3 +139,58 @@ async def test_fifty_creates_at_once_are_all_answered(served: Any) -> None:
             *(client.post("/v1/workspaceGroups", json=body | {"name": f"g{n % 25}"}) for n in range(50))
         )
     assert sorted(answer.status_code for answer in made) == [200] * 25 + [409] * 25
+
+
+async def _knock(served: Any, said: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(said)
+    return reader, writer
+
+
+@pytest.mark.parametrize("said", ["", "GET /v1/regions HTTP/1.1\r\nHost: x\r\nX-", UNFINISHED])
+async def test_callers_who_never_end_their_request_keep_nobody_out(
+    served: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "MOST", 20)
+    crowd = [await _knock(served, said.format(key=served.key).encode()) for _ in range(60)]
+    async with _client(served) as client:
+        assert (await client.get("/v1/regions")).status_code == 200
+        path = f"/byoc/v1/workspaces/{await _workspace(client)}/events?follow=true"
+        async with client.stream("GET", path) as answer:
+            crowd += [await _knock(served, said.format(key=served.key).encode()) for _ in range(60)]
+            assert await anext(answer.aiter_lines()), "a request under way is not cut off"
+            assert (await client.get("/v1/regions")).status_code == 200
+    await _until(lambda: sum(not reader.at_eof() for reader, _ in crowd) <= 20)
+    for _, writer in crowd:
+        writer.transport.abort()
+
+
+@pytest.mark.parametrize("said", ["", "GET /v1/regions HTTP/1.1\r\nHost: x\r\nX-", UNFINISHED])
+async def test_a_request_that_does_not_come_whole_in_time_ends_its_connection(
+    served: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines, "REQUEST_SECONDS", 0.1)
+    reader, writer = await _knock(served, said.format(key=served.key).encode())
+    async with asyncio.timeout(5):
+        await _until(reader.at_eof)
+    writer.transport.abort()
+    async with _client(served) as client:
+        path = f"/byoc/v1/workspaces/{await _workspace(client)}/events?follow=true"
+        async with client.stream("GET", path) as answer:
+            seen = [line async for line, _ in _first(answer.aiter_lines(), blanks=2)]
+    assert seen, "an answer may take as long as it likes"
+
+
+async def _first(all_lines: Any, blanks: int) -> Any:
+    async for line in all_lines:
+        blanks -= not line
+        yield line, blanks
+        if not blanks:
+            return
+
+
+async def _until(true: Any) -> None:
+    async with asyncio.timeout(5):
+        while not true():
+            await asyncio.sleep(0.01)
