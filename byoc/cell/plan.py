@@ -18,9 +18,7 @@ from byoc.cell.recorder import Recording, Registered, record
 
 _CLUSTER: Final = "aws:eks/cluster:Cluster"
 _ANYWHERE: Final = ("0.0.0.0/0", "::/0")
-_NAMES: Final = (
-    "bucket", "clusterName", "domain", "serviceName", "cidrBlock", "policyArn", "functionName",
-)  # fmt: skip
+_NAMES: Final = ("serviceAccount", "principalArn", "policyArn", "functionName", "clusterName")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +144,12 @@ def physical_name(resource: Registered) -> str:
     """Return the name of ``resource`` in AWS, or what shows best which one it is."""
     inputs = resource.inputs
     tags = inputs.get("tags")
-    named = inputs.get("name") or (tags.get("Name") if isinstance(tags, Mapping) else None)
-    return str(named or next((inputs[key] for key in _NAMES if inputs.get(key)), resource.name))
+    tagged = tags.get("Name") if isinstance(tags, Mapping) else None
+    return str(inputs.get("name") or inputs.get("bucket") or tagged or _shown(inputs) or resource.name)
+
+
+def _shown(inputs: Mapping[str, Any]) -> Any:
+    return next((inputs[key] for key in _NAMES if inputs.get(key)), None)
 
 
 def _resource(each: Registered) -> dict[str, Any]:

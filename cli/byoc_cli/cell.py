@@ -1,4 +1,4 @@
-"""``byoc cell``: cells, as the control plane knows them."""
+"""``byoc cell``: cells, as the control plane knows them, and as a plan shows them beforehand."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 from byoc.clock import stamp
 from byoc.durable import write_file
 from byoc.errors import NotFound, PreconditionFailed, UsageError
-from byoc_cli import names
+from byoc_cli import names, plan
 from byoc_cli.context import of
 from byoc_cli.output import Column, View
 from byoc_cli.tree import ACCOUNT, noun, verb
@@ -68,9 +68,10 @@ def _engine(facts: Any) -> str | None:
 
 def add(app: typer.Typer) -> None:
     """Add the noun to the program."""
-    cells = noun("See, enrol and retire cells.")
+    cells = noun("Plan, see, enrol and retire cells.")
     app.add_typer(cells, name="cell", rich_help_panel=ACCOUNT)
     for name, command in (
+        ("plan", plan.plan),
         ("list", list_cells),
         ("show", show),
         ("connections", connections),
