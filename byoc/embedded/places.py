@@ -107,6 +107,11 @@ class Places:
         """The workspaces' data, one folder each."""
         return self.cell / "volumes"
 
+    @property
+    def workspaces(self) -> Path:
+        """What the cell holds of each workspace, one file each."""
+        return self.cell / "state" / "workspaces"
+
     def registration(self, instances: Path) -> Path:
         """Return the file that registers this instance in ``instances``."""
         return instances / (hashlib.sha256(str(self.data).encode()).hexdigest()[:16] + ".json")

@@ -1,5 +1,6 @@
 """`byoc status`: what of an instance runs now, read from the machine and not from what anybody claims."""
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ class ProcessStatus:
         alive: whether it runs.
         resident: bytes of memory it holds.
         seconds: since it started.
+        workspace: for an engine, what its workspace is called; empty where the cell has not said.
     """
 
     name: str
@@ -27,6 +29,7 @@ class ProcessStatus:
     alive: bool
     resident: int
     seconds: float
+    workspace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,21 @@ def status(data: Path, *, environment: Mapping[str, str]) -> Status:
         gateway=known[0].gateway if known else "",
         cell_id=known[0].cell_id if known else "",
         processes=tuple(_look(name, who) for name, who in members.items()),
-        engines=tuple(_look(name, who) for name, who in processes.engines(places).items()),
+        engines=tuple(
+            _look(name, who, _called(places, name)) for name, who in processes.engines(places).items()
+        ),
     )
 
 
-def _look(name: str, who: Identity) -> ProcessStatus:
+def _called(places: Places, workspace: str) -> str:
+    try:
+        held = json.loads((places.workspaces / f"{workspace}.json").read_text(encoding="utf-8"))
+        return str(held["spec"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _look(name: str, who: Identity, workspace: str = "") -> ProcessStatus:
     alive = processes.is_alive(who)
     seconds = max(0.0, time.time() - who.started) if alive else 0.0
-    return ProcessStatus(name, who.pid, alive, processes.resident(who), seconds)
+    return ProcessStatus(name, who.pid, alive, processes.resident(who), seconds, workspace)

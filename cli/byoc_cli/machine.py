@@ -25,7 +25,7 @@ _MIB: Final = 1024**2
 
 PROCESSES: Final = View(
     (
-        Column("PROCESS", lambda each: each.name),
+        Column("PROCESS", lambda each: f"workspace {each.workspace}" if each.workspace else each.name),
         Column("PID", lambda each: each.pid),
         Column("STATE", lambda each: "running" if each.alive else "gone"),
         Column("MEMORY", lambda each: f"{each.resident // _MIB} MiB" if each.alive else None),
@@ -34,6 +34,7 @@ PROCESSES: Final = View(
     id=lambda each: str(each.pid),
     json=lambda each: {
         "name": each.name,
+        **({"workspace": each.workspace} if each.workspace else {}),
         "pid": each.pid,
         "alive": each.alive,
         "residentBytes": each.resident,

@@ -255,6 +255,7 @@ def test_running_workspaces_run_again_on_their_ports(user: User) -> None:
     again = user.up(data)
     assert again.code == 0, again.err
     eventually("SQL", lambda: user.byoc("workspace", "connect", "orders", "--exec", "do 1").code == 0)
+    assert "workspace orders  " in user.byoc("status", "--data", str(data)).out
     shown = user.byoc("workspace", "show", "orders", "-o", "json").json
     assert (shown["state"], shown["endpoint"]) == ("ACTIVE", made.json["endpoint"])
 
