@@ -11,6 +11,8 @@ import pulumi
 from byoc.cell import arns
 from byoc.cell.args import CellArgs
 from byoc.cell.dns import Dns
+from byoc.cell.identity import Identity
+from byoc.cell.keys import Keys
 from byoc.cell.network import Network
 from byoc.cell.outputs import camel
 from byoc.cell.part import Part
@@ -26,8 +28,9 @@ class Cell(Part):
 
     def __init__(self, args: CellArgs) -> None:
         super().__init__("Cell", args)
-        self.key_arn = pulumi.Output.from_input(args.key_arn)
-        network = Network(args, self.key_arn, arns.role_arn(args, "flow_logs"), parent=self)
+        self.key_arn = Keys(args, parent=self).key_arn
+        identity = Identity(args, self.key_arn, parent=self)
+        network = Network(args, self.key_arn, identity.flow_logs, parent=self)
         storage = Storage(args, self.key_arn, parent=self)
         dns = Dns(args, network, parent=self)
         self.outputs = self._said(network, storage, dns)
