@@ -52,6 +52,11 @@ class ControlPlaneKeys:
         """Signs requests, receipts, enrolment tokens and logins."""
         self._current = _read_key_set(folder / "keyset.jws", root.public)
 
+    @staticmethod
+    def root_file(folder: Path) -> Path:
+        """Return where the root is: the one key that cannot be made anew once a cell trusts it."""
+        return folder / "keys" / "root.json"
+
     @classmethod
     def make(cls, folder: Path, now: datetime) -> "ControlPlaneKeys":
         """Make whatever is missing and read all. A crash in the middle leaves nothing half made.
@@ -62,9 +67,10 @@ class ControlPlaneKeys:
         """
         keys = folder / "keys"
         durable.make_folder(keys)
-        if not (keys / "root.json").exists():
-            _write(keys / "root.json", SigningKey.generate().private_jwk())
-        root = _read_key(keys / "root.json")
+        root_file = cls.root_file(folder)
+        if not root_file.exists():
+            _write(root_file, SigningKey.generate().private_jwk())
+        root = _read_key(root_file)
         if not (keys / "keyset.json").exists():
             _write_certified(keys / "keyset.json", _certify(root, SigningKey.generate(), now))
         if not _signing_files(keys):
@@ -82,7 +88,7 @@ class ControlPlaneKeys:
             PreconditionFailed: a file is missing or no key.
         """
         keys = folder / "keys"
-        root = _read_key(keys / "root.json")
+        root = _read_key(cls.root_file(folder))
         signing = [_read_key(path) for path in _signing_files(keys)]
         if not signing:
             raise _broken(keys)

@@ -20,6 +20,7 @@ _PRINCIPAL: Final = (
         or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > bindparam("now")),
     )
 )
+_KEY: Final = select(api_keys.c.id).where(api_keys.c.hash == bindparam("key_hash"))
 _ORGANIZATIONS: Final = select(organizations).order_by(organizations.c.created_at, organizations.c.id)
 _ORGANIZATION: Final = select(organizations).where(organizations.c.id == bindparam("own"))
 _PROJECTS: Final = (
@@ -81,6 +82,10 @@ class Identities:
             .where(api_keys.c.user_id == user, api_keys.c.revoked_at.is_(None))
             .values(revoked_at=to_number(now))
         )
+
+    def knows_key(self, key_hash: str) -> bool:
+        """Whether there is a key with this hash, also one that is revoked or expired."""
+        return self._connection.execute(_KEY, {"key_hash": key_hash}).first() is not None
 
     def principal(self, key_hash: str, now: datetime) -> Principal | None:
         """Return who holds the key with this hash, if it may be used now."""

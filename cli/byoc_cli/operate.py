@@ -45,14 +45,21 @@ def controlplane_init(
     data: Data,
     organization: Annotated[str, typer.Option("--organization", help="Name of the first one.")] = "Local",
     email: Annotated[str, typer.Option("--email", help="Of its owner.")] = "owner@localhost",
+    new_owner_key: Annotated[
+        bool, typer.Option("--new-owner-key", help="Make another key for the owner and end the ones before.")
+    ] = False,
 ) -> None:
     """Make keys, database, the first organization and its owner's key; may be run again."""
-    from byoc.controlplane.fleet.start import OWNER_TOKEN, Owner, init  # noqa: PLC0415 - slow to import
+    from byoc.controlplane.fleet.start import DATABASE, OWNER_TOKEN, Owner, init  # noqa: PLC0415 - slow
 
     given = of(ctx)
     given.hush()
-    init(data.absolute(), Owner(email, organization), clock=given.clock)
     token_file = data.absolute() / "controlplane" / OWNER_TOKEN
+    lost = token_file.with_name(DATABASE).exists() and not token_file.exists()
+    init(data.absolute(), Owner(email, organization), clock=given.clock, renew=new_owner_key)
+    if lost and not new_owner_key:
+        given.out.note("the file with the owner's key was missing: another key was made")
+        given.out.note("the owner's earlier keys still work; --new-owner-key ends them")
     given.out.done(
         f"the owner's key is in {token_file}",
         {"data": str(data.absolute()), "tokenFile": str(token_file)},

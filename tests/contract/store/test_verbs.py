@@ -311,3 +311,5 @@ async def test_keys_are_found_by_their_hash_while_they_are_good(store: Store) ->
     assert await email("hash 3", NOW) is None
     await store.write(lambda tx: tx.identities.revoke_keys(UserID("u1"), NOW))
     assert await email("hash 1", NOW) is None
+    known = [await store.read(lambda tx, n=n: tx.identities.knows_key(f"hash {n}")) for n in (1, 2, 3)]  # type: ignore[misc]
+    assert known == [True, True, False], "also a key that ended is known"

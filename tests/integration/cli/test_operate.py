@@ -81,6 +81,19 @@ def test_init_keeps_the_owners_key_to_its_owner_and_may_be_run_again(data: Path)
     assert token.strip() not in again.stdout + again.stderr
 
 
+def test_init_without_the_owners_file_says_that_the_key_before_still_works(data: Path) -> None:
+    token_file = data / "controlplane" / "owner.token"
+    token = token_file.read_text()
+    token_file.unlink()
+    again = _run("controlplane", "init", "--data", str(data))
+    assert again.returncode == 0
+    assert token_file.read_text() != token
+    assert "earlier keys still work; --new-owner-key ends them" in again.stderr
+    ended = _run("controlplane", "init", "--data", str(data), "--new-owner-key")
+    assert ended.returncode == 0
+    assert "still work" not in ended.stderr
+
+
 def test_migrate_says_which_schema_it_came_to(data: Path) -> None:
     done = _run("controlplane", "migrate", "--data", str(data), "-o", "json")
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from byoc.controlplane.fleet.service import hash_key
-from byoc.controlplane.fleet.start import DATABASE, OWNER_TOKEN, Owner, make
+from byoc.controlplane.fleet.start import DATABASE, OWNER_TOKEN
 from byoc.dataplane.policy import Policy
 from byoc.errors import (
     CellAway,
@@ -189,19 +189,6 @@ async def test_keys_authenticate_until_they_expire_or_are_revoked(fleet: World) 
     fleet.clock.advance(3601)
     with pytest.raises(NotAuthenticated):
         await fleet.fleet.authenticate("short-lived")
-
-
-async def test_init_again_keeps_everything_and_heals_a_lost_key(fleet: World) -> None:
-    token_file = fleet.folder / "controlplane" / OWNER_TOKEN
-    token = token_file.read_text().strip()
-    assert await make(fleet.folder, Owner("ann@example.com"), fleet.clock, new_id) == token
-    token_file.unlink()
-    fresh = await make(fleet.folder, Owner("ann@example.com"), fleet.clock, new_id)
-    assert fresh != token
-    assert (await fleet.fleet.authenticate(fresh)).organization_id == fleet.by.organization_id
-    with pytest.raises(NotAuthenticated):
-        await fleet.fleet.authenticate(token)
-    assert (token_file.stat().st_mode & 0o777) == 0o600
 
 
 async def test_logs_are_refused_by_the_default_policy_and_named(fleet: World) -> None:
