@@ -169,6 +169,16 @@ async def test_an_expiry_that_is_none_or_past_is_400(world: Any, text: str) -> N
     assert "expiresAt" in await world.refused(400, "POST", "/v1/workspaceGroups", json=body)
 
 
+async def test_an_expiry_can_be_moved_and_null_leaves_it(world: Any) -> None:
+    group_id = await world.group(expiresAt="3h")
+    path = f"/v1/workspaceGroups/{group_id}"
+    await world.ok("PATCH", path, json={"expiresAt": None, "name": "renamed"})
+    assert (await world.read_group(group_id))["expiresAt"] == "2030-01-01T03:00:00Z"
+    assert "expiresAt" in await world.refused(400, "PATCH", path, json={"expiresAt": ""})
+    await world.ok("PATCH", path, json={"expiresAt": "9999-12-31"})
+    assert (await world.read_group(group_id))["expiresAt"] == "9999-12-31T00:00:00Z"
+
+
 @pytest.mark.parametrize(
     "window",
     [{"day": 7, "hour": 0}, {"day": 0, "hour": 24}, {"day": 1.5, "hour": 0}, {"day": 1}, {}, [], "x", 1],
