@@ -39,12 +39,16 @@ def identity(kind: str, inputs: Mapping[str, Any]) -> str:
     return str(inputs.get(_BY_NAME.get(kind, ""), UNKNOWN))
 
 
-def computed(kind: str, inputs: Mapping[str, Any], facts: Facts) -> dict[str, str]:
+def computed(kind: str, inputs: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """Return the outputs that follow from the inputs of a resource of type ``kind``."""
     form = _ARNS.get(kind)
     if form is None:
         return {}
     name = inputs.get("name", inputs.get("bucket", UNKNOWN))
-    return {
+    known: dict[str, Any] = {
         "arn": form.format(partition=facts.partition, region=facts.region, account=facts.account, name=name)
     }
+    if kind == "aws:eks/cluster:Cluster":
+        # Beside what the program says of the network, EKS says the group it makes.
+        known["vpcConfig"] = {**inputs["vpcConfig"], "clusterSecurityGroupId": UNKNOWN}
+    return known

@@ -14,6 +14,9 @@ AGENT: Final = "byoc-agent"
 AUTOSCALER: Final = "byoc-autoscaler"
 """Service account and Deployment of the cluster autoscaler."""
 
+CONTROL_GROUP: Final = "byoc:control"
+"""Kubernetes group of the control function's access entry: it has the rights this group is given."""
+
 GROUP_LABEL: Final = "byoc.dev/group"
 """Label of every machine: ``system`` or ``workspace``."""
 SYSTEM_GROUP: Final = "system"
