@@ -5,7 +5,7 @@ make network interfaces, security groups, volumes, load balancers and log groups
 cost money and block the VPC when they stay.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -49,6 +49,8 @@ class Leftover:
 
 KEPT_KINDS: Final = frozenset({"bucket", "key", "volume"})
 """What ``--keep-data`` leaves in the account."""
+_FUNCTIONS: Final = ("installer", "control")
+_BUCKETS: Final = ("data", "ledger")
 _GONE: Final = {"deleted", "deleting", "terminated", "shutting-down"}
 Source = Callable[[Account, str], Iterable[Found]]
 
@@ -109,10 +111,8 @@ def _instances(account: Account, cell: str) -> Iterator[Found]:
 def _interfaces(account: Account, cell: str) -> Iterator[Found]:
     """Network interfaces that the cluster and the function made: they carry a description, not our tag."""
     ec2 = account.client("ec2")
-    names = (
-        f"Amazon EKS {physical('eks-cluster', cell)}*",
-        f"AWS Lambda VPC ENI-{physical('lambda', cell)}-*",
-    )
+    functions = [f"AWS Lambda VPC ENI-{physical('lambda', cell, which)}-*" for which in _FUNCTIONS]
+    names = (f"Amazon EKS {physical('eks-cluster', cell)}", *functions)
     with translated("ec2:DescribeNetworkInterfaces"):
         for name in names:
             filters = [{"Name": "description", "Values": [name]}]
@@ -121,22 +121,25 @@ def _interfaces(account: Account, cell: str) -> Iterator[Found]:
 
 
 def _roles(account: Account, cell: str) -> Iterator[Found]:
-    prefix = f"{physical('iam-role', cell)}-"
-    iam = account.client("iam")
+    """Roles and policies: the names of ``sales-eu`` begin as those of ``sales`` do, so the tag decides."""
+    prefix, iam = f"{physical('iam-role', cell)}-", account.client("iam")
     with translated("iam:ListRoles"):
         for page in iam.get_paginator("list_roles").paginate():
-            yield from (
-                Found("role", role["RoleName"])
-                for role in page["Roles"]
-                if role["RoleName"].startswith(prefix)
-            )
+            for role in page["Roles"]:
+                name = role["RoleName"]
+                if name.startswith(prefix) and _of(cell, iam.list_role_tags(RoleName=name)["Tags"]):
+                    yield Found("role", name)
     with translated("iam:ListPolicies"):
         for page in iam.get_paginator("list_policies").paginate(Scope="Local"):
-            yield from (
-                Found("policy", policy["Arn"])
-                for policy in page["Policies"]
-                if policy["PolicyName"].startswith(prefix)
-            )
+            for policy in page["Policies"]:
+                arn = policy["Arn"]
+                named = policy["PolicyName"].startswith(prefix)
+                if named and _of(cell, iam.list_policy_tags(PolicyArn=arn)["Tags"]):
+                    yield Found("policy", arn)
+
+
+def _of(cell: str, tags: Sequence[Mapping[str, str]]) -> bool:
+    return {"Key": CELL_TAG, "Value": cell} in tags
 
 
 def _cluster(account: Account, cell: str) -> Iterator[Found]:
@@ -147,30 +150,29 @@ def _cluster(account: Account, cell: str) -> Iterator[Found]:
 
 
 def _functions(account: Account, cell: str) -> Iterator[Found]:
-    prefix = f"{physical('lambda', cell)}-"
+    wanted = {physical("lambda", cell, which) for which in _FUNCTIONS}
     with translated("lambda:ListFunctions"):
         pages = list(account.client("lambda").get_paginator("list_functions").paginate())
-    for page in pages:
-        for one in page["Functions"]:
-            if one["FunctionName"].startswith(prefix):
-                yield Found("function", one["FunctionName"])
+    names = (one["FunctionName"] for page in pages for one in page["Functions"])
+    yield from (Found("function", name) for name in names if name in wanted)
 
 
 def _log_groups(account: Account, cell: str) -> Iterator[Found]:
-    cluster = physical("eks-cluster", cell)
-    prefixes = (f"/aws/eks/{cluster}/", f"/aws/lambda/{physical('lambda', cell)}-", f"/byoc/{cell}/")
+    functions = tuple(f"/aws/lambda/{physical('lambda', cell, which)}" for which in _FUNCTIONS)
+    folders = (f"/aws/eks/{physical('eks-cluster', cell)}/", f"/byoc/{cell}/")
     logs = account.client("logs")
     with translated("logs:DescribeLogGroups"):
-        for prefix in prefixes:
+        for prefix in (*functions, *folders):
             for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
-                yield from (Found("log group", one["logGroupName"]) for one in page["logGroups"])
+                names = (one["logGroupName"] for one in page["logGroups"])
+                yield from (Found("log group", name) for name in names if prefix in folders or name == prefix)
 
 
 def _buckets(account: Account, cell: str) -> Iterator[Found]:
-    prefix = f"{physical('bucket', cell)}-{account.identity.account}-"
+    wanted = {physical("bucket", cell, which, account.identity.account) for which in _BUCKETS}
     with translated("s3:ListAllMyBuckets"):
         found = account.client("s3").list_buckets()["Buckets"]
-    yield from (Found("bucket", one["Name"]) for one in found if one["Name"].startswith(prefix))
+    yield from (Found("bucket", one["Name"]) for one in found if one["Name"] in wanted)
 
 
 def _keys(account: Account, cell: str) -> Iterator[Found]:

@@ -10,7 +10,7 @@ from byoc.bootstrap.survey import permits as permitted
 from byoc.bootstrap.survey.look import Wanted, bucket, look
 from byoc.bootstrap.survey.network import given_vpc
 from byoc.bootstrap.survey.seen import Bucket, Permit
-from byoc.errors import ByocError, Failed, Forbidden, PreconditionFailed, Unreachable, UsageError
+from byoc.errors import ByocError, Failed, Forbidden, PreconditionFailed, Unreachable
 
 
 def answers(code: str, message: str = "no") -> ClientError:
@@ -81,7 +81,7 @@ def test_a_vpc_without_dns_hostnames_is_refused_with_the_command_that_mends_it(
     account: Account, vpc: Mapping[str, Any]
 ) -> None:
     account.client("ec2").modify_vpc_attribute(VpcId=vpc["id"], EnableDnsHostnames={"Value": False})
-    with pytest.raises(UsageError, match="DNS") as refused:
+    with pytest.raises(PreconditionFailed, match="DNS") as refused:
         given_vpc(account, vpc["id"], vpc["subnets"])
     assert "modify-vpc-attribute" in refused.value.hint
 

@@ -127,7 +127,25 @@ class Stack:
         try:
             return cls(session, get(name, workspace), project, backend, raised)
         except CommandError as error:
-            raise translate(error, session.tracker, _circumstances(session, name, [])) from error
+            raise translate(
+                error, session.tracker, _circumstances(session, name, [], changing=True)
+            ) from error
+
+    def configure(self, values: Mapping[str, Any]) -> None:
+        """Set the stack's configuration, by full names such as ``aws:region``; what is no text as JSON.
+
+        Raises:
+            Failed: the engine does not take it.
+        """
+        config = {
+            name: automation.ConfigValue(value if isinstance(value, str) else json.dumps(value))
+            for name, value in values.items()
+        }
+        try:
+            self._stack.set_all_config(config)
+        except CommandError as error:
+            seen = _circumstances(self._session, self.name, [], changing=True)
+            raise translate(error, self._session.tracker, seen) from error
 
     def preview(self, listener: Listener | None = None, *, policy_packs: Sequence[Path] = ()) -> Plan:
         """What :meth:`up` would do; nothing is written.
@@ -336,13 +354,16 @@ class Stack:
                 yield session.tracker
         except (CommandError, RuntimeError) as error:
             # RuntimeError is the SDK's own for a preview that ended without a summary.
-            seen = _circumstances(session, self.name, self._raised)
+            seen = _circumstances(session, self.name, self._raised, changing=changing)
             raise translate(error, session.tracker, seen) from error
 
 
-def _circumstances(session: Session, name: str, raised: Sequence[ByocError]) -> Circumstances:
+def _circumstances(
+    session: Session, name: str, raised: Sequence[ByocError], *, changing: bool
+) -> Circumstances:
     return Circumstances(
         stack=name,
+        changing=changing,
         asks=session.run.interrupts.asks,
         stopped=session.command.stopped,
         abandoned=session.command.abandoned,

@@ -57,9 +57,9 @@ def look(account: Account, wanted: Wanted) -> Survey:
     """Return what the account and its region are like.
 
     Raises:
-        PreconditionFailed: no usable credentials, a region that is not open, or no such VPC.
+        PreconditionFailed: no usable credentials, a region that is not open, or no such VPC, or none in
+            which a cell could live.
         Unreachable: AWS could not be reached.
-        UsageError: a cell could not live in the given VPC.
     """
     identity = account.identity
     zones = _zones(account)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from byoc.bootstrap.aws import Account, translated
 from byoc.cell.args import GivenSubnet, GivenVpc
-from byoc.errors import PreconditionFailed
+from byoc.errors import PreconditionFailed, UsageError
 
 # What a default route of a private subnet may lead to; an internet gateway is not among them.
 _WAYS_OUT: Final = ("NatGatewayId", "TransitGatewayId", "NetworkInterfaceId", "VpcPeeringConnectionId")
@@ -22,8 +22,8 @@ def given_vpc(account: Account, vpc_id: str, subnet_ids: Sequence[str]) -> Given
     """Return what the customer's VPC is like, and those of its private subnets that the cell may use.
 
     Raises:
-        PreconditionFailed: there is no such VPC, or a subnet is not in it.
-        UsageError: a cell could not live in it (see ``GivenVpc``).
+        PreconditionFailed: there is no such VPC, a subnet is not in it, or a cell could not live in it
+            (see ``GivenVpc``).
     """
     ec2 = account.client("ec2")
     with translated("ec2:DescribeVpcs"):
@@ -33,15 +33,19 @@ def given_vpc(account: Account, vpc_id: str, subnet_ids: Sequence[str]) -> Given
             f"there is no VPC {vpc_id} in account {account.identity.account}, region {account.region}",
             hint="give a VPC of the account and region whose credentials you use",
         )
-    return GivenVpc(
-        id=vpc_id,
-        cidrs=_ranges(found[0]),
-        subnets=_subnets(ec2, vpc_id, subnet_ids),
-        owner=found[0].get("OwnerId", account.identity.account),
-        dns_support=_flag(ec2, vpc_id, "enableDnsSupport"),
-        dns_hostnames=_flag(ec2, vpc_id, "enableDnsHostnames"),
-        endpoints=_endpoints(ec2, vpc_id, account.region),
-    )
+    seen = {
+        "cidrs": _ranges(found[0]),
+        "subnets": _subnets(ec2, vpc_id, subnet_ids),
+        "owner": found[0].get("OwnerId", account.identity.account),
+        "dns_support": _flag(ec2, vpc_id, "enableDnsSupport"),
+        "dns_hostnames": _flag(ec2, vpc_id, "enableDnsHostnames"),
+        "endpoints": _endpoints(ec2, vpc_id, account.region),
+    }
+    try:
+        return GivenVpc(id=vpc_id, **seen)
+    except UsageError as error:
+        # What is wrong is in the account, not in how it was named.
+        raise PreconditionFailed(error.message, hint=error.hint) from error
 
 
 def _ranges(vpc: Mapping[str, Any]) -> tuple[str, ...]:
