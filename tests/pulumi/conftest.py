@@ -1,6 +1,5 @@
 """The tier of the real engine: built by scripts/tools, its provider a test's, its account emulated."""
 
-import gc
 import os
 import subprocess
 import urllib.request
@@ -14,21 +13,15 @@ from tests.pulumi.world import ROOT, World
 
 _PROVIDER = Path(os.environ.get("BYOC_TEST_PROVIDER", ROOT / "tests/emulated/provider.py"))
 
-_FOREIGN = (
-    # The SDK of AWS warns of one of its own modules while it loads it.
-    "ignore:aws.*has been deprecated:DeprecationWarning",
-    # The SDK's server for inline programs forgets to close its event loop after a run that failed.
-    "ignore:unclosed <socket.socket fd=.* family=1,:ResourceWarning",
-    "ignore:unclosed event loop:ResourceWarning",
-)
+# The SDK of AWS warns of one of its own modules while it loads it.
+_FOREIGN = "ignore:aws.*has been deprecated:DeprecationWarning"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Ignore what is not ours to mend, in this tier only."""
     for item in items:
         if item.path.is_relative_to(Path(__file__).parent):
-            for rule in _FOREIGN:
-                item.add_marker(pytest.mark.filterwarnings(rule))
+            item.add_marker(pytest.mark.filterwarnings(_FOREIGN))
 
 
 @pytest.fixture(scope="session")
@@ -69,6 +62,5 @@ def world(engine: Pulumi, account: str, short_path: Path, monkeypatch: pytest.Mo
     left = made.plugins()
     for pid in left:
         os.kill(pid, 9)
-    # What the SDK forgot to close is collected here, where that is ignored, and not in another test.
-    gc.collect()
+    made.close_loops()
     assert not left, "a plugin outlived its engine"

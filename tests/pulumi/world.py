@@ -1,5 +1,6 @@
 """One stack on one emulated account: folders, environment, the engine, and what the account holds."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ class World:
     interrupts: Interrupts = field(default_factory=Interrupts)
     patience: Patience = field(default_factory=Patience)
     runs: int = 0
+    loops: list[asyncio.AbstractEventLoop] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         (self.folder / "state").mkdir(parents=True)
@@ -112,14 +114,23 @@ class World:
         )
         return Session(run, SystemClock())
 
+    def program(self) -> None:
+        self.loops.append(asyncio.get_running_loop())
+        cell(self.shape)
+
+    def close_loops(self) -> None:
+        """Close what the SDK's server for inline programs forgets after a run that failed."""
+        for loop in self.loops:
+            eventually(lambda loop=loop: not loop.is_running())
+            loop.close()
+
     def stack(self) -> Stack:
         """The stack as another run of byoc would open it: nothing is shared but the state."""
-        return Stack.open(self.session(), PROJECT, NAME, partial(cell, self.shape), self.backend)
+        return Stack.open(self.session(), PROJECT, NAME, self.program, self.backend)
 
     def open_existing(self) -> Stack:
         """The stack, if there is one."""
-        program = partial(cell, self.shape)
-        return Stack.open(self.session(), PROJECT, NAME, program, self.backend, create=False)
+        return Stack.open(self.session(), PROJECT, NAME, self.program, self.backend, create=False)
 
     def locks(self) -> list[Lock]:
         return held(self.backend.objects, PROJECT, NAME)

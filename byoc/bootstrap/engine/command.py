@@ -78,7 +78,8 @@ class OwnedCommand(PulumiCommand):
         self._patience = patience
         self._tell = tell
         self._in_flight = in_flight
-        self._count = 0
+        # Another session of the same run may have written here before.
+        self._count = len(list(folder.glob("*.out")))
 
     def begin(self) -> None:
         """Forget how the operation before ended."""
@@ -111,7 +112,7 @@ class OwnedCommand(PulumiCommand):
             )
             followed = [_Tail(out, on_output), _Tail(err, on_error)]
             try:
-                self._watch(child, followed)
+                self._watch(child, followed, kept=args[0] in _KEPT)
             finally:
                 if child.returncode is not None:
                     end_session(child.pid)
@@ -128,13 +129,17 @@ class OwnedCommand(PulumiCommand):
         path = self.folder / f"{self._count:02d}-{args[0]}.{end}"
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE), "w+b")
 
-    def _watch(self, child: subprocess.Popen[bytes], followed: "list[_Tail]") -> None:
+    def _watch(self, child: subprocess.Popen[bytes], followed: "list[_Tail]", *, kept: bool) -> None:
         began = ordered = time.monotonic()
-        given, before = 0, self._interrupts.asks
+        given = 0
+        # A command that only reads or stores the state is over in a moment: the first wish lets it
+        # end. The others begin only where nothing was wished before.
+        before = 0 if kept else self._interrupts.asks + 1
         while child.poll() is None:
             now = time.monotonic()
-            # A wish that an earlier command heard is not this one's: it only reads how that ended.
-            order = decide(self._interrupts.asks - before, given, now - began, now - ordered, self._patience)
+            order = decide(
+                max(self._interrupts.asks - before, 0), given, now - began, now - ordered, self._patience
+            )
             if order is not Order.WAIT:
                 given, ordered = _ORDERS[order], now
                 self._give(child, order)

@@ -118,10 +118,14 @@ Listener = Callable[[Progress], None]
 
 def clean(text: str) -> str:
     """First line that says something, without colours, origins and anything like a secret."""
+    told = _lines(text)
+    return _ORIGIN.sub("", told[0]) if told else ""
+
+
+def _lines(text: str) -> list[str]:
     plain = log.redact_text(_COLOUR.sub("", text))
     lines = [line.strip().lstrip("*").strip() for line in plain.splitlines()]
-    told = [line for line in lines if line and not line.endswith(("error occurred:", "errors occurred:"))]
-    return _ORIGIN.sub("", told[0]) if told else ""
+    return [line for line in lines if line and not line.endswith(("error occurred:", "errors occurred:"))]
 
 
 class Tracker:
@@ -185,7 +189,8 @@ class Tracker:
             broken = event.policy_event
             about = Subject.of(broken.resource_urn) if broken.resource_urn else None
             mandatory = broken.enforcement_level == "mandatory"
-            yield Violated(broken.policy_name, mandatory, clean(broken.message), about)
+            # A rule's description and what it found are lines of one message.
+            yield Violated(broken.policy_name, mandatory, ": ".join(_lines(broken.message)), about)
         elif event.summary_event:
             counts = {_text(op): count for op, count in event.summary_event.resource_changes.items()}
             yield Summed(counts, float(event.summary_event.duration_seconds))

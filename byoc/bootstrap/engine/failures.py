@@ -22,6 +22,7 @@ class Circumstances:
 
     Args:
         stack: its name.
+        changing: whether the operation was to change anything but its own logs.
         asks: how often a person wished to stop.
         stopped: whether the engine was told to finish.
         abandoned: whether it was told to go at once, or was killed.
@@ -30,6 +31,7 @@ class Circumstances:
     """
 
     stack: str
+    changing: bool
     asks: int
     stopped: bool
     abandoned: bool
@@ -53,6 +55,8 @@ def translate(error: Exception, tracker: Tracker, seen: Circumstances) -> ByocEr
 
 
 def _stopped(seen: Circumstances) -> ByocError:
+    if not seen.changing:
+        return Cancelled(f"{seen.stack}: stopped; nothing was changed", hint="run the same command again")
     if seen.abandoned:
         what = "abandoned" if seen.asks else "took too long and was abandoned"
         return Cancelled(f"{seen.stack}: {what}; calls in flight are not recorded", hint=_repair(seen))

@@ -5,6 +5,7 @@ its home explicitly, and a backend other than the one asked for is refused befor
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,9 @@ _QUIET: Final = {
     # A provider that happens to lie on the user's PATH is not the one that was tested.
     "PULUMI_IGNORE_AMBIENT_PLUGINS": "1",
 }
+# The SDK's server for inline programs dies of the engine's death with a traceback that nobody needs.
+logging.getLogger("grpc").addHandler(logging.NullHandler())
+
 _ERROR: Final = re.compile(r"^\s*(?:stderr: )?error: (?P<text>.+)$", re.MULTILINE)
 
 

@@ -124,10 +124,13 @@ def test_errors_are_remembered_with_their_resource() -> None:
 
 def test_policies_and_the_summary_are_facts() -> None:
     watch = Watch()
-    rule = {"policyName": "private", "enforcementLevel": "mandatory", "message": "is public", "color": ""}
+    rule = {"policyName": "private", "enforcementLevel": "mandatory", "color": ""}
+    rule["message"] = "endpoints are private\n<{%red%}>is public<{%reset%}>\n"
     watch.feed(policyEvent=rule | {"resourceUrn": CLUSTER})
     watch.feed(summaryEvent={"resourceChanges": {"create": 3, "same": 1}, "durationSeconds": 7})
-    assert watch.tracker.violations == [Violated("private", True, "is public", SUBJECT)]
+    assert watch.tracker.violations == [
+        Violated("private", True, "endpoints are private: is public", SUBJECT)
+    ]
     assert watch.told[-1] == Summed({"create": 3, "same": 1}, 7.0)
     assert watch.tracker.changes == {"create": 3, "same": 1}
 

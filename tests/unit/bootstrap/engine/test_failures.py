@@ -13,9 +13,14 @@ STACK = Subject("urn", "pulumi:pulumi:Stack", "byoc-prod")
 
 
 def seen(
-    *, asks: int = 0, stopped: bool = False, abandoned: bool = False, raised: ByocError | None = None
+    *,
+    changing: bool = True,
+    asks: int = 0,
+    stopped: bool = False,
+    abandoned: bool = False,
+    raised: ByocError | None = None,
 ) -> Circumstances:
-    return Circumstances("prod", asks, stopped, abandoned, raised, "see the log")
+    return Circumstances("prod", changing, asks, stopped, abandoned, raised, "see the log")
 
 
 def ended(code: int = 255, out: str = "", err: str = "") -> CommandError:
@@ -35,6 +40,13 @@ def test_a_persons_wish_explains_everything_else() -> None:
     second = told(ended(8), tracker, asks=2, stopped=True, abandoned=True)
     assert isinstance(second, Cancelled)
     assert "byoc cell repair prod" in second.hint
+
+
+def test_a_preview_that_is_stopped_leaves_nothing_to_repair() -> None:
+    for abandoned in (False, True):
+        stopped = told(ended(8), changing=False, asks=2, stopped=True, abandoned=abandoned)
+        assert stopped.message == "prod: stopped; nothing was changed"
+        assert "repair" not in stopped.hint
 
 
 def test_a_deadline_is_no_persons_wish() -> None:
