@@ -88,7 +88,6 @@ _STORE: Final = (
     "s3:DeleteObject",
     "s3:GetObject",
     "s3:ListBucket",
-    "s3:ListBucketMultipartUploads",
     "s3:ListMultipartUploadParts",
     "s3:PutObject",
 )

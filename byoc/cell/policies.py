@@ -158,7 +158,7 @@ def engine(args: CellArgs, key_arn: str) -> Document:
             Statement(
                 sid="ListOwnPrefix",
                 why="an engine finds its group's databases, and sees no other group's",
-                actions=("s3:ListBucket", "s3:ListBucketMultipartUploads"),
+                actions=("s3:ListBucket",),
                 resources=(bucket,),
                 conditions={"StringLike": {"s3:prefix": prefix}},
             ),
