@@ -18,7 +18,8 @@ from byoc.cell.statements import (
     Document,
     Statement,
 )
-from tests.unit.cell import definitions, golden
+from tests.unit.cell import definitions
+from tests.unit.cell import rights_golden as golden
 from tests.unit.cell.evaluator import Request, judge, may
 from tests.unit.cell.examples import ACCOUNT, EXAMPLES, REGION, cell, cells
 

@@ -10,7 +10,7 @@ from byoc.cell.policies import rights
 from tests.unit.cell.examples import ACCOUNT, REGION, cell
 
 FILE = Path(__file__).with_name("golden") / "policies.json"
-HOW = "a right changed; if it was meant to: python -m tests.unit.cell.golden"
+HOW = "a right changed; if it was meant to: python -m tests.unit.cell.rights_golden"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-1111-4111-8111-111111111111"
 ZONE = "Z0123456789ABCDEFGHIJ"
 
