@@ -16,6 +16,7 @@ from byoc.model.check import Check, Result
 
 _SYSTEM_VCPUS: Final = 4
 """Two machines of the smallest system type."""
+_STATE: Final = "byoc-state-"
 _NAMED: Final = 8
 """How many actions one line names."""
 
@@ -184,7 +185,8 @@ def _buckets(seen: Survey, _: Plan) -> Check:
             f"bucket {taken[0]} belongs to another account",
             "choose another name for the cell",
         )
-    ours = [name for name, whose in seen.buckets.items() if whose is Bucket.OURS]
+    # The state's bucket is shared by the account's cells: that it is there says nothing of this one.
+    ours = [n for n, whose in seen.buckets.items() if whose is Bucket.OURS and not n.startswith(_STATE)]
     if ours and not seen.existing:
         return Check(
             "buckets",

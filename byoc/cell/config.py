@@ -157,7 +157,7 @@ def to_mapping(args: CellArgs) -> dict[str, Any]:
         "imageRegistry": args.image_registry,
         "cidr": own.cidr,
         "nat": own.nat.value,
-        "vpc": _vpc_mapping(network) if isinstance(network, GivenVpc) else {},
+        "vpc": vpc_to_mapping(network) if isinstance(network, GivenVpc) else {},
         "systemType": nodes.system_type,
         "systemCount": nodes.system_count,
         "workspaceTypes": list(nodes.workspace_types),
@@ -198,7 +198,8 @@ def vpc_from_mapping(said: Mapping[str, Any]) -> GivenVpc:
     )
 
 
-def _vpc_mapping(vpc: GivenVpc) -> dict[str, Any]:
+def vpc_to_mapping(vpc: GivenVpc) -> dict[str, Any]:
+    """Return an existing VPC as ``vpc_from_mapping`` reads it."""
     return {
         **{name: _listed(getattr(vpc, attribute)) for name, (attribute, _, _) in _GIVEN.items()},
         "subnets": [

@@ -66,8 +66,8 @@ def plan(
         "egressProxy": egress_proxy,
     }
     settings = {
-        **(_file(facts) if facts else {}),
-        **(_file(config) if config else {}),
+        **(settings_in(facts) if facts else {}),
+        **(settings_in(config) if config else {}),
         **{key: value for key, value in flags.items() if value is not None},
     }
     made, assumed = _made(settings)
@@ -87,7 +87,12 @@ def _made(settings: Mapping[str, Any]) -> "tuple[Plan, tuple[str, ...]]":
         gc.enable()
 
 
-def _file(path: Path) -> dict[str, Any]:
+def settings_in(path: Path) -> dict[str, Any]:
+    """Return the settings of a file, TOML or JSON.
+
+    Raises:
+        UsageError: it cannot be read as a table.
+    """
     try:
         text = path.read_text(encoding="utf-8")
         value = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
