@@ -23,6 +23,7 @@ from byoc.controlplane.fleet.recording import PROVIDER
 from byoc.errors import ByocError, CellAway, Unreachable, UsageError
 from byoc.ids import CellID
 from byoc.model.records import CellRecord, CellState
+from byoc.model.spec import Desired
 from byoc.model.verbs import Verb
 from byoc.nimbus.deadline import within
 from byoc.nimbus.http import HttpResponse
@@ -288,7 +289,11 @@ class Dispatcher:
             await self._tell(
                 cell, f"the cell lost its state and refuses to take it back: {reason}", "no-resync"
             )
-            return Result.RETRY if refusal is None else Result.STUCK
+            if refusal is None:
+                return Result.RETRY
+            # Should nothing be missing, for one because it was terminated since, a report tells.
+            await self._want_report(cell.id)
+            return Result.STUCK
         self._counters.resyncs += 1
         held = await self._store.write(lambda tx: delivery.resynced(tx, claim, sent, now))
         return self._held(claim, held)
@@ -326,8 +331,9 @@ def _look(tx: Transaction, cell: CellID) -> HeldCell | None:
 def _may_sign_anew(refusal: Refusal, due: Due) -> bool:
     if refusal.rule != "base-moved" or refusal.generation >= due.spec.generation:
         return False
-    # Zero where something was acknowledged: the cell has lost it, and must not begin it anew.
-    return refusal.generation > 0 or due.acknowledged == 0
+    # Zero where something was acknowledged: the cell has lost it, and must not begin it anew, but may end it.
+    lost = refusal.generation == 0 and due.acknowledged > 0
+    return not lost or due.spec.desired is Desired.TERMINATED
 
 
 def _read_refusal(answer: HttpResponse) -> Refusal | None:

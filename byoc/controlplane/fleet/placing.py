@@ -95,6 +95,8 @@ class Placing:
         self._place_tombstones()
         if self._new_life:
             self._look_for_lost()
+        elif self._report.full:
+            self._look_for_found()
         if self.outcome.older or self.outcome.returned:
             text = (
                 f"the cell holds less than it had acknowledged: {self.outcome.older} objects are older,"
@@ -309,10 +311,8 @@ class Placing:
 
     def _look_for_lost(self) -> None:
         """Find what the cell had acknowledged and does not have: only a new life loses anything."""
-        named = {said.id for said in self._report.workspaces} | {said.id for said in self._report.groups}
-        buried = {tombstone.id for tombstone in self._report.tombstones}
         lost = False
-        for held in self._missing(named | buried):
+        for held in self._missing():
             lost = True
             if isinstance(held, HeldWorkspace):
                 self._tx.workspaces.put_report(held.record.spec.id, None)
@@ -322,7 +322,17 @@ class Placing:
             self._tx.cells.tell(self._cell.id, self._now, "state-lost", text)
             self._tx.topics.add(topics.cell(self._cell.id))
 
-    def _missing(self, known: set[str]) -> Iterator[HeldGroup | HeldWorkspace]:
+    def _look_for_found(self) -> None:
+        """Want no resync where nothing is missing: it was on its way to us then, or was terminated since."""
+        held = self._tx.cells.get(self._cell.id)
+        if held is not None and held.resync_wanted and next(self._missing(), None) is None:
+            self._tx.cells.want(self._cell.id, resync=False)
+
+    def _missing(self) -> Iterator[HeldGroup | HeldWorkspace]:
+        """Yield what the cell had acknowledged and a full report does not name."""
+        known = {tombstone.id for tombstone in self._report.tombstones}
+        known.update(said.id for said in self._report.workspaces)
+        known.update(said.id for said in self._report.groups)
         for group in self._tx.groups.of_cell(self._cell.id):
             if group.record.acknowledged_generation and group.record.spec.id not in known:
                 yield group

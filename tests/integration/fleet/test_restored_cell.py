@@ -60,6 +60,13 @@ class Site:
         await self.fleet.fleet.terminate_workspace(self.fleet.by, own)
         await self.settled(own, State.TERMINATED)
 
+    async def resync_wanted(self) -> bool:
+        held = await self.fleet.store.read(lambda tx: tx.cells.get(self.real.id))
+        return held is not None and held.resync_wanted
+
+    async def resynced(self) -> bool:
+        return not await self.resync_wanted()
+
     async def knock(self) -> int:
         """Make one request of the cell, signed now; return the status of its answer."""
         cell = await self.fleet.fleet.cell(self.fleet.by, self.real.id)
@@ -225,3 +232,29 @@ async def test_a_request_captured_before_the_restore_does_not_run_again(site: Si
         assert await site.knock() == 200, "and whatever is signed from now on is let in"
         await site.fleet.delivered(site.orders, passing=0.2)
         assert cell.state.desired.workspaces[site.orders].spec.desired is Desired.RUNNING
+
+
+async def test_a_lost_workspace_can_be_terminated_and_is_asked_for_no_more(site: Site) -> None:
+    async with site.real.running():
+        await site.create()
+        kept = site.real.copy("state")
+        later = await site.workspace("later")
+    site.real.restore(kept)
+    async with site.real.running() as cell:
+        assert await site.resync_wanted()
+        await site.ends(later)
+        assert not (await cell.runtime.observe(later)).exists
+        await site.fleet.until(site.resynced, passing=0.2)
+        assert site.fleet.plane.counters.resyncs == 0
+
+
+async def test_an_object_that_was_acknowledged_while_the_report_was_on_its_way_is_not_lost_for_long(
+    site: Site,
+) -> None:
+    async with site.real.running() as cell:
+        await site.create()
+        await site.fleet.store.write(lambda tx: tx.cells.want(site.real.id, resync=True, full=True))
+        cell.state.views.touch()
+        await site.fleet.until(site.resynced, passing=0.2)
+        assert site.fleet.plane.counters.resyncs == 0
+        assert "no-resync" not in [event.reason for event in await site.fleet.events(site.orders)]

@@ -1,5 +1,6 @@
 """What the whole system promises, each promise tried on a whole instance of its own."""
 
+import json
 import os
 import shutil
 import signal
@@ -153,6 +154,39 @@ def test_a_cell_that_lost_its_state_adopts_what_is_there_and_initialises_nothing
     shutil.rmtree(instance.data / "cell" / "state")
     instance.start()
     assert eventually("adopted", lambda: rows(instance, workspace)) == ((1,),)
+
+
+def test_a_cell_whose_state_was_restored_from_a_copy_gets_what_it_lacks(
+    instance: Instance, tmp_path: Path
+) -> None:
+    group_id = group(instance)
+    workspace = create(instance, group_id)
+    gone = create(instance, group_id, "gone")
+    sql(instance, workspace, "create table cluster.t (id int primary key)")
+    sql(instance, workspace, "insert into cluster.t values (1)")
+    instance.stop()
+    state, kept = instance.data / "cell" / "state", tmp_path / "kept"
+    shutil.copytree(state, kept)
+    instance.start()
+    instance.settled(workspace, "ACTIVE")
+    instance.ask("PATCH", f"/v1/workspaces/{workspace}", {"size": "S-0"})
+    instance.settled(workspace, "ACTIVE")
+    instance.ask("DELETE", f"/v1/workspaces/{gone}")
+    instance.settled(gone, "TERMINATED")
+    instance.stop()
+    shutil.rmtree(state)
+    shutil.copytree(kept, state)
+    instance.start()
+
+    def whole() -> bool:
+        size = json.loads((state / "workspaces" / f"{workspace}.json").read_bytes())["spec"]["size"]
+        return size == "S-0" and (state / "tombstones" / f"{gone}.json").exists()
+
+    eventually("the cell has what it lacked", whole)
+    assert instance.settled(workspace, "ACTIVE")["size"] == "S-0"
+    instance.settled(gone, "TERMINATED")
+    assert rows(instance, workspace) == ((1,),)
+    assert '"kind":"incarnation"' in (instance.data / "cell" / "ledger" / "ledger.jsonl").read_text()
 
 
 def test_a_lost_volume_is_said_and_never_made_anew(instance: Instance) -> None:
