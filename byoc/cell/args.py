@@ -406,6 +406,8 @@ def _check_arns(args: CellArgs) -> None:
             _same_account(
                 _ROLE_ARN, getattr(args.roles, name), account, f"role for {name}", "the ARN of a role"
             )
+    for arn in args.administrators:
+        _same_account(_ROLE_ARN, arn, account, "administrators' role", "the ARN of a role")
     if isinstance(args.network, GivenVpc):
         _check_home(args.network, args.facts)
 
