@@ -19,7 +19,7 @@ from pulumi.automation.errors import CommandError
 from byoc import durable
 from byoc.bootstrap.engine import locks, repair
 from byoc.bootstrap.engine.command import end_session
-from byoc.bootstrap.engine.events import UNCHANGED, Listener, Step, Tracker
+from byoc.bootstrap.engine.events import UNCHANGED, Listener, Step, Subject, Tracker
 from byoc.bootstrap.engine.failures import Circumstances, translate
 from byoc.bootstrap.engine.session import Backend, Program, Session
 from byoc.clock import stamp
@@ -226,7 +226,9 @@ class Stack:
             as :meth:`up`.
         """
         with self._operation(listener, total=total, changing=True) as tracker:
-            self._stack.destroy(on_event=tracker.feed, color="never", show_secrets=False)
+            self._stack.destroy(
+                on_event=tracker.feed, color="never", show_secrets=False, exclude_protected=True
+            )
         self._backend.objects.delete(self._beside("outputs"))
         return Outcome(tracker.changes, {})
 
@@ -294,6 +296,34 @@ class Stack:
         plan = self.preview(listener)
         repair.check(plan.steps, repair.replaced(state), backup)
         return Repaired(decisions, backup, plan)
+
+    def unprotect(self) -> None:
+        """Let :meth:`destroy` remove what holds the customer's data too; what asks for it has asked a person.
+
+        Raises:
+            PreconditionFailed: the stack is locked.
+            Failed: the engine does not do it.
+        """
+        self._unlock()
+        self._session.ask(
+            "state", "unprotect", "--all", "--yes", "--stack", self.name, backend=self._backend.url
+        )
+
+    def forget(self, kind: str) -> list[str]:
+        """Take every resource of ``kind`` out of the state without a call to anybody; return their names.
+
+        For what lives in something that is gone already, such as objects of a deleted cluster.
+
+        Raises:
+            PreconditionFailed: the stack is locked.
+            Failed: the engine does not do it.
+        """
+        self._unlock()
+        found = [one for one in self.export()["deployment"].get("resources", []) if one["type"] == kind]
+        for one in found:
+            args = ("state", "delete", one["urn"], "--force", "--yes", "--target-dependents")
+            self._session.ask(*args, "--stack", self.name, backend=self._backend.url)
+        return [Subject.of(one["urn"]).name for one in found]
 
     def unlock(self) -> list[locks.Lock]:
         """Remove every lock, whoever holds it: only where a person is certain that the holder is gone."""
