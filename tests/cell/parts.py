@@ -1,13 +1,17 @@
 """A cell up to its add-ons, as the root component puts its parts together, and what a run of it registers."""
 
+import contextvars
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pulumi
+from pulumi.runtime import settings
+from pulumi.runtime.stack import run_in_stack
 
-from byoc.cell.args import CellArgs
+from byoc.cell import recorder
+from byoc.cell.args import CellArgs, Facts
 from byoc.cell.recorder import Recording, Registered, record
 
 
@@ -66,6 +70,58 @@ class Graph:
         """Return a role's own policy."""
         found: dict[str, Any] = json.loads(self.inputs("aws:iam/rolePolicy:RolePolicy", name)["policy"])
         return found
+
+
+class _Applied(recorder._Monitor):
+    """Answers as if each resource had been made: what AWS alone decides gets a value too."""
+
+    def __init__(self, facts: Facts) -> None:
+        super().__init__(facts, "applied")
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the name in Pulumi's protocol
+        answer = super().RegisterResource(request)
+        if request.custom:
+            answer.id = f"{request.name}-id"
+            answer.object.update(_decided(request.type, request.name, self.seen[answer.urn].inputs))
+        return answer
+
+
+def _decided(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    match kind:
+        case "aws:kms/key:Key":
+            return {"arn": APPLIED_KEY, "keyId": "made"}
+        case "aws:route53/zone:Zone":
+            return {"zoneId": "ZMADE"}
+        case "aws:ec2/launchTemplate:LaunchTemplate":
+            return {"latestVersion": 3}
+        case "aws:eks/cluster:Cluster":
+            return {
+                "endpoint": "https://made.eks.example",
+                "certificateAuthority": {"data": "TUFERQ=="},
+                "vpcConfig": {**inputs["vpcConfig"], "clusterSecurityGroupId": "sg-made"},
+            }
+        case "aws:eks/nodeGroup:NodeGroup":
+            return {"resources": [{"autoscalingGroups": [{"name": f"eks-{name}"}]}]}
+    return {}
+
+
+APPLIED_KEY = "arn:aws:kms:eu-west-1:123456789012:key/made"
+
+
+def applied(args: CellArgs) -> Graph:
+    """Return what the parts register when everything is made."""
+    monitor = _Applied(args.facts)
+
+    def run() -> None:
+        with recorder._loop() as loop:
+            settings.set_root_resource(None)
+            made = recorder._settings(monitor)
+            made.dry_run = False
+            settings.configure(made)
+            loop.run_until_complete(run_in_stack(lambda: program(args)))
+
+    contextvars.copy_context().run(run)
+    return Graph(Recording(tuple(monitor.seen[urn] for urn in sorted(monitor.seen)), monitor.outputs))
 
 
 def graph(args: CellArgs) -> Graph:
