@@ -135,7 +135,10 @@ def test_a_plan_that_takes_something_away_is_refused_once_per_resource() -> None
 
 @pytest.mark.parametrize("op", ["create", "update", "same", "read", "refresh", "import"])
 def test_a_plan_that_only_adds_or_changes_is_let_through(op: str) -> None:
-    repair.check([Step(Subject.of(urn(VPC, "network")), op)], frozenset(), "")
+    harmless = Step(Subject.of(urn(VPC, "network")), op)
+    repair.check([harmless], frozenset(), "")
+    with pytest.raises(Failed, match="would delete cell .* and 0 more"):
+        repair.check([harmless, Step(Subject.of(urn(CLUSTER, "cell")), "delete")], frozenset(), "")
 
 
 @pytest.mark.parametrize("empty", [{}, {"deployment": None}, state()])
