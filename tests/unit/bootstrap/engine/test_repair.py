@@ -137,7 +137,7 @@ def test_a_plan_that_takes_something_away_is_refused_once_per_resource() -> None
 def test_a_plan_that_only_adds_or_changes_is_let_through(op: str) -> None:
     harmless = Step(Subject.of(urn(VPC, "network")), op)
     repair.check([harmless], frozenset(), "")
-    with pytest.raises(Failed, match="would delete cell .* and 0 more"):
+    with pytest.raises(Failed, match=r"would delete cell .* and 0 more"):
         repair.check([harmless, Step(Subject.of(urn(CLUSTER, "cell")), "delete")], frozenset(), "")
 
 
