@@ -284,6 +284,11 @@ def test_no_role_leaves_the_account() -> None:
     assert within_boundary("ecr:BatchGetImage", image, aws__ResourceAccount="602401143452")
 
 
+def test_what_is_about_no_resource_is_of_no_other_account() -> None:
+    asked = Request("ec2:DescribeInstances", context={"aws:RequestedRegion": REGION})
+    assert judge(boundary(cell()).plain(), asked) == "allowed"
+
+
 def test_no_role_leaves_the_region() -> None:
     volume = f"arn:aws:ec2:{REGION}:{ACCOUNT}:volume/vol-1"
     assert not within_boundary("ec2:CreateVolume", volume.replace(REGION, "us-east-1"))
