@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 import pytest
 from hypothesis import given
+from moto.iam.exceptions import MalformedPolicyDocument
+from moto.iam.policy_validation import IAMPolicyDocumentValidator, IAMTrustPolicyDocumentValidator
 
 from byoc.cell import arns, policies
 from byoc.cell.args import CellArgs
@@ -94,6 +96,22 @@ def test_every_statement_has_a_name_and_a_reason(args: CellArgs) -> None:
 
 def test_every_role_is_described() -> None:
     assert set(get_args(Role)) == set(ROLES) == set(policies.PURPOSES)
+
+
+@pytest.mark.parametrize("args", EXAMPLES.values(), ids=EXAMPLES)
+def test_the_emulated_iam_takes_every_document(args: CellArgs) -> None:
+    for which in ROLES:
+        rights = of(args, which)
+        IAMTrustPolicyDocumentValidator(rights.trust.text()).validate()
+        if rights.own:
+            IAMPolicyDocumentValidator(rights.own.text()).validate()
+    IAMPolicyDocumentValidator(boundary(args).text()).validate()
+
+
+def test_the_emulated_iam_refuses_a_statement_without_a_resource() -> None:
+    statement = Statement(sid="Wrong", why="", actions=("s3:GetObject",))
+    with pytest.raises(MalformedPolicyDocument):
+        IAMPolicyDocumentValidator(Document((statement,)).text()).validate()
 
 
 # --- what they may not hold -----------------------------------------------------------------------------
