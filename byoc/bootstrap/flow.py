@@ -110,18 +110,24 @@ class Bootstrap:
             PreconditionFailed: what is asked for cannot become a cell, whatever the account is like.
             Unreachable: AWS cannot be reached.
         """
+        try:
+            return self._prepare()
+        except UsageError as error:
+            # Whatever is wrong with a cell that is asked for is found before anything of it is made.
+            raise PreconditionFailed(error.message, hint=error.hint) from error
+
+    def _prepare(self) -> Prepared:
         earlier = self._earlier()
         pinned = self._pinned(earlier)
         version = str(self._said(pinned).get("kubernetes") or assume.table()["kubernetes"])
         begun = earlier is not None and earlier.stage is not Stage.DESTROYED
+        if begun and earlier is not None:
+            check_step(str(earlier.values.get("kubernetes", version)), version)
         wanted = Wanted(
             kubernetes=version, vpc_id=self._asked.vpc_id, subnet_ids=self._asked.subnet_ids, existing=begun
         )
         survey = look(self._account, wanted)
-        try:
-            args = config.from_mapping(self._complete(survey, pinned, version))
-        except UsageError as error:
-            raise PreconditionFailed(error.message, hint=error.hint) from error
+        args = config.from_mapping(self._complete(survey, pinned, version))
         survey = replace(
             survey,
             buckets={name: bucket(self._account, name) for name in _buckets(args)},
@@ -129,6 +135,12 @@ class Bootstrap:
         )
         checks = (*judge(survey, _wish(args)), self._tools.reach(args.gateway))
         return Prepared(args=args, checks=checks, survey=survey, record=earlier)
+
+    def permission_diff(self, prepared: Prepared) -> tuple[list[str], list[str]]:
+        """Return what this run must be allowed to do and the one before did not, and the other way round."""
+        now = set(self._tools.actions(prepared.args))
+        before = set(prepared.record.actions) if prepared.record else set()
+        return sorted(now - before), sorted(before - now)
 
     def refuse(self, prepared: Prepared) -> None:
         """Let nothing begin while a check fails.
@@ -237,9 +249,14 @@ class Bootstrap:
 
     def _write(self, backend: Backend, prepared: Prepared, stage: Stage) -> Record:
         kept = prepared.record.outputs if prepared.record else {}
-        values = config.to_mapping(prepared.args)
-        begun = Record(cell=prepared.args.name, version=__version__, stage=stage, values=values, outputs=kept)
-        begun = begun.at(self._tools.clock.now(), stage)
+        begun = Record(
+            cell=prepared.args.name,
+            version=__version__,
+            stage=stage,
+            values=config.to_mapping(prepared.args),
+            outputs=kept,
+            actions=tuple(self._tools.actions(prepared.args)),
+        ).at(self._tools.clock.now(), stage)
         record.write(backend.objects, begun)
         return begun
 
@@ -248,6 +265,24 @@ class Bootstrap:
         stack = Stack.open(session, PROJECT, args.name, program(args), backend)
         stack.configure({"aws:region": args.facts.region, "aws:allowedAccountIds": [args.facts.account]})
         return stack
+
+
+def check_step(now: str, wanted: str) -> None:
+    """Refuse a step between Kubernetes versions that EKS does not make.
+
+    Raises:
+        PreconditionFailed: it is older, or more than one minor version newer (EKS user guide, "Update
+            existing cluster to new Kubernetes version").
+    """
+    step = int(wanted.partition(".")[2]) - int(now.partition(".")[2])
+    if step < 0:
+        raise PreconditionFailed(f"the cluster has Kubernetes {now}; it cannot go back to {wanted}")
+    if step > 1:
+        following = f"1.{int(now.partition('.')[2]) + 1}"
+        raise PreconditionFailed(
+            f"the cluster has Kubernetes {now}; EKS goes one minor version at a time",
+            hint=f"upgrade to {following} first",
+        )
 
 
 def _buckets(args: CellArgs) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ machine than the one it was made on. Holds no secret. Replaced as a whole; S3 ke
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -34,6 +34,7 @@ class Record:
         version: of byoc, at the last run that changed something.
         values: the cell's configuration, as the stack was given it.
         outputs: of the last run that succeeded; a failed run leaves the stack without any.
+        actions: what that run had to be allowed to do; an upgrade shows what is new among its own.
         changed_at: when this was written, UTC, in ISO form.
     """
 
@@ -42,6 +43,7 @@ class Record:
     stage: Stage
     values: Mapping[str, Any]
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    actions: Sequence[str] = ()
     changed_at: str = ""
 
     def at(self, now: datetime, stage: Stage, *, outputs: Mapping[str, Any] | None = None) -> Self:
