@@ -14,6 +14,8 @@ AGENT: Final = "byoc-agent"
 AUTOSCALER: Final = "byoc-autoscaler"
 """Service account and Deployment of the cluster autoscaler."""
 
+CONTROL: Final = "byoc-control"
+"""Role of the control function in the client's namespace."""
 CONTROL_GROUP: Final = "byoc:control"
 """Kubernetes group of the control function's access entry: it has the rights this group is given."""
 

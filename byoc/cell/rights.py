@@ -11,8 +11,13 @@ from typing import Any, Final
 from byoc.cell.incluster import (
     AGENT,
     AUTOSCALER,
+    CONTROL,
+    CONTROL_GROUP,
     ENGINE_OPERATOR,
+    ENROLMENT,
+    INSTALLED,
     NAMESPACE,
+    POLICY,
     STORAGE_CLASS,
 )
 
@@ -102,6 +107,24 @@ AGENT_AT_HOME: Final = (
 )
 """Of the agent, in its own namespace."""
 
+CONTROL_AT_HOME: Final = (
+    Right(
+        "",
+        ("configmaps",),
+        ("get", "update", "patch"),
+        "the customer reads and writes the policy from outside the VPC",
+        names=(POLICY,),
+    ),
+    Right(
+        "",
+        ("configmaps",),
+        ("get",),
+        "the customer sees how the cell stands, and what is installed",
+        names=(ENROLMENT, INSTALLED),
+    ),
+)
+"""Of the control function, in the client's namespace; what its commands need beyond, they bring with them."""
+
 OPERATOR_IN_WORKSPACE: Final = (
     Right("", ("pods",), _ALL, "pods of an engine; a resize may have to replace them"),
     Right("", ("pods/log",), ("get",), "an engine's log, if the customer's policy lets it be read"),
@@ -160,6 +183,8 @@ def rights() -> list[dict[str, Any]]:
         _role("ClusterRole", ENGINE_OPERATOR, OPERATOR_IN_WORKSPACE),
         _role("Role", AGENT, AGENT_AT_HOME),
         _binding("RoleBinding", AGENT, "Role"),
+        _role("Role", CONTROL, CONTROL_AT_HOME),
+        _binding("RoleBinding", CONTROL, "Role", subject=_group(CONTROL_GROUP)),
     ]
 
 
@@ -180,11 +205,15 @@ def _role(kind: str, name: str, table: Sequence[Right]) -> dict[str, Any]:
     }
 
 
-def _binding(kind: str, name: str, role: str) -> dict[str, Any]:
+def _group(name: str) -> dict[str, str]:
+    return {"kind": "Group", "apiGroup": _RBAC, "name": name}
+
+
+def _binding(kind: str, name: str, role: str, *, subject: dict[str, str] | None = None) -> dict[str, Any]:
     return {
         "apiVersion": f"{_RBAC}/v1",
         "kind": kind,
         "metadata": _metadata(kind, name),
         "roleRef": {"apiGroup": _RBAC, "kind": role, "name": name},
-        "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
+        "subjects": [subject or {"kind": "ServiceAccount", "name": name, "namespace": NAMESPACE}],
     }
