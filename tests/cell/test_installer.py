@@ -21,8 +21,9 @@ from byoc.cell.installer.token import Credentials, cluster_token
 from byoc.cell.manifests import bundle
 from byoc.cell.package import package as files_of
 from byoc.errors import Forbidden, NotAuthenticated, StillPending, Unreachable, UsageError
-from tests.emulated.installing import EndingStories, InstallerStories, Site, asks, example, package
+from tests.emulated.installing import EndingStories, InstallerStories, Site, asks, package
 from tests.emulated.kubernetes import Cluster, serving
+from tests.unit.cell.examples import cell
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -189,7 +190,7 @@ def test_the_package_runs_alone_and_answers_a_call_as_lambda_makes_it(
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "secret",
         "AWS_SESSION_TOKEN": "session",
-        "BYOC_CELL": "demo",
+        "BYOC_CELL": cell().name,
         "BYOC_CLUSTER": "byoc-demo",
         "BYOC_CLUSTER_ENDPOINT": cluster.url,
         "BYOC_CLUSTER_AUTHORITY": base64.b64encode(cluster.authority.encode()).decode(),
@@ -214,7 +215,7 @@ def test_the_package_runs_alone_and_answers_a_call_as_lambda_makes_it(
 def _unpacked(folder: Path) -> Path:
     archive, root = folder / "package.zip", folder / "task"
     with zipfile.ZipFile(archive, "w") as written:
-        for name, text in files_of(bundle(example())).items():
+        for name, text in files_of(bundle(cell())).items():
             written.writestr(name, text)
     with zipfile.ZipFile(archive) as made:
         made.extractall(root)
@@ -222,8 +223,8 @@ def _unpacked(folder: Path) -> Path:
 
 
 def test_the_package_holds_the_bundle_and_nothing_that_is_not_needed() -> None:
-    held = files_of(bundle(example()))
-    assert held["bundle.json"] == bundle(example()).text
+    held = files_of(bundle(cell()))
+    assert held["bundle.json"] == bundle(cell()).text
     assert set(held) - {"bundle.json"} == {
         "byoc/errors.py",
         "byoc/cell/incluster.py",

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from byoc.cell.args import CellArgs, Facts, Gateway, Image
+from byoc.cell.args import CellArgs
 from byoc.cell.incluster import AGENT, ENROLMENT, INSTALLED, KEYS, NAMESPACE, POLICY, TOKEN
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
@@ -26,6 +26,7 @@ from byoc.cell.installer.package import Package
 from byoc.cell.manifests import bundle
 from byoc.errors import Conflict, IllegalState, PreconditionFailed, StillPending, UsageError
 from byoc.wire.canonical import canonical
+from tests.unit.cell.examples import cell
 
 Json = dict[str, Any]
 CORE = f"/api/v1/namespaces/{NAMESPACE}"
@@ -35,28 +36,15 @@ BUDGET = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets/{AGENT}"
 WORKSPACE = "byoc-ws-one"
 
 
-def example(**more: Any) -> CellArgs:
-    facts = Facts(
-        account="123456789012",
-        region="eu-west-1",
-        zones=("eu-west-1a", "eu-west-1b", "eu-west-1c"),
-        kubernetes="1.34",
-        ami_release="1.34.1-20251103",
-        addons={},
-    )
-    image = Image(repository="registry.example.com/byoc", digest="sha256:" + "a" * 64)
-    gateway = Gateway(url="wss://gateway.example.com/nimbus/v1")
-    return CellArgs(**({"name": "demo", "facts": facts, "gateway": gateway, "agent": image} | more))
-
-
 def package(args: CellArgs | None = None) -> Package:
-    return Package.of("demo", bundle(args or example()).text)
+    made = args or cell()
+    return Package.of(made.name, bundle(made).text)
 
 
 def changed(change: Callable[[Json], Json | None]) -> Package:
     """Return the package with each object changed, or left out where ``change`` returns None."""
     made = [change(copy.deepcopy(each)) for each in package().objects]
-    return Package.of("demo", canonical([each for each in made if each is not None]).decode())
+    return Package.of(cell().name, canonical([each for each in made if each is not None]).decode())
 
 
 def asks(meant: Package) -> Json:
@@ -134,7 +122,7 @@ class InstallerStories:
         assert site.drift() == {}
         mark = site.get(f"{CORE}/configmaps/{INSTALLED}")
         assert mark is not None
-        assert mark["data"] == {"bundle": package().digest, "cell": "demo"}
+        assert mark["data"] == {"bundle": package().digest, "cell": cell().name}
 
     def test_a_repeated_call_changes_nothing(self, site: Site) -> None:
         site.install()
@@ -185,7 +173,7 @@ class InstallerStories:
         site.edit(f"{CORE}/configmaps/{ENROLMENT}", {"data": {"thumbprint": "abc"}})
         site.edit(f"{CORE}/secrets/{KEYS}", {"data": {"keys.json": "e30="}})
         assert site.drift() == {}
-        site.install(package(example(log_days=30)))
+        site.install(package(cell(log_days=30)))
         for path in (f"configmaps/{POLICY}", f"configmaps/{ENROLMENT}", f"secrets/{KEYS}"):
             kept = site.get(f"{CORE}/{path}")
             assert kept is not None
@@ -194,7 +182,7 @@ class InstallerStories:
     def test_a_policy_of_the_stack_wins_over_one_written_by_hand(self, site: Site) -> None:
         site.install()
         site.edit(f"{CORE}/configmaps/{POLICY}", {"data": {"policy.toml": "allow = []"}})
-        held = package(example(policy='allow = ["group.*"]\n'))
+        held = package(cell(policy='allow = ["group.*"]\n'))
         site.install(held)
         found = site.get(f"{CORE}/configmaps/{POLICY}")
         assert found is not None
