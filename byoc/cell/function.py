@@ -56,7 +56,7 @@ class Installer(Part):
     ) -> None:
         super().__init__("Installer", args, parent=parent)
         self.function_name = arns.function_name(args, "installer")
-        group, rules = self._door(network, cluster_security_group_id)
+        group, rules = self._door(network, role, cluster_security_group_id)
         # Before the function, which else makes a log that is kept for ever.
         log = aws.cloudwatch.LogGroup(
             "installer",
@@ -76,14 +76,18 @@ class Installer(Part):
         self.register_outputs({"functionName": self.function_name})
 
     def _door(
-        self, network: Network, cluster_group_id: pulumi.Input[str]
+        self, network: Network, role: pulumi.Input[str], cluster_group_id: pulumi.Input[str]
     ) -> tuple[aws.ec2.SecurityGroup, tuple[pulumi.Resource, ...]]:
         name = "installer"
+        # Lambda removes its network interfaces, which keep the group, under the function's role (Lambda
+        # developer guide, "Giving Lambda functions access to resources in an Amazon VPC"). So at the end
+        # the role must outlive the group: the group waits for it now.
+        vpc_id = pulumi.Output.all(network.vpc_id, role).apply(lambda known: str(known[0]))
         group = aws.ec2.SecurityGroup(
             name,
             name=physical("security-group", self.args.name, name),
             description="Installer function: HTTPS to the cluster's API and nothing else",
-            vpc_id=network.vpc_id,
+            vpc_id=vpc_id,
             tags=self.tags(name),
             opts=self.options(name),
         )
