@@ -1,0 +1,59 @@
+"""The tier of the real control plane of Kubernetes, built by scripts/tools; one for the session."""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from byoc.cell.incluster import AGENT, BUNDLE_LABEL, CONTROL_GROUP, NAMESPACE, TOKEN
+from byoc.cell.installer.api import Api
+from byoc.cell.installer.budget import Budget
+from byoc.cell.installer.kinds import ORDER
+from tests.emulated.installing import Site
+from tests.kubernetes.plane import Plane, running
+
+ROOT = Path(__file__).parents[2]
+AGENT_USER = f"system:serviceaccount:{NAMESPACE}:{AGENT}"
+CONTROL_USER = "arn:aws:iam::123456789012:role/control"
+USERS = {
+    AGENT_USER: f"system:serviceaccounts,system:serviceaccounts:{NAMESPACE}",
+    CONTROL_USER: CONTROL_GROUP,
+}
+# Found before each test is given a home and a cache of its own.
+_CACHE = os.environ.get("BYOC_TOOLS", "")
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """The control plane; built now where scripts/test has not done it before."""
+    environment = dict(os.environ) | ({"BYOC_TOOLS": _CACHE} if _CACHE else {})
+    built = subprocess.run(
+        [ROOT / "scripts/tools", "plane"],
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        env=environment,
+        check=True,
+    )
+    with running(tmp_path_factory.mktemp("plane"), Path(built.stdout.decode().strip()), USERS) as made:
+        yield made
+
+
+def _budget(seconds: float) -> Budget:
+    return Budget.of(seconds, time.monotonic, time.sleep)
+
+
+@pytest.fixture
+def site(plane: Plane) -> Site:
+    """The cluster with nothing of ours in it but, perhaps, the namespace, which ends slowly."""
+    found = Site(plane.url, plane.authority, plane.tokens["admin"], _budget)
+    api = Api(found.server, found.authority, lambda: found.token, _budget(60))
+    for kind in reversed(ORDER):
+        if kind.name != "Namespace":
+            for each in api.of_kind(kind, labels=BUNDLE_LABEL):
+                api.remove(each)
+    api.remove({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": TOKEN, "namespace": NAMESPACE}})
+    api.close()
+    return found
