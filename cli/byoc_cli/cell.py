@@ -9,7 +9,7 @@ import typer
 from byoc.clock import stamp
 from byoc.durable import write_file
 from byoc.errors import NotFound, PreconditionFailed, UsageError
-from byoc_cli import names, plan
+from byoc_cli import names, plan, standing, upgrade
 from byoc_cli.context import of
 from byoc_cli.output import Column, View
 from byoc_cli.tree import ACCOUNT, noun, verb
@@ -77,6 +77,10 @@ def add(app: typer.Typer) -> None:
         ("connections", connections),
         ("enrol", enrol),
         ("retire", retire),
+        ("upgrade", upgrade.upgrade),
+        ("drift", standing.drift),
+        ("repair", standing.repair),
+        ("destroy", standing.destroy),
     ):
         verb(cells, name)(command)
 

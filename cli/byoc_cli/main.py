@@ -19,6 +19,7 @@ import typer
 
 from byoc.errors import ByocError, Cancelled, Failed, UsageError
 from byoc_cli import (
+    bootstrap,
     cell,
     context,
     engine,
@@ -78,6 +79,7 @@ def build() -> typer.Typer:
         session.add,
         group.add,
         workspace.add,
+        bootstrap.add,
         cell.add,
         ledger.add,
         operate.add,

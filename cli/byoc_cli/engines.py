@@ -1,0 +1,62 @@
+"""The Pulumi engine of this machine, as commands need it: found or offered, with folders of byoc's own."""
+
+import os
+import platform
+from typing import TYPE_CHECKING
+
+from byoc.errors import PreconditionFailed
+from byoc_cli.context import Context
+
+if TYPE_CHECKING:
+    from byoc.bootstrap.engine.session import Run
+
+
+def engine_run(given: Context, cell: str, *, profile: str | None, install: bool) -> "Run":
+    """Return what one run of the engine is given.
+
+    Args:
+        given: the command's context.
+        cell: whose run it is; names its log folder.
+        profile: AWS profile that the engine's plugins use too.
+        install: get the tested engine where there is none, without asking.
+
+    Raises:
+        PreconditionFailed: there is no engine that fits, and none was to be got.
+    """
+    from byoc.bootstrap.engine import find  # noqa: PLC0415 - loads Pulumi
+    from byoc.bootstrap.engine.session import Run  # noqa: PLC0415
+    from byoc.embedded.places import default_data  # noqa: PLC0415
+
+    data = default_data(given.environment).parent / "byoc-pulumi"
+    try:
+        pulumi = find.find(data, given.environment)
+    except PreconditionFailed:
+        if not install and not _offered(given):
+            raise
+        given.out.note(f"getting Pulumi {find.TESTED} into {find.own(data).parent}")
+        pulumi = find.install(data, given.environment)
+    if pulumi.warning:
+        given.out.note(f"warning: {pulumi.warning}")
+    started = given.clock.now().strftime("%Y%m%dT%H%M%SZ")
+    return Run(
+        pulumi=pulumi,
+        home=data / "home",
+        folder=data / "runs" / f"{cell}-{started}-{os.getpid()}",
+        hostname=platform.node(),
+        tell=given.out.note,
+        env={"AWS_PROFILE": profile} if profile else {},
+    )
+
+
+def state_endpoint(given: Context) -> str:
+    """Return another S3 than AWS's own for the state, as AWS's own tools are told; empty for AWS's."""
+    environment = given.environment
+    return environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL") or ""
+
+
+def _offered(given: Context) -> bool:
+    if not given.interactive:
+        return False
+    given.stderr.write("Pulumi is not installed. Get the tested version into byoc's own folder? [y/N] ")
+    given.stderr.flush()
+    return given.stdin.readline().strip().lower() in {"y", "yes"}
