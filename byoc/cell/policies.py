@@ -226,68 +226,74 @@ def network_driver(args: CellArgs) -> Document:
 
     Source: amazon-vpc-cni-k8s, docs/iam-policy.md, "Scope-down IAM policy per EKS cluster".
     """
-    cluster = arns.cluster_name(args)
-    interfaces = _ec2(args, "network-interface/*")
-    ours = {"StringEquals": {f"aws:ResourceTag/{CLUSTER_ENI_TAG}": cluster}}
-    of_cluster = {"StringEquals": {f"aws:ResourceTag/kubernetes.io/cluster/{cluster}": "owned"}}
-    manage = (
-        "ec2:AttachNetworkInterface",
-        "ec2:DetachNetworkInterface",
-        "ec2:ModifyNetworkInterfaceAttribute",
-    )
-    return Document(
-        (
-            _reads(
-                "ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeNetworkInterfaces",
-                "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeTags",
-            ),
-            Statement(
-                sid="MakeInterfaces",
-                why="an interface is made with the cluster's tag or not at all",
-                actions=("ec2:CreateNetworkInterface",),
-                resources=(interfaces,),
-                conditions={"StringEquals": {f"aws:RequestTag/{CLUSTER_ENI_TAG}": cluster}},
-            ),
-            Statement(
-                sid="InSubnets",
-                why="in the cell's subnets",
-                actions=("ec2:CreateNetworkInterface",),
-                resources=(_ec2(args, "subnet/*"),),
-                conditions=_in_vpc(args) or _of_cell(args),
-            ),
-            Statement(
-                sid="InSecurityGroups",
-                why="behind the cluster's own security group",
-                actions=("ec2:CreateNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute"),
-                resources=(_ec2(args, "security-group/*"),),
-                conditions=of_cluster,
-            ),
-            Statement(
-                sid="TagNewInterfaces",
-                why="tags are given with the interface",
-                actions=("ec2:CreateTags",),
-                resources=(interfaces,),
-                conditions={"StringEquals": {"ec2:CreateAction": "CreateNetworkInterface"}},
-            ),
-            Statement(
-                sid="ManageInterfaces",
-                why="interfaces of this cluster's machines get and lose addresses",
-                actions=(
-                    *manage, "ec2:DeleteNetworkInterface",
-                    "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses", "ec2:CreateTags",
-                ),
-                resources=(interfaces,),
-                conditions=ours,
-            ),
-            Statement(
-                sid="AttachToMachines",
-                why="to machines of this cluster only",
-                actions=manage,
-                resources=(_ec2(args, "instance/*"),),
-                conditions=of_cluster,
-            ),
-        )
+    reads = _reads(
+        "ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeTags",
     )  # fmt: skip
+    return Document((reads, *_makes_interfaces(args), *_manages_interfaces(args)))
+
+
+def _makes_interfaces(args: CellArgs) -> tuple[Statement, ...]:
+    interfaces = _ec2(args, "network-interface/*")
+    return (
+        Statement(
+            sid="MakeInterfaces",
+            why="an interface is made with the cluster's tag or not at all",
+            actions=("ec2:CreateNetworkInterface",),
+            resources=(interfaces,),
+            conditions={"StringEquals": {f"aws:RequestTag/{CLUSTER_ENI_TAG}": arns.cluster_name(args)}},
+        ),
+        Statement(
+            sid="InSubnets",
+            why="in the cell's subnets",
+            actions=("ec2:CreateNetworkInterface",),
+            resources=(_ec2(args, "subnet/*"),),
+            conditions=_in_vpc(args) or _of_cell(args),
+        ),
+        Statement(
+            sid="InSecurityGroups",
+            why="behind the cluster's own security group",
+            actions=("ec2:CreateNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute"),
+            resources=(_ec2(args, "security-group/*"),),
+            conditions=_of_cluster(args),
+        ),
+        Statement(
+            sid="TagNewInterfaces",
+            why="tags are given with the interface",
+            actions=("ec2:CreateTags",),
+            resources=(interfaces,),
+            conditions={"StringEquals": {"ec2:CreateAction": "CreateNetworkInterface"}},
+        ),
+    )
+
+
+def _manages_interfaces(args: CellArgs) -> tuple[Statement, ...]:
+    manage = (
+        "ec2:AttachNetworkInterface", "ec2:DetachNetworkInterface", "ec2:ModifyNetworkInterfaceAttribute",
+    )  # fmt: skip
+    return (
+        Statement(
+            sid="ManageInterfaces",
+            why="interfaces of this cluster's machines get and lose addresses",
+            actions=(
+                *manage, "ec2:DeleteNetworkInterface",
+                "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses", "ec2:CreateTags",
+            ),
+            resources=(_ec2(args, "network-interface/*"),),
+            conditions={"StringEquals": {f"aws:ResourceTag/{CLUSTER_ENI_TAG}": arns.cluster_name(args)}},
+        ),
+        Statement(
+            sid="AttachToMachines",
+            why="to machines of this cluster only",
+            actions=manage,
+            resources=(_ec2(args, "instance/*"),),
+            conditions=_of_cluster(args),
+        ),
+    )  # fmt: skip
+
+
+def _of_cluster(args: CellArgs) -> dict[str, dict[str, str]]:
+    return {"StringEquals": {f"aws:ResourceTag/kubernetes.io/cluster/{arns.cluster_name(args)}": "owned"}}
 
 
 def dns(args: CellArgs, zone_id: str) -> Document:
@@ -354,7 +360,25 @@ def autoscaler(args: CellArgs) -> Document:
 
 
 def function(args: CellArgs, which: Function) -> Document:
-    """Return what a function in the private subnets may do.
+    """Return what a function in the private subnets may do."""
+    cluster = Statement(
+        sid="FindCluster",
+        why="asks for the address of its own cluster",
+        actions=("eks:DescribeCluster",),
+        resources=(arns.cluster_arn(args),),
+    )
+    log = Statement(
+        sid="WriteLog",
+        why="its own log group, which the cell has made",
+        actions=("logs:CreateLogStream", "logs:PutLogEvents"),
+        resources=(f"{arns.log_group_arn(args, which)}:*",),
+    )
+    reads = _reads("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets")
+    return Document((reads, cluster, log, *_lambdas_interfaces(args, which)))
+
+
+def _lambdas_interfaces(args: CellArgs, which: Function) -> tuple[Statement, ...]:
+    """Return what Lambda needs for the function's addresses, and what keeps it from the function's code.
 
     Lambda makes its network interfaces under the function's role; the last statement takes these rights
     from the function's own code (Lambda developer guide, "Using source function ARN").
@@ -363,43 +387,28 @@ def function(args: CellArgs, which: Function) -> Document:
         "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface",
         "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
     )  # fmt: skip
-    return Document(
-        (
-            _reads("ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"),
-            Statement(
-                sid="FindCluster",
-                why="asks for the address of its own cluster",
-                actions=("eks:DescribeCluster",),
-                resources=(arns.cluster_arn(args),),
-            ),
-            Statement(
-                sid="WriteLog",
-                why="its own log group, which the cell has made",
-                actions=("logs:CreateLogStream", "logs:PutLogEvents"),
-                resources=(f"{arns.log_group_arn(args, which)}:*",),
-            ),
-            Statement(
-                sid="Interfaces",
-                why="Lambda gives the function its addresses in the private subnets",
-                actions=interfaces,
-                resources=(_ec2(args, "network-interface/*"),),
-            ),
-            Statement(
-                sid="InSubnets",
-                why="in the cell's subnets, behind the cell's security groups",
-                actions=("ec2:CreateNetworkInterface",),
-                resources=(_ec2(args, "subnet/*"), _ec2(args, "security-group/*")),
-                conditions=_in_vpc(args) or _of_cell(args),
-            ),
-            Statement(
-                sid="NotByCode",
-                why="the function's code has no business with network interfaces",
-                effect="Deny",
-                actions=interfaces,
-                resources=("*",),
-                conditions={"ArnEquals": {"lambda:SourceFunctionArn": arns.function_arn(args, which)}},
-            ),
-        )
+    return (
+        Statement(
+            sid="Interfaces",
+            why="Lambda gives the function its addresses in the private subnets",
+            actions=interfaces,
+            resources=(_ec2(args, "network-interface/*"),),
+        ),
+        Statement(
+            sid="InSubnets",
+            why="in the cell's subnets, behind the cell's security groups",
+            actions=("ec2:CreateNetworkInterface",),
+            resources=(_ec2(args, "subnet/*"), _ec2(args, "security-group/*")),
+            conditions=_in_vpc(args) or _of_cell(args),
+        ),
+        Statement(
+            sid="NotByCode",
+            why="the function's code has no business with network interfaces",
+            effect="Deny",
+            actions=interfaces,
+            resources=("*",),
+            conditions={"ArnEquals": {"lambda:SourceFunctionArn": arns.function_arn(args, which)}},
+        ),
     )
 
 
