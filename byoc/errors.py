@@ -162,10 +162,19 @@ class PreconditionFailed(ByocError):
 
 
 class TooManyRequests(ByocError):
-    """The caller is over its rate; try again later."""
+    """The caller is over its rate; try again later.
+
+    Args:
+        retry_after: seconds until it makes sense; 0 where nobody knows.
+    """
 
     code = "too_many_requests"
     http_status = 429
+    retry_after: int = 0
+
+    def __init__(self, message: str, *, hint: str = "", request_id: str = "", retry_after: int = 0) -> None:
+        super().__init__(message, hint=hint, request_id=request_id)
+        self.retry_after = retry_after
 
 
 class Failed(ByocError):

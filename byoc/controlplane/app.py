@@ -31,6 +31,7 @@ from byoc.controlplane.api.service import FleetService, Instance
 from byoc.controlplane.edge import Edge
 from byoc.controlplane.guard import Guard
 from byoc.controlplane.metrics import Metrics
+from byoc.controlplane.pace import Pace
 from byoc.controlplane.settings import ControlPlaneSettings
 from byoc.errors import ByocError
 from byoc.ids import NewID, new_id
@@ -76,7 +77,7 @@ def build(
     """Put the app together.
 
     Args:
-        settings: only ``keep_alive`` matters here.
+        settings: only ``keep_alive`` and the rates matter here.
         fleet: the service that acts.
         instance: what the process knows of itself.
         version: of this software, shown on the status page.
@@ -85,7 +86,12 @@ def build(
         metrics: counters to use; fresh ones by default.
     """
     clock, metrics = clock or SystemClock(), metrics or Metrics(version)
-    context = Context(fleet, instance, clock, metrics, Guard(fleet), version, settings.keep_alive)
+    guard = Guard(
+        fleet,
+        calls=Pace(settings.calls_per_second, "calls with this key", clock),
+        refusals=Pace(settings.refusals_per_second, "refused keys from this address", clock),
+    )
+    context = Context(fleet, instance, clock, metrics, guard, version, settings.keep_alive)
     api = FastAPI(
         title="byoc",
         version=version,

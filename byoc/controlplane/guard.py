@@ -1,12 +1,15 @@
 """Who is asking: the bearer key of a request turned into a principal.
 
 Called by every route that needs a caller, before its body is read. A missing header, a
-malformed one and an unknown key cost the same look-up and get the same answer.
+malformed one and an unknown key cost the same look-up and get the same answer. A key that goes too
+fast is told to wait, and so is an address whose keys are refused again and again; a valid key is
+let in from there all the same.
 """
 
 from typing import Final
 
 from byoc.controlplane.api.service import Authenticator
+from byoc.controlplane.pace import Pace
 from byoc.errors import NotAuthenticated
 from byoc.model.records import Principal
 
@@ -17,17 +20,34 @@ _HINT: Final = "send `Authorization: Bearer <key>`; `byoc login` stores one"
 
 
 class Guard:
-    """Turns headers into principals."""
+    """Turns headers into principals.
 
-    def __init__(self, authenticator: Authenticator) -> None:
+    Args:
+        calls: for each key.
+        refusals: for each address.
+    """
+
+    def __init__(self, authenticator: Authenticator, *, calls: Pace, refusals: Pace) -> None:
         self._authenticator = authenticator
+        self._calls = calls
+        self._refusals = refusals
 
-    async def admit(self, authorization: str | None) -> Principal:
-        """Return the caller behind an ``Authorization`` header.
+    async def admit(self, authorization: str | None, address: str) -> Principal:
+        """Return the caller behind an ``Authorization`` header that came from ``address``.
 
         Raises:
             NotAuthenticated: there is no key in it, or no valid one.
+            TooManyRequests: the key, or the address, is over its rate.
         """
+        try:
+            principal = await self._look_up(authorization)
+        except NotAuthenticated:
+            self._refusals.take(address)
+            raise
+        self._calls.take(principal.key_id)
+        return principal
+
+    async def _look_up(self, authorization: str | None) -> Principal:
         scheme, _, key = (authorization or "").strip().partition(" ")
         key = key.strip()
         usable = scheme.lower() == "bearer" and 0 < len(key) <= _LONGEST and key.isascii()

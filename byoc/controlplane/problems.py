@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from byoc.errors import ByocError, UsageError
+from byoc.errors import ByocError, TooManyRequests, UsageError
 
 OWN_PREFIX: Final = "/byoc/"
 _VENDOR_STATUSES: Final = frozenset({400, 401, 403, 404, 409, 429, 500})
@@ -49,8 +49,15 @@ def of_exception(error: Exception) -> Problem:
 
 def of_error(error: ByocError) -> Problem:
     """Describe an error of our own tree."""
-    headers = (("WWW-Authenticate", "Bearer"),) if error.http_status == HTTPStatus.UNAUTHORIZED else ()
-    return Problem(error.http_status, error.code, error.message, error.hint, headers)
+    return Problem(error.http_status, error.code, error.message, error.hint, _headers(error))
+
+
+def _headers(error: ByocError) -> tuple[tuple[str, str], ...]:
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        return (("WWW-Authenticate", "Bearer"),)
+    if isinstance(error, TooManyRequests) and error.retry_after:
+        return (("Retry-After", str(error.retry_after)),)
+    return ()
 
 
 def of_http(error: HTTPException) -> Problem:

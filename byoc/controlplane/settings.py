@@ -29,6 +29,8 @@ class ControlPlaneSettings:
     dispatch_interval: float = 5.0
     reconnect_cap: float = 60.0
     history_days: float = 30.0
+    calls_per_second: float = 200.0
+    refusals_per_second: float = 2.0
 
 
 _DESCRIPTIONS: Final = {
@@ -42,6 +44,8 @@ _DESCRIPTIONS: Final = {
     "drain": "seconds that open requests get to end at a stop",
     "dispatch_interval": "seconds between looks for undelivered intent that nothing announced",
     "reconnect_cap": "longest wait in seconds before a gateway that is out of reach is dialled again",
+    "calls_per_second": "of one API key in the long run, five seconds' worth at once; more are answered 429",
+    "refusals_per_second": "invalid keys from one address that are answered 401; more are answered 429",
     "history_days": "days that events and changes are kept at least; the newest of what lives stay longer",
 }
 
@@ -108,6 +112,13 @@ def _days(text: str) -> float:
     return days
 
 
+def _rate(text: str) -> float:
+    rate = float(text)
+    if not 0 < rate < 1e6:  # noqa: PLR2004 - beyond what any machine answers
+        raise ValueError(text)
+    return rate
+
+
 def _level(text: str) -> str:
     if text.lower() not in _LEVELS:
         raise ValueError(text)
@@ -133,4 +144,6 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "dispatch_interval": _seconds,
     "reconnect_cap": _seconds,
     "history_days": _days,
+    "calls_per_second": _rate,
+    "refusals_per_second": _rate,
 }

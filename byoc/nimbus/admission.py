@@ -60,3 +60,7 @@ class TokenBucket:
             return False
         self._level -= 1
         return True
+
+    def wait(self) -> float:
+        """Seconds until the next may pass, as seen at the last ``take``."""
+        return max(0.0, (1 - self._level) / self._rate)

@@ -19,6 +19,7 @@ from byoc.clock import Clock
 from byoc.controlplane.api.service import FleetService, Instance
 from byoc.controlplane.guard import Guard
 from byoc.controlplane.metrics import Metrics
+from byoc.controlplane.pace import Streams
 from byoc.errors import UsageError
 from byoc.model.records import Principal
 from byoc.wire.management import MAXIMUM_BODY, Body, decode
@@ -44,6 +45,7 @@ class Context:
     guard: Guard
     version: str
     keep_alive: float
+    streams: Streams = field(default_factory=Streams)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -82,7 +84,8 @@ class Call:
 
 async def _authenticated(request: Request) -> Call:
     ours = context(request)
-    return Call(await ours.guard.admit(request.headers.get("authorization")), ours, request)
+    address = request.client.host if request.client is not None else ""
+    return Call(await ours.guard.admit(request.headers.get("authorization"), address), ours, request)
 
 
 Caller = Annotated[Call, Depends(_authenticated)]

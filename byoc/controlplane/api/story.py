@@ -9,7 +9,7 @@ neither end takes silence for death.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -51,6 +51,7 @@ async def stream_events(
 ) -> Response:
     """The workspace's events, one JSON object a line."""
     workspace_id = _id(workspace)
+    call.context.streams.check(call.by.key_id)
     first = await call.fleet.events(call.by, workspace_id, after=after, generation=generation, newest=newest)
     lines = _lines(call, workspace_id, first, after, generation, follow=follow)
     return StreamingResponse(lines, media_type=NDJSON, headers={"Cache-Control": "no-store"})
@@ -77,8 +78,7 @@ async def _lines(
     *,
     follow: bool,
 ) -> AsyncIterator[bytes]:
-    call.context.metrics.stream_opened()
-    try:
+    with _open_stream(call):
         for event in events:
             yield to_json(shape(event)) + b"\n"
             after = event.number
@@ -91,6 +91,14 @@ async def _lines(
                     yield to_json(shape(event)) + b"\n"
             if not events:
                 yield b"\n"
+
+
+@contextlib.contextmanager
+def _open_stream(call: Call) -> Iterator[None]:
+    call.context.metrics.stream_opened()
+    try:
+        with call.context.streams.opened(call.by.key_id):
+            yield
     finally:
         call.context.metrics.stream_closed()
 

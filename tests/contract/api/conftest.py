@@ -137,7 +137,9 @@ async def world(prepared: Path, tmp_path: Path, suite: Any) -> AsyncIterator[Any
     key, cell = await add_organization(plane, clock, "acme", "local")
     other, _ = await add_organization(plane, clock, "other", "elsewhere")
     instance = suite.KnownInstance()
-    app = build(ControlPlaneSettings(), plane.fleet, instance, version="0.1.0", clock=clock)
+    # Time stands still here, so no caller's bucket would ever fill again.
+    settings = ControlPlaneSettings(calls_per_second=1e5, refusals_per_second=1e5)
+    app = build(settings, plane.fleet, instance, version="0.1.0", clock=clock)
 
     class StoredWorld(suite.World):
         async def settle(self) -> None:

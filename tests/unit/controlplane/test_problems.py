@@ -53,3 +53,12 @@ def test_any_text_makes_one_line_and_a_header_that_can_be_sent(message: str, hin
     assert len(bytes(answer.body).decode().splitlines()) <= 1
     for name, value in answer.raw_headers:
         assert value.decode("ascii").isprintable(), name
+
+
+def test_too_many_requests_say_when_to_come_again() -> None:
+    problem = problems.of_exception(errors.TooManyRequests("slower", retry_after=3))
+    for path in ("/v1/regions", "/byoc/v1/cells"):
+        answer = problems.render(problem, path, "id")
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
+    unknown = problems.render(problems.of_exception(errors.TooManyRequests("slower")), "/v1/regions", "id")
+    assert "retry-after" not in unknown.headers

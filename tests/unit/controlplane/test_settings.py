@@ -29,6 +29,8 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         "BYOC_DISPATCH_INTERVAL": "3",
         "BYOC_RECONNECT_CAP": "7",
         "BYOC_HISTORY_DAYS": "90",
+        "BYOC_CALLS_PER_SECOND": "50",
+        "BYOC_REFUSALS_PER_SECOND": "0.5",
     }
     assert set(given) == {setting.name for setting in SETTINGS}
     assert from_environment(given) == ControlPlaneSettings(
@@ -43,6 +45,8 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         dispatch_interval=3.0,
         reconnect_cap=7.0,
         history_days=90.0,
+        calls_per_second=50.0,
+        refusals_per_second=0.5,
     )
 
 
@@ -59,6 +63,8 @@ def test_what_is_not_given_stays_as_it_was() -> None:
         ("BYOC_GATEWAYS", "http://a"),
         ("BYOC_LOG_LEVEL", "loud"),
         ("BYOC_KEEP_ALIVE", "0"),
+        ("BYOC_CALLS_PER_SECOND", "0"),
+        ("BYOC_REFUSALS_PER_SECOND", "inf"),
         ("BYOC_DRAIN", "nan"),
         ("BYOC_HISTORY_DAYS", "0"),
         ("BYOC_HISTORY_DAYS", "inf"),

@@ -102,7 +102,9 @@ def client_of(app: ControlPlaneApp, key: str) -> httpx2.AsyncClient:
 async def world() -> AsyncIterator[World]:
     clock = ManualClock()
     fleet, instance = MemoryFleet(clock), KnownInstance()
-    app = build(ControlPlaneSettings(), fleet, instance, version="0.1.0", clock=clock)
+    # Time stands still here, so no caller's bucket would ever fill again.
+    settings = ControlPlaneSettings(calls_per_second=1e5, refusals_per_second=1e5)
+    app = build(settings, fleet, instance, version="0.1.0", clock=clock)
     key = fleet.add_organization("acme")
     other = fleet.add_organization("other", cell="elsewhere")
     async with client_of(app, key) as client, client_of(app, other) as stranger:
