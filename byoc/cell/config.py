@@ -229,7 +229,7 @@ def _read(said: Any, table: Mapping[str, tuple[str, type, Any]], where: str) -> 
         value = said.get(name, default)
         if not isinstance(value, (kind, tuple) if kind is list else kind):
             raise UsageError(
-                f"{where}: `{name}` is missing or not a {kind.__name__}", hint="see docs/aws-cell.md"
+                f"{where}: `{name}` is missing or not a {kind.__name__}", hint=f"it has {', '.join(table)}"
             )
         found[attribute] = value
     return found

@@ -103,7 +103,9 @@ def settings_in(path: Path) -> dict[str, Any]:
             f"{path} is neither TOML nor JSON: {error}", hint="name it .toml or .json"
         ) from error
     if not isinstance(value, Mapping):
-        raise UsageError(f"{path} is no table of settings", hint="see docs/aws-cell.md")
+        raise UsageError(
+            f"{path} is no table of settings", hint="write settings as in Pulumi.yaml, by their names"
+        )
     return dict(value)
 
 
