@@ -20,35 +20,44 @@ _SIZES: Final = 6
 """How many sizes the table shows; JSON has all."""
 
 
+Text = str | None
+Name = Annotated[Text, typer.Option("--name", help="Name of the cell.")]
+Region = Annotated[Text, typer.Option("--region", help="Where, such as eu-west-1.")]
+Zones = Annotated[
+    list[str] | None,
+    typer.Option("--zone", metavar="ZONE", help="Availability zone; repeat for three or more."),
+]
+Range = Annotated[Text, typer.Option("--cidr", help="Range of the VPC, /16 to /21.")]
+Way = Annotated[
+    Text, typer.Option("--nat", metavar="none|single|per-zone", help="Way out of private subnets.")
+]
+Gateway = Annotated[Text, typer.Option("--gateway", metavar="URL", help="Where the cell dials: wss://…")]
+Service = Annotated[Text, typer.Option("--endpoint-service", help="PrivateLink service of the gateway.")]
+Proxy = Annotated[
+    Text, typer.Option("--egress-proxy", metavar="URL", help="Proxy for all that leaves the cell.")
+]
+Facts = Annotated[
+    Path | None,
+    typer.Option("--facts", metavar="FILE", help="What a preflight saw (JSON), with an existing VPC."),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings (TOML or JSON), as in Pulumi.yaml."),
+]
+
+
 def plan(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the cell.")] = None,
-    region: Annotated[str | None, typer.Option("--region", help="Where, such as eu-west-1.")] = None,
-    zone: Annotated[
-        list[str] | None,
-        typer.Option("--zone", metavar="ZONE", help="Availability zone; repeat for three or more."),
-    ] = None,
-    cidr: Annotated[str | None, typer.Option("--cidr", help="Range of the VPC, /16 to /21.")] = None,
-    nat: Annotated[
-        str | None, typer.Option("--nat", metavar="none|single|per-zone", help="Way out of private subnets.")
-    ] = None,
-    gateway: Annotated[
-        str | None, typer.Option("--gateway", metavar="URL", help="Where the cell dials: wss://…")
-    ] = None,
-    endpoint_service: Annotated[
-        str | None, typer.Option("--endpoint-service", help="PrivateLink service of the gateway.")
-    ] = None,
-    egress_proxy: Annotated[
-        str | None, typer.Option("--egress-proxy", metavar="URL", help="Proxy for all that leaves the cell.")
-    ] = None,
-    facts: Annotated[
-        Path | None,
-        typer.Option("--facts", metavar="FILE", help="What a preflight saw (JSON), with an existing VPC."),
-    ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", metavar="FILE", help="Settings (TOML or JSON), as in Pulumi.yaml."),
-    ] = None,
+    name: Name = None,
+    region: Region = None,
+    zone: Zones = None,
+    cidr: Range = None,
+    nat: Way = None,
+    gateway: Gateway = None,
+    endpoint_service: Service = None,
+    egress_proxy: Proxy = None,
+    facts: Facts = None,
+    config: Config = None,
 ) -> None:
     """Show what a cell in AWS is made of, may do, opens and costs; asks nobody and changes nothing.
 
