@@ -1,9 +1,9 @@
 """An `aws` provider plugin for tests: Pulumi's protocol on one side, the emulated account on the other.
 
 Run by the engine as ``pulumi-resource-aws``, or attached in the test's own process. What it knows of AWS
-is in the handlers. ``AWS_ENDPOINT_URL`` says where the account is, ``BYOC_TEST_INVOKE`` who runs its
-functions, ``BYOC_TEST_FAULT`` what is to go wrong: ``{"TYPE": {"before": s, "after": s, "error": text}}``
-around a creation. It ends with its parent: a killed engine must leave no process behind.
+is in the handlers. ``AWS_ENDPOINT_URL`` says where the account is; ``BYOC_TEST_FAULT`` what goes wrong
+around a creation: ``{"TYPE": {"before": seconds, "after": seconds, "error": text}}``. It ends with its
+parent: a killed engine must leave no process behind.
 """
 
 import importlib
@@ -14,7 +14,6 @@ import signal
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent import futures
 from contextlib import contextmanager
@@ -30,7 +29,7 @@ from google.protobuf import empty_pb2, json_format, struct_pb2
 from pulumi.runtime.proto import plugin_pb2, provider_pb2_grpc
 from pulumi.runtime.proto import provider_pb2 as pb
 
-from tests.emulated.handlers.handler import REGISTRY, Aws, Handler, Properties, Refused
+from tests.emulated.handlers.handler import REGISTRY, Aws, Handler, Invoke, Properties, Refused
 from tests.emulated.semantics import (
     differences,
     foreseen,
@@ -44,7 +43,6 @@ from tests.emulated.semantics import (
 )
 
 FAULT = "BYOC_TEST_FAULT"
-INVOKE = "BYOC_TEST_INVOKE"
 _SIGNATURE, _SECRET = "4dabf18193072939515e22adb298388d", "1b47061264138c4ac30d75fd1eb44270"
 
 
@@ -211,18 +209,17 @@ def _told(context: Any, doing: str, urn: str) -> Iterator[None]:
         context.abort(grpc.StatusCode.UNKNOWN, f"{doing} {_name(urn)}: {error!r}")
 
 
-def invoker(address: str) -> Any:
-    """What runs a function: whoever listens at ``address`` for ``{function, payload}``."""
+def invoker(aws: Aws) -> Invoke:
+    """What runs a function: the account itself, if the test has made it run functions."""
 
     def invoke(function: str, payload: dict[str, Any]) -> dict[str, Any]:
-        body = json.dumps({"function": function, "payload": payload}).encode()
-        with urllib.request.urlopen(urllib.request.Request(address, body), timeout=180) as answer:
-            told: dict[str, Any] = json.loads(answer.read())
-        if "errorMessage" in told:
-            raise Refused(told.get("errorType", "Unhandled"), told["errorMessage"])
+        answer = aws("lambda").invoke(FunctionName=function, Payload=json.dumps(payload).encode())
+        told: dict[str, Any] = json.loads(answer["Payload"].read())
+        if answer.get("FunctionError"):
+            raise Refused(told.get("errorType", "Unhandled"), told.get("errorMessage", ""))
         return told
 
-    return invoke if address else None
+    return invoke
 
 
 def _load() -> None:
@@ -234,11 +231,8 @@ def _load() -> None:
 def serve(environment: Mapping[str, str]) -> tuple[Any, int]:
     """Start to serve; returns the server and its port."""
     _load()
-    aws = Aws(
-        environment["AWS_ENDPOINT_URL"],
-        environment.get("AWS_REGION", "us-east-1"),
-        invoker(environment.get(INVOKE, "")),
-    )
+    aws = Aws(environment["AWS_ENDPOINT_URL"], environment.get("AWS_REGION", "us-east-1"))
+    aws.invoke = invoker(aws)
     server = grpc.server(
         futures.ThreadPoolExecutor(32), options=[("grpc.max_receive_message_length", 400 << 20)]
     )
