@@ -118,21 +118,11 @@ async def serve(
     Raises:
         PreconditionFailed: the port is taken, or a file is missing or wrong.
     """
-    clock = clock or SystemClock()
     folder = settings.data / "gateway"
-    root = PinnedRoot(folder, name=settings.name, clock=clock)
     context = server_context(folder / "tls.crt", folder / "tls.key")
     limits = Limits()
     strangers = Strangers(limits.pending)
-    gateway = Gateway(
-        name=settings.name,
-        verify_controlplane=root.verify,
-        clock=clock,
-        new_id=new_id,
-        random_bytes=os.urandom,
-        limits=limits,
-        on_known=strangers.known,
-    )
+    gateway = _gateway(settings, clock or SystemClock(), limits, strangers)
     listener = listening(
         gateway.attach,
         host=settings.host,
@@ -148,3 +138,16 @@ async def serve(
         await stop.wait()
         await gateway.stop(DRAIN_SECONDS)
     _LOG.info("gateway stopped")
+
+
+def _gateway(settings: GatewaySettings, clock: Clock, limits: Limits, strangers: Strangers) -> Gateway:
+    root = PinnedRoot(settings.data / "gateway", name=settings.name, clock=clock)
+    return Gateway(
+        name=settings.name,
+        verify_controlplane=root.verify,
+        clock=clock,
+        new_id=new_id,
+        random_bytes=os.urandom,
+        limits=limits,
+        on_known=strangers.known,
+    )

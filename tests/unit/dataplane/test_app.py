@@ -2,167 +2,33 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from byoc.dataplane.app import CellApp, Door
-from byoc.dataplane.guard import Guard
-from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.ledger_verify import read_records
-from byoc.dataplane.policy import PolicyFile
-from byoc.dataplane.replay import Replays
 from byoc.dataplane.runtime import Action
-from byoc.ids import CellID, new_id
-from byoc.model.report import Condition, Phase, Reason
-from byoc.model.spec import AutoSuspend, Desired, GroupSpec, Spec, SuspendType, WorkspaceSpec
+from byoc.ids import new_id
+from byoc.model.report import Phase, Reason
+from byoc.model.spec import Desired
 from byoc.model.verbs import Verb
 from byoc.testing import cell as cells
-from byoc.testing.cell import GROUP, ORDERS, OTHER, MemoryCell, following
+from byoc.testing.cell import GROUP, ORDERS, OTHER, following
 from byoc.testing.clock import ManualClock
 from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
-from byoc.wire.cell import ANSWER_HEADER, Delivery, Resync, encode, spec_digest
+from byoc.wire.cell import ANSWER_HEADER, Delivery, encode, spec_digest
 from byoc.wire.keys import SigningKey
-from byoc.wire.sealing import seal
 from byoc.wire.tokens import (
     Change,
     check_answer,
     name_report,
     sign_receipt,
 )
-
-CELL = CellID("99999999-9999-4999-8999-999999999999")
-SCHEDULED = AutoSuspend(SuspendType.SCHEDULED, 600)
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def json(self) -> dict[str, Any]:
-        value: dict[str, Any] = json.loads(self.body)
-        return value
-
-
-@dataclass
-class Site:
-    """A cell with its API, and a Control Plane that signs."""
-
-    cell: MemoryCell
-    app: CellApp
-    keys: CellKeys
-    provider: MemoryProvider
-
-    async def call(
-        self, token: str | None, method: str, target: str, body: bytes = b"", *, parts: int = 1
-    ) -> Answer:
-        """One request through ASGI, its body in ``parts`` pieces."""
-        path, _, query = target.partition("?")
-        headers = [(b"authorization", f"Bearer {token}".encode())] if token is not None else []
-        step = max(1, -(-len(body) // parts))
-        pieces = [body[i : i + step] for i in range(0, len(body), step)] or [b""]
-        sent: list[Any] = []
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
-
-        async def send(event: Any) -> None:
-            sent.append(event)
-
-        scope = {
-            "type": "http",
-            "method": method,
-            "raw_path": path.encode(),
-            "query_string": query.encode(),
-            "headers": headers,
-        }
-        await self.app(scope, receive, send)
-        start, end = sent
-        said = {name.decode(): value.decode() for name, value in start["headers"]}
-        return Answer(start["status"], said, end["body"])
-
-    def token(self, method: str, target: str, body: bytes, **changes: Any) -> str:
-        return self.provider.token(method, target, body, **changes)
-
-    async def deliver(
-        self,
-        spec: Spec,
-        *,
-        base: int | None = None,
-        verbs: Sequence[Sequence[Verb]] | None = None,
-        password: str | None = None,
-        sealed: str | None = None,
-    ) -> Answer:
-        """Sign and send ``spec``; ``verbs`` lists what each generation after ``base`` did."""
-        held = self.cell.state.desired.spec(spec.id)
-        if password is not None:
-            assert isinstance(spec, GroupSpec)
-            public = self.keys.sealing.public_jwk()
-            sealed = seal(public, password, cell=CELL, group=spec.id, version=spec.password_version)
-        signed = self.provider.delivery(spec, held, base=base, verbs=verbs, sealed=sealed)
-        answer = await self.call(signed.token, signed.method, signed.target, signed.body)
-        await self.cell.settle()
-        return answer
-
-    async def read(self, target: str, verb: Verb, **changes: Any) -> Answer:
-        return await self.call(self.provider.read(target, verb, **changes).token, "GET", target)
-
-    async def resync(self, groups: tuple[GroupSpec, ...], workspaces: tuple[WorkspaceSpec, ...]) -> Answer:
-        body = json.dumps(encode(Resync(groups, workspaces))).encode()
-        token = self.token("PUT", "/cell/v1/resync", body, verbs=[Verb.CELL_RESYNC])
-        answer = await self.call(token, "PUT", "/cell/v1/resync", body)
-        await self.cell.settle()
-        return answer
-
-    async def bring_up(self) -> None:
-        assert (await self.deliver(GROUP, password="first")).status == 200
-        assert (await self.deliver(ORDERS)).status == 200
-        assert self.cell.phase() is Phase.RUNNING
-
-
-def assemble(cell: MemoryCell, provider: MemoryProvider) -> Site:
-    folder = cell.folder
-    keys = CellKeys.load_or_create(folder)
-    guard = Guard(
-        CELL,
-        pinned=PinnedKeys.create(folder, provider.root.public, provider.key_set(), cell.clock),
-        policy=PolicyFile(folder),
-        ledger=cell.ledger,
-        replays=Replays(folder, cell.clock),
-        clock=cell.clock,
-    )
-    door = Door(CELL, keys, guard)
-    return Site(cell, CellApp(door, cell.state, cell.reconciler, cell.runtime, cell.clock), keys, provider)
-
-
-@pytest.fixture
-def provider(clock: ManualClock) -> MemoryProvider:
-    return MemoryProvider(clock, CELL)
-
-
-@pytest.fixture
-async def site(tmp_path: Path, clock: ManualClock, provider: MemoryProvider) -> AsyncIterator[Site]:
-    async with cells.started(tmp_path, clock, MemoryRuntime(clock), new_id) as cell:
-        yield assemble(cell, provider)
-
-
-def ended(spec: WorkspaceSpec) -> WorkspaceSpec:
-    return following(spec, desired=Desired.TERMINATED)
-
-
-def suspended(spec: WorkspaceSpec) -> WorkspaceSpec:
-    return following(spec, desired=Desired.SUSPENDED)
-
-
-def resumed(spec: WorkspaceSpec) -> WorkspaceSpec:
-    return following(spec, desired=Desired.RUNNING)
+from tests.unit.dataplane.site import CELL, SCHEDULED, Site, assemble, ended, resumed, suspended
 
 
 class TestDeliveries:
@@ -347,73 +213,6 @@ class TestCoalesced:
         assert (await site.deliver(ended(ORDERS), base=0, verbs=verbs)).status == 200
         assert site.cell.state.desired.buried(ORDERS.id)
         assert site.cell.acts() == []
-
-
-class TestPasswords:
-    SECOND = replace(GROUP, generation=2, password_version=2)
-
-    async def test_a_change_while_running_suspended_and_for_one_added_later(self, site: Site) -> None:
-        await site.bring_up()
-        await site.deliver(suspended(ORDERS))
-        assert (await site.deliver(self.SECOND, password="second")).status == 200
-        await site.deliver(OTHER)
-        await site.deliver(resumed(suspended(ORDERS)))
-        assert site.cell.runtime.passwords == {ORDERS.id: "second", OTHER.id: "second"}
-
-    async def test_two_changes_while_away_arrive_with_the_last_password(self, site: Site) -> None:
-        await site.bring_up()
-        third = replace(GROUP, generation=3, password_version=3)
-        answer = await site.deliver(
-            third, base=1, verbs=[[Verb.GROUP_PASSWORD], [Verb.GROUP_PASSWORD]], password="third"
-        )
-        assert answer.status == 200
-        assert site.cell.runtime.passwords[ORDERS.id] == "third"
-
-    @pytest.mark.parametrize("how", ["another key", "another group", "another version", "noise", "none"])
-    async def test_a_blob_that_cannot_be_opened_is_a_condition_and_no_failure(
-        self, how: str, site: Site
-    ) -> None:
-        await site.bring_up()
-        own = site.keys.sealing.public_jwk()
-        other = CellKeys.load_or_create(site.cell.folder / "other").sealing.public_jwk()
-        blobs = {
-            "another key": seal(other, "x", cell=CELL, group=GROUP.id, version=2),
-            "another group": seal(own, "x", cell=CELL, group=OTHER.id, version=2),
-            "another version": seal(own, "x", cell=CELL, group=GROUP.id, version=3),
-            "noise": "a.b.c.d.e",
-            "none": None,
-        }
-        assert (await site.deliver(self.SECOND, sealed=blobs[how])).status == 200
-        assert site.cell.phase() is Phase.RUNNING
-        assert site.cell.runtime.passwords[ORDERS.id] == "first"
-        from byoc.dataplane.report import group_report  # noqa: PLC0415
-
-        held = site.cell.state.desired.groups[GROUP.id]
-        report = group_report(held, site.cell.state.passwords.version(GROUP.id))
-        assert report.condition is Condition.PASSWORD_NEEDED
-
-    async def test_a_new_one_cures_it(self, site: Site) -> None:
-        await site.bring_up()
-        await site.deliver(self.SECOND, sealed="a.b.c.d.e")
-        await site.deliver(replace(GROUP, generation=3, password_version=3), password="third")
-        assert site.cell.runtime.passwords[ORDERS.id] == "third"
-
-    async def test_a_password_beside_another_change_is_left_alone(self, site: Site) -> None:
-        """A customer who denies group.password must not get one by a delivery that says less."""
-        (site.cell.folder / "policy.toml").write_text('deny = ["group.password"]\nallow = ["*"]\n')
-        assert (await site.resync((self.SECOND,), (ORDERS,))).status == 200
-        renamed = replace(self.SECOND, generation=3, name="renamed")
-        for spec in (self.SECOND, renamed, renamed):
-            assert (await site.deliver(spec, password="the control plane's own")).status == 200
-        assert site.cell.state.passwords.version(GROUP.id) == 0
-
-    async def test_no_password_and_no_blob_is_written_to_ledger_state_or_answer(self, site: Site) -> None:
-        answer = await site.deliver(GROUP, password="correct-horse")
-        await site.deliver(ORDERS)
-        files = [path for path in site.cell.folder.rglob("*") if path.is_file()]
-        holding = [path for path in files if b"correct-horse" in path.read_bytes()]
-        assert [path.parent.name for path in holding] == ["secrets"]
-        assert b"correct-horse" not in answer.body
 
 
 HOSTILE: dict[str, tuple[Callable[[Site, str, bytes], str | None], str]] = {

@@ -1,165 +1,23 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from random import Random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
-from byoc.errors import CellAway, NotAuthenticated, Unreachable
+from byoc.errors import CellAway, Unreachable
 from byoc.nimbus import http
 from byoc.nimbus.admission import Limits
-from byoc.nimbus.client import ClientState, Phase, TunnelClient, request_unenrolled
-from byoc.nimbus.connection import Connection, Handler
-from byoc.nimbus.gateway import Gateway
+from byoc.nimbus.client import ClientState, Phase, TunnelClient
+from byoc.nimbus.connection import Connection
 from byoc.nimbus.handshake import Code, Role
 from byoc.nimbus.http import HttpRequest
 from byoc.nimbus.session import DEADLINE, IDLE
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import Transport
-from byoc.testing.clock import ManualClock
-from byoc.testing.transport import Line, memory_pair
 from byoc.wire import frames
 from byoc.wire.frames import FrameType
 from byoc.wire.keys import encode_bytes
-
-
-def verify(login: Mapping[str, Any], challenge: bytes) -> str:
-    """Stand-in for the token check: the token is the name and the challenge."""
-    name, _, answered = str(login["token"]).partition(" ")
-    if answered != encode_bytes(challenge):
-        raise NotAuthenticated("the token is not about this challenge")
-    return name
-
-
-async def answer(send: http.Send, status: int, value: Any = None) -> None:
-    await send({"type": "http.response.start", "status": status})
-    await send({"type": "http.response.body", "body": json.dumps(value).encode() if value else b""})
-
-
-@dataclass
-class World:
-    """A gateway with whoever dialled it, over lines in memory."""
-
-    limits: Limits = field(default_factory=Limits)
-    clock: ManualClock = field(default_factory=ManualClock)
-    verdicts: dict[str, int] = field(default_factory=dict)
-    asked: list[tuple[str, Any]] = field(default_factory=list)
-    known: list[str] = field(default_factory=list)
-    lines: dict[str, list[Line]] = field(default_factory=dict)
-    tasks: list[asyncio.Task[None]] = field(default_factory=list)
-    epochs: int = 0
-    ids: int = 0
-    rng: Random = field(default_factory=lambda: Random(7))  # noqa: S311 - jitter is no secret
-
-    def __post_init__(self) -> None:
-        self.gateway = Gateway(
-            name="gateway-1",
-            verify_controlplane=verify,
-            clock=self.clock,
-            new_id=self.new_id,
-            random_bytes=self.rng.randbytes,
-            limits=self.limits,
-            on_known=self.known.append,
-        )
-
-    def new_id(self) -> str:
-        self.ids += 1
-        return f"session-{self.ids}"
-
-    def spawn(self, work: Awaitable[None]) -> None:
-        self.tasks.append(asyncio.ensure_future(work))
-
-    def dial_as(self, name: str) -> Callable[[], Awaitable[Transport]]:
-        async def dial() -> Transport:
-            if not self.gateway.admits():
-                raise Unreachable("503")
-            one, other = memory_pair(clock=self.clock)
-            self.lines.setdefault(name, []).append(one.line)
-            self.spawn(self.gateway.attach(one))
-            return other
-
-        return dial
-
-    def client(
-        self, name: str, role: Role, services: Mapping[str, Handler], token: str | None = None
-    ) -> TunnelClient:
-        async def login(challenge: bytes, gateway: str) -> Mapping[str, Any]:
-            assert gateway == "gateway-1"
-            return {"token": token or f"{name} {encode_bytes(challenge)}", "specVersion": 1}
-
-        client = TunnelClient(
-            "memory",
-            role=role,
-            login=login,
-            services=services,
-            clock=self.clock,
-            rng=self.rng,
-            dial=self.dial_as(name),
-        )
-        self.spawn(client.run())
-        return client
-
-    async def controlplane(self, name: str = "controlplane") -> TunnelClient:
-        services = dict.fromkeys(("login", "cell:", "enrol"), self.app_handler)
-        client = self.client(name, Role.CONTROLPLANE, services)
-        await self.settle()
-        assert client.connected
-        return client
-
-    async def cell(self, name: str, handler: Handler | None = None) -> TunnelClient:
-        client = self.client(name, Role.CELL, {"cell": handler or self.app_handler})
-        await self.settle()
-        return client
-
-    async def app_handler(self, stream: Stream) -> None:
-        await http.serve(stream, self.app, state={"service": stream.service})
-
-    async def app(self, scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
-        body = (await receive())["body"]
-        value = json.loads(body) if body else None
-        self.asked.append((f"{scope['state']['service']} {scope['path']}", value))
-        if scope["path"] != "/cell/v1/login":
-            await answer(send, 200, {"service": scope["state"]["service"]})
-            return
-        cell, _, answered = value["token"].partition(" ")
-        self.epochs += 1
-        status = self.verdicts.get(cell, 200 if answered == value["challenge"] else 401)
-        await answer(send, status, {"cellID": cell, "epoch": self.epochs} if status == 200 else None)
-
-    async def settle(self, seconds: float = 0) -> None:
-        for _ in range(6):
-            await self.clock.elapse(0)
-        if seconds:
-            await self.clock.elapse(seconds)
-            await self.settle()
-
-    def logins(self, cell: str) -> list[Any]:
-        return [
-            value
-            for path, value in self.asked
-            if path == "login /cell/v1/login" and value["token"].startswith(cell)
-        ]
-
-    async def knock(self) -> Connection:
-        """Connect without logging in."""
-        connection = Connection(await self.dial_as("stranger")(), first_id=2, clock=self.clock)
-        self.spawn(connection.run(self.app_handler))
-        await self.settle()
-        return connection
-
-    async def close(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-
-
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
-    made = World()
-    yield made
-    await made.close()
+from tests.unit.nimbus.world import World
 
 
 async def test_a_request_reaches_the_cell_and_a_report_the_control_plane(world: World) -> None:
@@ -427,119 +285,6 @@ async def test_a_half_open_cell_is_away_after_the_deadline_and_comes_back(world:
     assert len(world.lines["cell-a"]) == 2
     assert cell.connected
     assert (await controlplane.request("cell/cell-a", HttpRequest("GET", "/x"), timeout=5)).status == 200
-
-
-async def test_enrolling_reaches_the_control_plane_and_nothing_else(world: World) -> None:
-    await world.controlplane()
-    await world.cell("cell-a")
-    asked = HttpRequest("POST", "/cell/v1/enrol", (), b"{}")
-    told = await request_unenrolled(world.dial_as("new"), asked, clock=world.clock, timeout=10)
-    assert json.loads(told.body) == {"service": "enrol"}
-
-
-async def enrolling(world: World) -> Connection:
-    connection = await world.knock()
-    await connection.message()
-    connection.send_message(FrameType.ENROL, {"versions": [1]})
-    await world.settle()
-    return connection
-
-
-async def test_the_unenrolled_are_few(world: World) -> None:
-    world = World(limits=Limits(enrolling=2))
-    await world.controlplane()
-    first, second, third = [await enrolling(world) for _ in range(3)]
-    kinds = [(await one.message()).kind for one in (first, second, third)]
-    assert kinds == [FrameType.LOGIN_OK, FrameType.LOGIN_OK, FrameType.LOGIN_OK]
-    assert [one.closed for one in (first, second, third)] == [True, False, False]
-    await world.close()
-
-
-async def test_strangers_who_stay_do_not_keep_a_cell_from_enrolling(world: World) -> None:
-    world = World(limits=Limits(enrolling=2))
-    await world.controlplane()
-    for _ in range(5):
-        await enrolling(world)
-    asked = HttpRequest("POST", "/cell/v1/enrol")
-    answer = await request_unenrolled(world.dial_as("cell"), asked, clock=world.clock, timeout=5)
-    assert answer.status == 200
-    await world.close()
-
-
-async def test_the_unenrolled_are_slow_and_do_not_stay(world: World) -> None:
-    world = World(limits=Limits(enrol_burst=2))
-    await world.controlplane()
-    stranger = await enrolling(world)
-    for _ in range(2):
-        await (await stranger.open("controlplane", timeout=5)).reset("cancelled")
-    with pytest.raises(Unreachable, match="try again later"):
-        await stranger.open("controlplane", timeout=5)
-    with pytest.raises(Unreachable, match="no service"):
-        await stranger.open("cell/cell-a", timeout=5)
-    await world.settle(61)
-    assert stranger.closed
-    await world.close()
-
-
-async def test_a_stranger_that_says_nothing_is_put_out(world: World) -> None:
-    stranger = await world.knock()
-    assert world.gateway.pending == 1
-    await world.settle(11)
-    assert stranger.closed
-    assert world.gateway.pending == 0
-
-
-async def test_who_has_logged_in_is_told_and_no_stranger(world: World) -> None:
-    await world.controlplane()
-    await world.cell("cell-a")
-    await world.knock()
-    await enrolling(world)
-    assert len(world.known) == 2
-
-
-async def test_more_strangers_a_second_than_the_rate_are_not_let_in(world: World) -> None:
-    world = World(limits=Limits(logins_a_second=1, login_burst=3))
-    for _ in range(3):
-        await world.knock()
-    with pytest.raises(Unreachable, match="503"):
-        await world.knock()
-    await world.settle(1)
-    assert not (await world.knock()).closed
-    await world.close()
-
-
-async def drop_all(transport: Transport) -> None:
-    while await transport.recv():
-        pass
-
-
-@pytest.mark.parametrize(
-    "said",
-    [
-        frames.message(FrameType.LOGIN, {"role": "cell"}),
-        frames.message(FrameType.LOGIN_OK, {"versions": [1], "session": "x", "epoch": 1, "version": 1}),
-        frames.message(FrameType.LOGIN, {"role": "root", "token": "x", "versions": [1]}),
-        frames.message(FrameType.OPEN, {"service": "controlplane"}, 2),
-    ],
-)
-async def test_a_stranger_that_breaks_the_handshake_is_put_out(world: World, said: frames.Frame) -> None:
-    await world.controlplane()
-    transport = await world.dial_as("stranger")()
-    await transport.send(frames.encode(said))
-    await world.settle(2)
-    with pytest.raises(Unreachable):
-        await drop_all(transport)
-    assert world.gateway.pending == 0
-
-
-async def test_no_common_version_is_denied_naming_both(world: World) -> None:
-    stranger = await world.knock()
-    await stranger.message()
-    stranger.send_message(FrameType.LOGIN, {"role": "cell", "token": "t", "versions": [7, 8]})
-    await world.settle()
-    denied = frames.members(await stranger.message())
-    assert denied["code"] == "version"
-    assert "the gateway speaks 1, its peer 7, 8" in denied["message"]
 
 
 async def test_stopping_tells_every_peer_and_lets_streams_finish(world: World) -> None:
