@@ -244,10 +244,14 @@ class LocalRuntime:
         run = held.run
         if run is None or held.ended:
             return False
-        if run.pid in self._children and process.collect(run.pid):
-            self._children.discard(run.pid)
-            return False
-        return process.is_ours(run.pid, held.volume.data)
+        if run.pid not in self._children:
+            return process.is_ours(run.pid, held.volume.data)
+        # A child that was not collected lives, and its number is nobody else's. What it is called must not
+        # be asked: for a moment after its start a program has no command line yet.
+        if not process.collect(run.pid):
+            return True
+        self._children.discard(run.pid)
+        return False
 
     def _seems_alive(self, run: Run) -> bool:
         """Like ``_alive``, at a cost that can be paid five times a second; it may miss a reused number."""

@@ -319,3 +319,14 @@ async def test_values_changed_behind_our_back_are_seen_and_put_right(
 
 def test_the_machines_memory_is_known() -> None:
     assert 0 < process.memory_bytes() <= psutil.virtual_memory().total
+
+
+async def test_a_program_that_has_no_command_line_yet_is_not_taken_for_dead(
+    runtime: LocalRuntime, running: WorkspaceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = pid_of(runtime, running.id)
+    # What the kernel shows between the moment a program replaces its parent's and its own first one.
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda _: [])
+    seen = await runtime.observe(running.id)
+    assert seen.process is Process.RUNNING
+    assert pid_of(runtime, running.id) == pid

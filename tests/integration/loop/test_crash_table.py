@@ -5,6 +5,7 @@ under way, and then looks for the change in full: the public state, the row in t
 one engine process, one data folder, no gap and no repetition in the ledger.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import psutil
 import pymysql
 import pytest
 
+from byoc.errors import Failed
 from byoc.faults import Step
 from byoc.testing.instance import eventually
 
@@ -209,15 +211,15 @@ def test_a_change_completes_once_when_the_supervisor_is_killed(loop: Any, change
 def test_after_all_of_it_nothing_is_left_over_and_the_ledger_verifies(loop: Any) -> None:
     instance = loop.instance
 
-    def nothing() -> bool:
-        folder = instance.data / "cell" / "volumes"
-        return not list(folder.iterdir()) and not list(
-            (instance.data / "cell" / "state" / "workspaces").iterdir()
-        )
+    def left() -> list[str]:
+        folders = (instance.data / "cell" / "volumes", instance.data / "cell" / "state" / "workspaces")
+        return [str(path) for folder in folders for path in folder.iterdir()]
 
-    eventually("no folder is left", nothing)
-    left = [p for p in psutil.process_iter(["cmdline"]) if "mariadbd" in " ".join(p.info["cmdline"] or [])]
-    assert [p for p in left if str(instance.data) in " ".join(p.info["cmdline"])] == []
+    with contextlib.suppress(Failed):
+        eventually("nothing is left", lambda: not left())
+    assert {path: instance.call("GET", f"/byoc/v1/workspaces/{Path(path).stem}") for path in left()} == {}
+    running = [p for p in psutil.process_iter(["cmdline"]) if "mariadbd" in " ".join(p.info["cmdline"] or [])]
+    assert [p for p in running if str(instance.data) in " ".join(p.info["cmdline"])] == []
     verified = subprocess.run(
         [sys.executable, "-m", "byoc", "ledger", "verify", "--dir", str(instance.data / "cell")],
         capture_output=True,
