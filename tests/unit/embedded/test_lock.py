@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from byoc.embedded.lock import hold, is_held
+from byoc.embedded.lock import hold, is_held, is_private
 from byoc.embedded.places import Places
-from byoc.errors import DataInUse
+from byoc.errors import DataInUse, PreconditionFailed
 
 
 def test_a_second_holder_is_told_who_the_first_is(tmp_path: Path) -> None:
@@ -24,6 +24,33 @@ def test_a_lock_is_free_again_after_its_holder(tmp_path: Path) -> None:
     assert not is_held(places)
     with hold(places):
         assert is_held(places)
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "private"),
+    [
+        (1000, 0o40755, True),
+        (1000, 0o40775, True),
+        (0, 0o40755, True),
+        (1000, 0o40777, False),
+        (1000, 0o41777, False),
+        (1001, 0o40755, False),
+    ],
+)
+def test_a_folder_is_private_where_nobody_else_may_write(owner: int, mode: int, *, private: bool) -> None:
+    assert is_private(owner, mode, me=1000) is private
+
+
+@pytest.mark.parametrize("name", ["", "run", "log"])
+def test_a_folder_that_somebody_else_laid_out_is_not_taken(tmp_path: Path, name: str) -> None:
+    laid_out = tmp_path / name
+    laid_out.mkdir(exist_ok=True)
+    laid_out.chmod(0o777)
+    with pytest.raises(PreconditionFailed, match="anybody may write"), hold(Places(tmp_path)):
+        pass
+    laid_out.chmod(0o700)
+    with hold(Places(tmp_path)):
+        pass
 
 
 def test_a_folder_without_an_instance_is_not_held(tmp_path: Path) -> None:
