@@ -36,6 +36,7 @@ IDLE: Final = 10.0
 DEADLINE: Final = 20.0
 """Seconds it then has to send anything at all."""
 _MAX_CODE: Final = 100
+_LONGEST_DRAIN: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +306,7 @@ class Session:
             self.peer_going_away = True
             members = frames.members(frame)
             drain = members.get("drainSeconds")
-            seconds = float(drain) if isinstance(drain, int | float) else 0.0
+            seconds = float(drain) if isinstance(drain, int | float) and 0 <= drain <= _LONGEST_DRAIN else 0.0
             return [GoingAway(str(members.get("reason", ""))[:_MAX_CODE], seconds)]
         elif frame.kind in frames.MESSAGES:
             return [Message(frame)]

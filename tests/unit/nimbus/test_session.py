@@ -313,6 +313,13 @@ def test_going_away_refuses_new_streams_and_lets_old_ones_finish() -> None:
     assert received(pair.flow()[1]) == b"last words"
 
 
+@pytest.mark.parametrize("drain", ["1" + "0" * 400, "NaN", "Infinity", "-1", '"5"', "null"])
+def test_a_peer_that_goes_away_for_no_known_time_just_goes(drain: str) -> None:
+    session = Session(first_id=2, now=0)
+    payload = f'{{"reason": "x", "drainSeconds": {drain}}}'.encode()
+    assert session.receive(frames.encode(Frame(FrameType.GOAWAY, 0, payload)), 0) == [GoingAway("x", 0.0)]
+
+
 def test_used_up_ids_end_new_streams_before_they_could_repeat() -> None:
     session = Session(first_id=1, now=0)
     session._next_id = MAX_STREAM_ID
