@@ -25,6 +25,11 @@ ROLES: Final[tuple[Role, ...]] = (
 """Every role of a cell; the names of ``GivenRoles``."""
 
 
+def prefix(args: CellArgs) -> str:
+    """Return how the names of what a cell makes begin."""
+    return f"byoc-{args.name}"
+
+
 def bucket_name(args: CellArgs, which: Bucket) -> str:
     """Return the name of a bucket.
 

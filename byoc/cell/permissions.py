@@ -26,6 +26,7 @@ SOURCES: Final = ("handler", "tagging", "provider", "service")
 """Where an action of a row is known from: the CloudFormation type's handler or tagging permissions, a
 call in the provider's source, or AWS's own documentation of a service, with its reason."""
 
+_STATE: Final = "state"
 _KUBERNETES: Final = "kubernetes:"
 """Types that are made by the cluster's API, which asks no AWS permission."""
 
@@ -76,8 +77,15 @@ def kinds_of(recording: Recording) -> tuple[str, ...]:
     return tuple(sorted({each.kind for each in recording.resources if each.custom}))
 
 
-def needed(args: CellArgs, operations: Iterable[Operation] = MAKING) -> tuple[str, ...]:
-    """Return every action that bootstrap needs for ``args``, with the state and its own look at the account.
+def needed(
+    args: CellArgs, operations: Iterable[Operation] = MAKING, *, state: bool = True
+) -> tuple[str, ...]:
+    """Return every action that bootstrap needs for ``args``, with its own look at the account.
+
+    Args:
+        args: of the cell.
+        operations: what is to be done with its resources.
+        state: with what keeps the engine's state and the cell's record.
 
     Raises:
         UsageError: the arguments cannot become a cell.
@@ -85,6 +93,13 @@ def needed(args: CellArgs, operations: Iterable[Operation] = MAKING) -> tuple[st
     """
     wanted = tuple(operations)
     found = {action for kind in kinds(args) for one in wanted for action in actions_of(kind, one)}
-    for row in table()["ours"].values():
-        found.update(action for one in wanted for action in row[one])
+    for name, row in table()["ours"].items():
+        if state or name != _STATE:
+            found.update(action for one in wanted for action in row[one])
     return tuple(sorted(found))
+
+
+def needed_for_state() -> tuple[str, ...]:
+    """Return every action on the bucket and the key of the engine's state."""
+    row = table()["ours"][_STATE]
+    return tuple(sorted({action for one in OPERATIONS for action in row[one]}))

@@ -1,0 +1,111 @@
+"""The policies that let somebody make a cell, and one that lets them unmake it. Pure.
+
+Printed by ``byoc cell permissions`` and in docs/access.md. ``permissions`` says which actions are needed;
+here stands on what, and under which condition, each may be used. The invariants: every needed action is
+in a statement and no other is; what a cell makes is tagged as the cell's when it is made, and what is
+changed or deleted carries that tag, or the cell's name where AWS does not look at tags; nothing is
+deleted by the policies that make.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from byoc.cell import arns, scopes, unmaking
+from byoc.cell.args import CellArgs, GivenVpc
+from byoc.cell.permissions import needed, needed_for_state
+from byoc.cell.statements import Document, Statement
+from byoc.errors import Failed
+
+LABEL: Final = "derived, not yet observed on AWS"
+"""What stands on every policy from here until a trail of a real run has been compared with it."""
+MODES: Final = ("new-vpc", "existing-vpc", "existing-iam")
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """One managed policy.
+
+    Attributes:
+        name: what it may be called in the account.
+        purpose: one line.
+        deletes: it is needed for ``byoc cell destroy`` only.
+    """
+
+    name: str
+    purpose: str
+    document: Document
+    deletes: bool = False
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """Every action it allows."""
+        return frozenset(action for each in self.document.statements for action in each.actions)
+
+
+PURPOSES: Final = {
+    "look": "sees the account and the region: what AWS lists, it lists all or none of",
+    "state": "keeps the state of the engine and the cell's record in a bucket of the account",
+    "network": "makes and changes the cell's network",
+    "cluster": "makes and changes cluster, machines, functions, logs and names",
+    "identity": "makes and changes the cell's roles, below their boundary, and hands them to AWS's services",
+    "storage": "makes and changes the cell's buckets and key",
+    "delete": "deletes the cell; attach it for a destroy, and detach it afterwards",
+}
+
+
+def mode(args: CellArgs) -> str:
+    """Return which of ``MODES`` the arguments mean."""
+    if args.roles:
+        return "existing-iam"
+    return "existing-vpc" if isinstance(args.network, GivenVpc) else "new-vpc"
+
+
+def grants(args: CellArgs) -> tuple[Grant, ...]:
+    """Return the policies that bootstrap needs for ``args``.
+
+    Raises:
+        UsageError: the arguments cannot become a cell.
+        Failed: nobody has said on what a needed action may be used.
+    """
+    state = set(needed_for_state())
+    making = set(needed(args, state=False))
+    deleting = set(needed(args, ("delete",), state=False)) - making
+    made = {
+        "look": _cut(scopes.look(), making | state),
+        "state": _cut(scopes.state(args), state),
+        "network": _cut(scopes.network(args), making),
+        "cluster": _cut(scopes.cluster(args), making),
+        "identity": _cut(scopes.identity(args), making),
+        "storage": _cut(scopes.storage(args), making),
+        "delete": _cut(unmaking.deletion(args), deleting),
+    }
+    _check(made, making | state | deleting)
+    return tuple(
+        Grant(f"{arns.prefix(args)}-bootstrap-{name}", PURPOSES[name], Document(found), name == "delete")
+        for name, found in made.items()
+    )
+
+
+def _cut(statements: Iterable[Statement], wanted: set[str]) -> tuple[Statement, ...]:
+    """Return the statements with what is wanted of their actions; an empty one is left out."""
+    return tuple(_kept(statements, wanted))
+
+
+def _kept(statements: Iterable[Statement], wanted: set[str]) -> Iterator[Statement]:
+    for each in statements:
+        actions = tuple(sorted(wanted.intersection(each.actions)))
+        if actions:
+            yield replace(each, actions=actions)
+
+
+def _check(made: dict[str, tuple[Statement, ...]], wanted: set[str]) -> None:
+    said = {action for found in made.values() for each in found for action in each.actions}
+    missing = sorted(wanted - said)
+    if missing:
+        raise Failed(f"nobody has said on what {missing[0]} may be used", hint="byoc/cell/scopes.py says so")
+
+
+def allowed(found: Iterable[Grant], *, deletes: bool = True) -> tuple[str, ...]:
+    """Return every action of ``found``, those that delete only if wanted."""
+    return tuple(sorted({action for each in found if deletes or not each.deletes for action in each.actions}))
