@@ -86,7 +86,7 @@ class Installer(Part):
         group = aws.ec2.SecurityGroup(
             name,
             name=physical("security-group", self.args.name, name),
-            description="Installer function: HTTPS to the cluster's API and nothing else",
+            description="Installer function: HTTPS to the API of the cluster and nothing else",
             vpc_id=vpc_id,
             tags=self.tags(name),
             opts=self.options(name),
@@ -94,7 +94,7 @@ class Installer(Part):
         out = aws.vpc.SecurityGroupEgressRule(
             name,
             security_group_id=group.id,
-            description="The cluster's API",
+            description="The API of the cluster",
             ip_protocol="tcp",
             from_port=_HTTPS,
             to_port=_HTTPS,
