@@ -281,7 +281,8 @@ def _agent(said: Mapping[str, Any]) -> Image:
     if released is None:
         raise UsageError(
             "this byoc is unreleased and has no image of the Nimbus client",
-            hint="build and push it, then set agentRepository and agentDigest",
+            hint="in a clone `images/push agent REGISTRY/byoc-agent` builds it, pushes it and prints what"
+            " --agent-image takes; in a stack that is agentRepository@agentDigest",
         )
     return released
 
