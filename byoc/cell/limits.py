@@ -52,12 +52,16 @@ def iam(args: CellArgs) -> str:
 
 def roles(args: CellArgs) -> Values:
     """Return the ARNs of the cell's roles, or of those that the customer made."""
-    if args.roles:
-        return tuple(sorted({arns.role_arn(args, which) for which in arns.ROLES}))
-    return (f"{iam(args)}:role/{arns.prefix(args)}-*",)
+    return tuple(sorted({arns.role_arn(args, which) for which in arns.ROLES}))
 
 
 def log_groups(args: CellArgs) -> Values:
     """Return the ARNs of the cell's log groups, with what is in them."""
     logs: tuple[arns.Log, ...] = ("cluster", "flow", "installer")
     return tuple(f"{arns.log_group_arn(args, which)}{part}" for which in logs for part in ("", ":*"))
+
+
+def functions(args: CellArgs) -> Values:
+    """Return the ARNs of the cell's functions."""
+    both: tuple[arns.Function, ...] = ("control", "installer")
+    return tuple(arns.function_arn(args, which) for which in both)

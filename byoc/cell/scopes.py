@@ -11,7 +11,7 @@ from typing import Final
 
 from byoc.cell import arns
 from byoc.cell.args import CellArgs, GivenVpc
-from byoc.cell.limits import anything, ec2, equal, iam, log_groups, made, regional, roles, tagged
+from byoc.cell.limits import anything, ec2, equal, functions, iam, log_groups, made, regional, roles, tagged
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.policies import MANAGED
 from byoc.cell.statements import Statement
@@ -75,6 +75,17 @@ _MADE: Final = {
     "ec2:CreateVpcEndpoint": "vpc-endpoint",
 }
 """Action to the kind of resource that it makes, which takes its tags with it."""
+_ONLY_NEW: Final = frozenset(
+    {
+        "ec2:AllocateAddress",
+        "ec2:CreateInternetGateway",
+        "ec2:CreateNatGateway",
+        "ec2:CreateRouteTable",
+        "ec2:CreateSubnet",
+        "ec2:CreateVpc",
+    }
+)
+"""What is made in a VPC of the cell's own alone."""
 _WITHIN: Final = (
     "ec2:AttachInternetGateway",
     "ec2:AuthorizeSecurityGroupEgress",
@@ -236,12 +247,12 @@ def state(args: CellArgs) -> Iterator[Statement]:
 
 def network(args: CellArgs) -> Iterator[Statement]:
     """Return what makes and changes the network."""
-    kinds = tuple(sorted({ec2(args, kind) for kind in _MADE.values()}))
+    made_here = [name for name in _MADE if not (isinstance(args.network, GivenVpc) and name in _ONLY_NEW)]
     yield Statement(
         sid="Make",
         why="everything is made with the cell's tag",
-        actions=tuple(_MADE),
-        resources=kinds,
+        actions=tuple(made_here),
+        resources=tuple(sorted({ec2(args, _MADE[name]) for name in made_here})),
         conditions=equal(f"aws:RequestTag/{CELL_TAG}", args.name),
     )
     yield Statement(
@@ -260,7 +271,7 @@ def network(args: CellArgs) -> Iterator[Statement]:
         resources=(ec2(args, "*"),),
         conditions={
             "StringEquals": {
-                "ec2:CreateAction": (*sorted(name.partition(":")[2] for name in _MADE), "RunInstances"),
+                "ec2:CreateAction": (*sorted(name.partition(":")[2] for name in made_here), "RunInstances"),
                 f"aws:RequestTag/{CELL_TAG}": args.name,
             }
         },
@@ -333,9 +344,8 @@ def cluster(args: CellArgs) -> Iterator[Statement]:
         resources=(f"{regional(args, 'autoscaling')}:autoScalingGroup:*:autoScalingGroupName/*",),
         conditions=equal("aws:ResourceTag/eks:cluster-name", arns.cluster_name(args)),
     )
-    functions = (f"{regional(args, 'lambda')}:function:{arns.prefix(args)}-*",)
-    yield made("MakeFunction", "lambda:CreateFunction", functions, args)
-    yield Statement(sid="Functions", why="by their names", actions=_LAMBDA, resources=functions)
+    yield made("MakeFunction", "lambda:CreateFunction", functions(args), args)
+    yield Statement(sid="Functions", why="by their names", actions=_LAMBDA, resources=functions(args))
     yield made("MakeLog", "logs:CreateLogGroup", log_groups(args), args)
     yield Statement(sid="Logs", why="by their names", actions=_LOGS, resources=log_groups(args))
     yield anything("DeliverLogs", "a delivery has no name", ("logs:CreateLogDelivery",))
@@ -418,7 +428,7 @@ def identity(args: CellArgs) -> Iterator[Statement]:
             "iam:CreatePolicy", "iam:CreatePolicyVersion", "iam:DeletePolicyVersion", "iam:GetPolicy",
             "iam:GetPolicyVersion", "iam:ListPolicyVersions", "iam:TagPolicy", "iam:UntagPolicy",
         ),
-        resources=(f"{iam(args)}:policy/{arns.prefix(args)}-*",),
+        resources=(arns.boundary_arn(args),),
     )  # fmt: skip
     yield Statement(
         sid="Hand",

@@ -9,7 +9,7 @@ from typing import Final
 
 from byoc.cell import arns
 from byoc.cell.args import CellArgs
-from byoc.cell.limits import anything, ec2, equal, iam, log_groups, regional, roles, tagged
+from byoc.cell.limits import anything, ec2, equal, functions, log_groups, regional, roles, tagged
 from byoc.cell.statements import Statement
 
 _LOOK_BACK: Final = (
@@ -82,7 +82,7 @@ def deletion(args: CellArgs) -> Iterator[Statement]:
         sid="Functions",
         why="by their names",
         actions=("lambda:DeleteFunction",),
-        resources=(f"{regional(args, 'lambda')}:function:{arns.prefix(args)}-*",),
+        resources=functions(args),
     )
     yield Statement(
         sid="Logs", why="by their names", actions=("logs:DeleteLogGroup",), resources=log_groups(args)
@@ -112,7 +112,7 @@ def _delete_identity(args: CellArgs) -> Iterator[Statement]:
         sid="Policies",
         why="the boundary, by its name",
         actions=("iam:DeletePolicy",),
-        resources=(f"{iam(args)}:policy/{arns.prefix(args)}-*",),
+        resources=(arns.boundary_arn(args),),
     )
 
 

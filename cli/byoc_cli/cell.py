@@ -9,7 +9,7 @@ import typer
 from byoc.clock import stamp
 from byoc.durable import write_file
 from byoc.errors import NotFound, PreconditionFailed, UsageError
-from byoc_cli import names, plan, standing, upgrade
+from byoc_cli import names, permissions, plan, standing, upgrade
 from byoc_cli.context import of
 from byoc_cli.output import Column, View
 from byoc_cli.tree import ACCOUNT, noun, verb
@@ -72,6 +72,7 @@ def add(app: typer.Typer) -> None:
     app.add_typer(cells, name="cell", rich_help_panel=ACCOUNT)
     for name, command in (
         ("plan", plan.plan),
+        ("permissions", permissions.permissions),
         ("list", list_cells),
         ("show", show),
         ("connections", connections),
