@@ -1,0 +1,164 @@
+"""What the emulation's account lacks: quotas, the simulation of policies, EKS's images, AWS's policies.
+
+Installed into moto before its server first answers.
+"""
+
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+from moto.core.responses import ActionResult
+from moto.iam import models as iam_models
+from moto.iam.aws_managed_policies import aws_managed_policies_data
+from moto.iam.responses import IamResponse
+from moto.servicequotas.models import ServiceQuotasBackend
+from moto.servicequotas.responses import ServiceQuotasResponse
+from moto.ssm.responses import SimpleSystemManagerResponse
+
+Json = dict[str, Any]
+MANAGED = (
+    "AmazonEKSClusterPolicy",
+    "AmazonEKSVPCResourceController",
+    "AmazonEKSWorkerNodePolicy",
+    "AmazonEKSWorkerNodeMinimalPolicy",
+    "AmazonEKS_CNI_Policy",
+    "AmazonEC2ContainerRegistryReadOnly",
+    "AmazonEC2ContainerRegistryPullOnly",
+    "AmazonSSMManagedInstanceCore",
+    "AWSLambdaBasicExecutionRole",
+    "AWSLambdaVPCAccessExecutionRole",
+    "AdministratorAccess",
+)
+"""The policies of AWS that exist: all of them would make each reset take 1.7 s."""
+QUOTAS: dict[tuple[str, str], tuple[str, float]] = {
+    ("vpc", "L-F678F1CE"): ("VPCs per Region", 5.0),
+    ("vpc", "L-FE5A380F"): ("NAT gateways per Availability Zone", 5.0),
+    ("vpc", "L-29B6F2EB"): ("Interface VPC endpoints per VPC", 50.0),
+    ("ec2", "L-0263D0A3"): ("EC2-VPC Elastic IPs", 5.0),
+    ("ec2", "L-1216C47A"): ("Running On-Demand Standard instances", 64.0),
+    ("eks", "L-1194D53C"): ("Clusters", 100.0),
+}
+"""Service and code of a quota, to its name and AWS's default."""
+AMI_RELEASE = "1.34.7-20260512"
+_RELEASES = "/aws/service/eks/optimized-ami/"
+
+
+def simulate(documents: list[Json], boundary: Json | None, action: str) -> tuple[str, list[str]]:
+    """Judge one action on any resource: the decision, and the context keys it hangs on.
+
+    Three-valued as AWS's: what only a condition stands in the way of is an implicit denial that names the
+    keys it was not given. Conditions are not evaluated.
+    """
+    rows = [row for document in documents for row in _statements(document)]
+    matching = [row for row in rows if _names(row, action)]
+    if any(row["Effect"] == "Deny" and not row.get("Condition") for row in matching):
+        return "explicitDeny", []
+    decision, missing = _granted(matching)
+    if decision == "allowed" and boundary is not None:
+        return _granted([row for row in _statements(boundary) if _names(row, action)])
+    return decision, missing
+
+
+def _granted(matching: list[Json]) -> tuple[str, list[str]]:
+    allows = [row for row in matching if row["Effect"] == "Allow"]
+    if any(not row.get("Condition") for row in allows):
+        return "allowed", []
+    keys = {key for row in allows for tests in row["Condition"].values() for key in tests}
+    return "implicitDeny", sorted(keys)
+
+
+def _statements(document: Json) -> list[Json]:
+    rows = document["Statement"]
+    return rows if isinstance(rows, list) else [rows]
+
+
+def _names(row: Json, action: str) -> bool:
+    def matches(patterns: Any) -> bool:
+        texts = [patterns] if isinstance(patterns, str) else patterns
+        return any(fnmatchcase(action.lower(), one.lower()) for one in texts)
+
+    return matches(row["Action"]) if "Action" in row else not matches(row.get("NotAction", "*"))
+
+
+def _documents(backend: Any, arn: str) -> Iterator[Json]:
+    """The policies of a user or role."""
+    name, kind = arn.rpartition("/")[2], arn.rpartition(":")[2].partition("/")[0]
+    who = backend.get_user(name) if kind == "user" else backend.get_role(name)
+    for policy in who.managed_policies.values():
+        yield json.loads(policy.document)
+    for text in who.policies.values():
+        yield json.loads(text if isinstance(text, str) else text["policy_document"])
+
+
+def _simulate_principal_policy(self: Any) -> ActionResult:
+    arn = self._get_param("PolicySourceArn")
+    documents = list(_documents(self.backend, arn))
+    boundary = None
+    if ":role/" in arn:
+        bound = self.backend.get_role(arn.rpartition("/")[2]).permissions_boundary_arn
+        boundary = json.loads(self.backend.get_policy(bound).document) if bound else None
+    results = []
+    for action in self.params["ActionNames"]:
+        decision, missing = simulate(documents, boundary, action)
+        results.append(
+            {
+                "EvalActionName": action,
+                "EvalResourceName": "*",
+                "EvalDecision": decision,
+                "MatchedStatements": [],
+                "MissingContextValues": missing,
+            }
+        )
+    return ActionResult({"EvaluationResults": results, "IsTruncated": False})
+
+
+def _quota(_: Any, service_code: str, quota_code: str) -> Json:
+    from moto.servicequotas.exceptions import NoSuchResource  # noqa: PLC0415 - a name of the emulation's
+
+    try:
+        name, value = QUOTAS[service_code, quota_code]
+    except KeyError:
+        raise NoSuchResource from None
+    return {
+        "ServiceCode": service_code,
+        "QuotaCode": quota_code,
+        "QuotaName": name,
+        "Value": value,
+        "Unit": "None",
+        "Adjustable": True,
+        "GlobalQuota": False,
+    }
+
+
+_installed: list[bool] = []
+
+
+def install() -> None:
+    """Give moto what it lacks; a second time does nothing."""
+    if _installed:
+        return
+    _installed.append(True)
+    kept = {name: row for name, row in json.loads(aws_managed_policies_data).items() if name in MANAGED}
+    models: Any = iam_models
+    models.aws_managed_policies_data = json.dumps(kept)
+    models.load_iam_aws_managed_policies = lambda: True
+    responder: Any = IamResponse
+    responder.simulate_principal_policy = _simulate_principal_policy
+    quotas: Any = ServiceQuotasBackend
+    quotas.get_service_quota = _quota
+    answers: Any = ServiceQuotasResponse
+    answers.get_aws_default_service_quota = ServiceQuotasResponse.get_service_quota
+    parameters: Any = SimpleSystemManagerResponse
+    parameters.get_parameter = _with_images(SimpleSystemManagerResponse.get_parameter)
+
+
+def _with_images(get_parameter: Any) -> Any:
+    def answering(self: Any) -> Any:
+        name = str(self._get_param("Name"))
+        if not name.startswith(_RELEASES):
+            return get_parameter(self)
+        about = {"Name": name, "Type": "String", "Value": AMI_RELEASE, "Version": 1, "DataType": "text"}
+        return json.dumps({"Parameter": about})
+
+    return answering
