@@ -289,7 +289,7 @@ def _registration(urn: str, request: Any) -> Registration:
 
 
 def _plain(value: Any, path: str, secrets: set[str]) -> Any:
-    """A value of the protocol without its wrappings; archives stay as they are."""
+    """A value of the protocol without its wrappings; archives stay wrapped, as a provider gets them."""
     if isinstance(value, Mapping):
         if rpc.is_rpc_secret(value):
             secrets.add(path)
@@ -303,11 +303,24 @@ def _plain(value: Any, path: str, secrets: set[str]) -> Any:
         return int(value)
     if isinstance(value, pulumi.output.Unknown):
         return UNKNOWN
-    return value
+    return _packed(value) if isinstance(value, pulumi.Archive | pulumi.Asset) else value
+
+
+def _packed(value: Any) -> Properties:
+    """An archive or asset as the protocol writes it."""
+    if isinstance(value, pulumi.AssetArchive):
+        members: Properties = {"assets": {path: _packed(each) for path, each in value.assets.items()}}
+    elif isinstance(value, pulumi.StringAsset):
+        members = {"text": value.text}
+    else:
+        members = {"path": str(value.path)}
+    archive = isinstance(value, pulumi.Archive)
+    kind = rpc._special_archive_sig if archive else rpc._special_asset_sig
+    return {rpc._special_sig_key: kind, **members}
 
 
 def _protocol(outputs: Properties, asked: Registration) -> Properties:
-    """Outputs as the protocol takes them: secret stays secret, archives are not sent back."""
+    """Outputs as the protocol takes them: secret stays secret."""
 
     def wrapped(value: Any, path: str) -> Any:
         if isinstance(value, Mapping):
@@ -322,8 +335,5 @@ def _protocol(outputs: Properties, asked: Registration) -> Properties:
             return {rpc._special_sig_key: rpc._special_secret_sig, "value": made}
         return made
 
-    kept = {
-        name: value for name, value in outputs.items() if not isinstance(value, pulumi.Archive | pulumi.Asset)
-    }
-    made: Properties = wrapped(kept, "")
+    made: Properties = wrapped(outputs, "")
     return made

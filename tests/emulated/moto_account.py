@@ -9,9 +9,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.iam import models as iam_models
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.responses import IamResponse
+from moto.kms.responses import KmsResponse
 from moto.servicequotas.models import ServiceQuotasBackend
 from moto.servicequotas.responses import ServiceQuotasResponse
 from moto.ssm.responses import SimpleSystemManagerResponse
@@ -151,6 +153,32 @@ def install() -> None:
     answers.get_aws_default_service_quota = ServiceQuotasResponse.get_service_quota
     parameters: Any = SimpleSystemManagerResponse
     parameters.get_parameter = _with_images(SimpleSystemManagerResponse.get_parameter)
+    _install_small_things()
+
+
+def _install_small_things() -> None:
+    """What moto takes and does not give back: how often a key turns, what a rule between groups is for."""
+    keys: Any = KmsResponse
+    enable, status = KmsResponse.enable_key_rotation, KmsResponse.get_key_rotation_status
+
+    def enable_key_rotation(self: Any) -> str:
+        answer: str = enable(self)
+        key = self.kms_backend.keys[self.kms_backend.get_key_id(self._get_param("KeyId"))]
+        key.rotation_period = self._get_param("RotationPeriodInDays") or 365
+        return answer
+
+    def get_key_rotation_status(self: Any) -> str:
+        answer: Json = json.loads(status(self))
+        key = self.kms_backend.keys[self.kms_backend.get_key_id(self._get_param("KeyId"))]
+        if answer["KeyRotationEnabled"]:
+            answer["RotationPeriodInDays"] = getattr(key, "rotation_period", 365)
+        return json.dumps(answer)
+
+    keys.enable_key_rotation, keys.get_key_rotation_status = enable_key_rotation, get_key_rotation_status
+    rule: Any = SecurityGroupRule
+    rule.description = property(
+        lambda self: self.ip_range.get("Description") or self.source_group.get("Description")
+    )
 
 
 def _with_images(get_parameter: Any) -> Any:

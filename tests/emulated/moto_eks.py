@@ -9,6 +9,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from moto.autoscaling.models import autoscaling_backends
@@ -487,6 +488,9 @@ def install() -> None:
     responder.delete_cluster = _ending_clusters(EKSResponse.delete_cluster)
     responder.create_nodegroup = _making_groups(EKSResponse.create_nodegroup)
     responder.delete_nodegroup = _ending_groups(EKSResponse.delete_nodegroup)
+    module: Any = models
+    # It makes a session of boto3, a tenth of a second, to ask for the names of three partitions.
+    module.validate_role_arn = cache(models.validate_role_arn)
     backend: Any = models.EKSBackend
     backend.tag_resource, backend.untag_resource = _tag, _untag
     backend.list_tags_for_resource = _tagged

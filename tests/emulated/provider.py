@@ -160,7 +160,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):  # type: ignore[misc
         with _told(context, "updating", request.urn):
             changed = differences(handler, _read(request.old_inputs) or state, inputs)
             changed = {path for path in changed if not _ignored(path, request.ignoreChanges)}
-            handler.update(self._aws, request.id, inputs, changed)
+            handler.change(self._aws, request.id, _read(request.old_inputs) or state, inputs, changed)
             return pb.UpdateResponse(
                 properties=_struct(settled(handler, inputs, self._live(handler, request.id)))
             )

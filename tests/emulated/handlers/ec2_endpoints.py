@@ -56,8 +56,8 @@ class VpcEndpoint(Ec2Handler):
     def create(self, aws: Aws, inputs: Inputs) -> str:
         name = inputs["serviceName"]
         if not _PRIVATE_LINK.fullmatch(name) and name.rpartition(".")[2] not in _NEWER:
-            services = aws("ec2").describe_vpc_endpoint_services()["ServiceNames"]
-            if name not in services:
+            wanted = aws("ec2").describe_vpc_endpoint_services(ServiceNames=[name])
+            if name not in wanted["ServiceNames"]:
                 raise Refused("InvalidServiceName", f"the Vpc Endpoint Service '{name}' does not exist")
         for group in inputs.get("securityGroupIds", ()):
             aws("ec2").describe_security_groups(GroupIds=[group])

@@ -145,6 +145,7 @@ class LaunchTemplate(Ec2Handler):
         specified = [
             put({"resourceType": one["ResourceType"]}, tags=tag_map(one.get("Tags")))
             for one in data.get("TagSpecifications", ())
+            if one["ResourceType"] != "launch-template"  # the emulation adds the template's own
         ]
         return put(
             {

@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pulumi
-
 from tests.emulated.handlers.handler import (
     ACCOUNT,
     REGION,
@@ -31,7 +29,11 @@ _MOST_CODE = 50 * 1024 * 1024
 
 
 def archive(code: Any) -> bytes:
-    """The archive as a zip, whether it comes as the SDK's class or as the protocol writes it."""
+    """The archive of the protocol as a zip.
+
+    Raises:
+        Refused: it is none.
+    """
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as package:
         for path, text in sorted(_files(code).items()):
@@ -40,15 +42,11 @@ def archive(code: Any) -> bytes:
 
 
 def _files(code: Any) -> dict[str, bytes]:
-    if isinstance(code, pulumi.FileArchive):
-        return _unpacked(Path(code.path))
-    if isinstance(code, pulumi.AssetArchive):
-        return {path: _content(asset) for path, asset in code.assets.items()}
     if isinstance(code, Mapping) and "assets" in code:
         return {path: _content(asset) for path, asset in code["assets"].items()}
     if isinstance(code, Mapping) and "path" in code:
         return _unpacked(Path(str(code["path"])))
-    raise Refused("InvalidParameterValueException", f"{type(code).__name__} is no code of a function")
+    raise Refused("InvalidParameterValueException", "the code of a function is an archive")
 
 
 def _unpacked(path: Path) -> dict[str, bytes]:
@@ -59,14 +57,8 @@ def _unpacked(path: Path) -> dict[str, bytes]:
         return {name: package.read(name) for name in package.namelist()}
 
 
-def _content(asset: Any) -> bytes:
-    if isinstance(asset, pulumi.StringAsset):
-        return asset.text.encode()
-    if isinstance(asset, pulumi.FileAsset):
-        return Path(asset.path).read_bytes()
-    if isinstance(asset, Mapping) and "text" in asset:
-        return str(asset["text"]).encode()
-    return Path(str(asset["path"])).read_bytes()
+def _content(asset: Mapping[str, Any]) -> bytes:
+    return str(asset["text"]).encode() if "text" in asset else Path(str(asset["path"])).read_bytes()
 
 
 @register("aws:lambda/function:Function")

@@ -42,12 +42,16 @@ class Aws:
     Args:
         endpoint: address of the emulation.
         invoke: runs the functions of the account; the emulation keeps them and runs nothing.
+        transport: carries the calls instead of a socket, as botocore's HTTP session does.
     """
 
-    def __init__(self, endpoint: str, region: str = REGION, invoke: Invoke | None = None) -> None:
+    def __init__(
+        self, endpoint: str, region: str = REGION, invoke: Invoke | None = None, transport: Any = None
+    ) -> None:
         self.endpoint = endpoint
         self.region = region
         self.invoke = invoke
+        self._transport = transport
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -55,7 +59,8 @@ class Aws:
         # Making a client is not thread safe, and the engine asks for sixteen things at once.
         with self._lock:
             if service not in self._clients:
-                self._clients[service] = boto3.client(
+                make: Any = boto3.client
+                self._clients[service] = make(
                     service,
                     endpoint_url=self.endpoint,
                     region_name=self.region,
@@ -63,6 +68,8 @@ class Aws:
                     aws_secret_access_key="test",
                     config=_CONFIG,
                 )
+                if self._transport is not None:
+                    self._clients[service]._endpoint.http_session = self._transport
             return self._clients[service]
 
     def arn(self, service: str, resource: str) -> str:
