@@ -27,8 +27,8 @@ SOURCES: Final = ("handler", "tagging", "provider", "service")
 call in the provider's source, or AWS's own documentation of a service, with its reason."""
 
 _STATE: Final = "state"
-_KUBERNETES: Final = "kubernetes:"
-"""Types that are made by the cluster's API, which asks no AWS permission."""
+_ELSEWHERE: Final = ("kubernetes:", "pulumi:providers:")
+"""Types that ask AWS nothing: made by the cluster's API, or the engine's own."""
 
 
 @cache
@@ -45,7 +45,7 @@ def actions_of(kind: str, operation: Operation) -> frozenset[str]:
     Raises:
         Failed: the table does not know the type.
     """
-    if kind.startswith(_KUBERNETES):
+    if kind.startswith(_ELSEWHERE):
         return frozenset()
     known = table()["types"].get(kind)
     if known is None:
