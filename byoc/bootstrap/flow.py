@@ -261,10 +261,8 @@ class Bootstrap:
         return begun
 
     def _stack(self, args: CellArgs, backend: Backend, run: Run) -> Stack:
-        session = Session(run, self._tools.clock)
-        stack = Stack.open(session, PROJECT, args.name, program(args), backend)
-        stack.configure({"aws:region": args.facts.region, "aws:allowedAccountIds": [args.facts.account]})
-        return stack
+        session = Session(in_region(run, args), self._tools.clock)
+        return Stack.open(session, PROJECT, args.name, program(args), backend)
 
 
 def check_step(now: str, wanted: str) -> None:
@@ -283,6 +281,16 @@ def check_step(now: str, wanted: str) -> None:
             f"the cluster has Kubernetes {now}; EKS goes one minor version at a time",
             hint=f"upgrade to {following} first",
         )
+
+
+def in_region(run: Run, args: CellArgs) -> Run:
+    """Return a run whose provider works in the cell's region, whatever the caller's environment says.
+
+    Not by the stack's configuration: to read any of it the engine wants the key of secrets that the cell's
+    stack does not have.
+    """
+    region = args.facts.region
+    return replace(run, env={**run.env, "AWS_REGION": region, "AWS_DEFAULT_REGION": region})
 
 
 def _buckets(args: CellArgs) -> tuple[str, ...]:

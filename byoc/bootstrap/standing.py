@@ -17,7 +17,7 @@ from byoc.bootstrap.engine.repair import INVOCATION
 from byoc.bootstrap.engine.session import Backend, Run, Session
 from byoc.bootstrap.engine.stack import Plan, Repaired, Stack
 from byoc.bootstrap.finder import AccountFinder
-from byoc.bootstrap.flow import PROJECT
+from byoc.bootstrap.flow import PROJECT, in_region
 from byoc.bootstrap.function import Function
 from byoc.bootstrap.leftovers import Leftover
 from byoc.bootstrap.record import Record, Stage
@@ -139,12 +139,8 @@ class StandingCell:
     # --- parts ---------------------------------------------------------------------------
 
     def _stack(self) -> Stack:
-        session = Session(self._run, self._clock)
-        make = program(self.args)
-        stack = Stack.open(session, PROJECT, self.record.cell, make, self._backend, create=False)
-        facts = self.args.facts
-        stack.configure({"aws:region": facts.region, "aws:allowedAccountIds": [facts.account]})
-        return stack
+        session = Session(in_region(self._run, self.args), self._clock)
+        return Stack.open(session, PROJECT, self.record.cell, program(self.args), self._backend)
 
     def _write(self, stage: Stage) -> None:
         self.record = self.record.at(self._clock.now(), stage)

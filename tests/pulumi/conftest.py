@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from byoc.bootstrap.engine.find import Pulumi, judge
+from tests.emulated.account import serving
 from tests.pulumi.world import ROOT, World
-
-_PROVIDER = Path(os.environ.get("BYOC_TEST_PROVIDER", ROOT / "tests/emulated/provider.py"))
 
 # The SDK of AWS warns of one of its own modules while it loads it.
 _FOREIGN = "ignore:aws.*has been deprecated:DeprecationWarning"
@@ -36,13 +35,8 @@ def engine() -> Pulumi:
 @pytest.fixture(scope="session")
 def account() -> Iterator[str]:
     """Address of an emulated AWS, one for the session."""
-    from moto.server import ThreadedMotoServer  # noqa: PLC0415
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with serving() as account:
+        yield account.endpoint
 
 
 @pytest.fixture
@@ -57,7 +51,7 @@ def world(engine: Pulumi, account: str, short_path: Path, monkeypatch: pytest.Mo
         "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
     }.items():
         monkeypatch.setenv(name, value)
-    made = World(short_path / "w", engine, account, _PROVIDER)
+    made = World(short_path / "w", engine, account)
     yield made
     left = made.plugins()
     for pid in left:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from byoc.bootstrap.engine.session import Backend, Run, Session
 from byoc.bootstrap.engine.stack import Stack
 from byoc.bootstrap.finder import AccountFinder
 from byoc.clock import SystemClock
+from tests.emulated.plugins import lay_plugins
 from tests.pulumi.program import CELL, Shape, cell
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,7 +40,6 @@ class World:
     folder: Path
     pulumi: Pulumi
     endpoint: str
-    provider: Path
     shape: Shape = field(default_factory=Shape)
     told: list[str] = field(default_factory=list)
     seen: list[Progress] = field(default_factory=list)
@@ -53,11 +52,7 @@ class World:
     def __post_init__(self) -> None:
         (self.folder / "state").mkdir(parents=True)
         (self.folder / "passphrase").write_text("of a test")
-        plugin = self.home / "plugins" / f"resource-aws-v{metadata.version('pulumi-aws')}"
-        plugin.mkdir(parents=True)
-        launcher = plugin / "pulumi-resource-aws"
-        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -u "{self.provider}" "$@"\n')
-        launcher.chmod(0o755)
+        lay_plugins(self.home)
 
     @property
     def home(self) -> Path:
@@ -95,9 +90,6 @@ class World:
     def move_to_bucket(self) -> None:
         """Keep the state in a bucket of the account from now on, its secrets under a key of it."""
         state.make(self.account)
-        # The emulation denies what a bucket's policy denies without a look at its condition.
-        name = state.bucket_name(self.account.identity.account, self.account.region)
-        self.aws("s3").delete_bucket_policy(Bucket=name)
         self.backend = state.backend(self.account, endpoint=self.endpoint)
 
     def session(self) -> Session:

@@ -126,8 +126,13 @@ class Session:
         home = {"PULUMI_HOME": str(self.run.home)}
         return {**self.run.env, **_QUIET, **home, **({"PULUMI_BACKEND_URL": backend} if backend else {})}
 
-    def workspace(self, project: str, program: Program, backend: Backend) -> automation.LocalWorkspace:
+    def workspace(
+        self, project: str, stack: str, program: Program, backend: Backend
+    ) -> automation.LocalWorkspace:
         """A workspace of the SDK for ``program``, on ``backend`` and no other.
+
+        The stack's settings name what encrypts its secrets, as another run's folder would: without them
+        some of the engine's commands ask for a passphrase, whatever the state itself says.
 
         Raises:
             PreconditionFailed: the engine says that it uses another one.
@@ -145,6 +150,7 @@ class Session:
             program=program,
             env_vars=self._environment(backend.url),
             secrets_provider=backend.secrets,
+            stack_settings={stack: automation.StackSettings(secrets_provider=backend.secrets)},
             project_settings=automation.ProjectSettings(
                 project,
                 runtime="python",

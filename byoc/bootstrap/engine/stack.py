@@ -122,7 +122,7 @@ class Stack:
                 raised.append(error)
                 raise
 
-        workspace = session.workspace(project, guarded, backend)
+        workspace = session.workspace(project, name, guarded, backend)
         get = automation.Stack.create_or_select if create else automation.Stack.select
         try:
             return cls(session, get(name, workspace), project, backend, raised)
@@ -130,22 +130,6 @@ class Stack:
             raise translate(
                 error, session.tracker, _circumstances(session, name, [], changing=True)
             ) from error
-
-    def configure(self, values: Mapping[str, Any]) -> None:
-        """Set the stack's configuration, by full names such as ``aws:region``; what is no text as JSON.
-
-        Raises:
-            Failed: the engine does not take it.
-        """
-        config = {
-            name: automation.ConfigValue(value if isinstance(value, str) else json.dumps(value))
-            for name, value in values.items()
-        }
-        try:
-            self._stack.set_all_config(config)
-        except CommandError as error:
-            seen = _circumstances(self._session, self.name, [], changing=True)
-            raise translate(error, self._session.tracker, seen) from error
 
     def preview(self, listener: Listener | None = None, *, policy_packs: Sequence[Path] = ()) -> Plan:
         """What :meth:`up` would do; nothing is written.

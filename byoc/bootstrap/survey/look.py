@@ -135,7 +135,7 @@ def _addon(account: Account, name: str, kubernetes: str) -> str:
         found = account.client("eks").describe_addon_versions(addonName=name, kubernetesVersion=kubernetes)
     except (ClientError, BotoCoreError):
         return ""
-    return _default_version(found.get("addons", []))
+    return _default_version([addon for addon in found.get("addons", []) if addon.get("addonName") == name])
 
 
 def _default_version(addons: Sequence[Any]) -> str:
