@@ -7,6 +7,7 @@ because an import and a repair have nothing else.
 """
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
@@ -77,7 +78,7 @@ class Aws:
         return f"arn:aws:{service}:{self.region}:{ACCOUNT}:{resource}"
 
 
-class Handler:
+class Handler(ABC):
     """One resource type.
 
     Paths are written with dots (``vpcConfig.subnetIds``); the elements of a list share one path.
@@ -110,13 +111,13 @@ class Handler:
         """What is wrong with the inputs by themselves, in AWS's words. Everything in them is known."""
         yield from ()
 
+    @abstractmethod
     def create(self, aws: Aws, inputs: Inputs) -> str:
         """Make it and return its id, as the real provider forms ids."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, aws: Aws, identity: str) -> Properties | None:
         """Every property, or ``None`` when it is gone."""
-        raise NotImplementedError
 
     def update(self, aws: Aws, identity: str, inputs: Inputs, changed: set[str]) -> None:
         """Bring what is there to ``inputs``, which differ at the paths ``changed``."""
@@ -126,9 +127,9 @@ class Handler:
         """As ``update``, for a type to which it matters what was asked ``before``."""
         self.update(aws, identity, inputs, changed)
 
+    @abstractmethod
     def delete(self, aws: Aws, identity: str, state: Inputs) -> None:
         """End it; when it is gone already, do nothing."""
-        raise NotImplementedError
 
     def key(self, inputs: Inputs) -> str:
         """What names it in the account apart from its id; empty where nothing does."""
