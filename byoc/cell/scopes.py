@@ -6,15 +6,15 @@ rule: a thing is made with the cell's tag, and touched by it; where AWS does not
 begins with the cell's; an exception says why.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from byoc.cell import arns
-from byoc.cell.args import CellArgs, GivenVpc
+from byoc.cell.args import CellArgs, GivenVpc, Nat
 from byoc.cell.limits import anything, ec2, equal, functions, iam, log_groups, made, regional, roles, tagged
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.policies import MANAGED
-from byoc.cell.statements import Statement
+from byoc.cell.statements import Statement, Values
 
 STATE_TAG: Final = "byoc:state"
 LINKED: Final = ("autoscaling.amazonaws.com", "eks-nodegroup.amazonaws.com", "eks.amazonaws.com")
@@ -60,21 +60,40 @@ _LOOK: Final = (
     "servicequotas:GetServiceQuota",
     "sts:GetCallerIdentity",
 )
-_MADE: Final = {
-    "ec2:AllocateAddress": "elastic-ip",
-    "ec2:AuthorizeSecurityGroupEgress": "security-group-rule",
-    "ec2:AuthorizeSecurityGroupIngress": "security-group-rule",
-    "ec2:CreateFlowLogs": "vpc-flow-log",
-    "ec2:CreateInternetGateway": "internet-gateway",
-    "ec2:CreateLaunchTemplate": "launch-template",
-    "ec2:CreateNatGateway": "natgateway",
-    "ec2:CreateRouteTable": "route-table",
-    "ec2:CreateSecurityGroup": "security-group",
-    "ec2:CreateSubnet": "subnet",
-    "ec2:CreateVpc": "vpc",
-    "ec2:CreateVpcEndpoint": "vpc-endpoint",
-}
-"""Action to the kind of resource that it makes, which takes its tags with it."""
+_MADE: Final[tuple[tuple[str, str, Mapping[str, str]], ...]] = (
+    (
+        "MakeAlone",
+        "everything is made with the cell's tag",
+        {
+            "ec2:AllocateAddress": "elastic-ip",
+            "ec2:CreateInternetGateway": "internet-gateway",
+            "ec2:CreateLaunchTemplate": "launch-template",
+            "ec2:CreateVpc": "vpc",
+        },
+    ),
+    (
+        "MakeInVpc",
+        "with its tag, but not on anybody's VPC: that is said below",
+        {
+            "ec2:CreateRouteTable": "route-table",
+            "ec2:CreateSecurityGroup": "security-group",
+            "ec2:CreateSubnet": "subnet",
+        },
+    ),
+    (
+        "MakeUpon",
+        "with its tag, but not on anybody's subnets and groups: that is said below",
+        {
+            "ec2:AuthorizeSecurityGroupEgress": "security-group-rule",
+            "ec2:AuthorizeSecurityGroupIngress": "security-group-rule",
+            "ec2:CreateFlowLogs": "vpc-flow-log",
+            "ec2:CreateNatGateway": "natgateway",
+            "ec2:CreateVpcEndpoint": "vpc-endpoint",
+        },
+    ),
+)
+"""Action to the kind of resource that it makes, which takes its tags with it. They stand apart so that no
+statement names a kind that one of its actions makes, and another of them makes something upon."""
 _ONLY_NEW: Final = frozenset(
     {
         "ec2:AllocateAddress",
@@ -86,18 +105,21 @@ _ONLY_NEW: Final = frozenset(
     }
 )
 """What is made in a VPC of the cell's own alone."""
-_WITHIN: Final = (
-    "ec2:AttachInternetGateway",
-    "ec2:AuthorizeSecurityGroupEgress",
-    "ec2:AuthorizeSecurityGroupIngress",
-    "ec2:CreateFlowLogs",
-    "ec2:CreateNatGateway",
-    "ec2:CreateRouteTable",
-    "ec2:CreateSecurityGroup",
-    "ec2:CreateSubnet",
-    "ec2:CreateVpcEndpoint",
-)
-_PARENTS: Final = ("elastic-ip", "internet-gateway", "route-table", "security-group", "subnet", "vpc")
+_WITHIN: Final[Mapping[str, Values]] = {
+    "ec2:AttachInternetGateway": ("internet-gateway", "vpc"),
+    "ec2:AuthorizeSecurityGroupEgress": ("security-group",),
+    "ec2:AuthorizeSecurityGroupIngress": ("security-group",),
+    "ec2:CreateFlowLogs": ("vpc",),
+    "ec2:CreateNatGateway": ("elastic-ip", "subnet"),
+    "ec2:CreateRouteTable": ("vpc",),
+    "ec2:CreateSecurityGroup": ("vpc",),
+    "ec2:CreateSubnet": ("vpc",),
+    "ec2:CreateVpcEndpoint": ("route-table", "security-group", "subnet", "vpc"),
+}
+"""Action to the kinds of resource that it makes something in, or of."""
+_KINDS: Final = frozenset(kind for kinds in _WITHIN.values() for kind in kinds)
+_NAT: Final = ("ec2:AllocateAddress", "ec2:AttachInternetGateway", "ec2:CreateInternetGateway",
+               "ec2:CreateNatGateway")  # fmt: skip
 _YOURS: Final = (
     "ec2:CreateFlowLogs",
     "ec2:CreateSecurityGroup",
@@ -247,21 +269,18 @@ def state(args: CellArgs) -> Iterator[Statement]:
 
 def network(args: CellArgs) -> Iterator[Statement]:
     """Return what makes and changes the network."""
-    made_here = [name for name in _MADE if not (isinstance(args.network, GivenVpc) and name in _ONLY_NEW)]
-    yield Statement(
-        sid="Make",
-        why="everything is made with the cell's tag",
-        actions=tuple(made_here),
-        resources=tuple(sorted({ec2(args, _MADE[name]) for name in made_here})),
-        conditions=equal(f"aws:RequestTag/{CELL_TAG}", args.name),
-    )
-    yield Statement(
-        sid="Within",
-        why="and in what is the cell's",
-        actions=_WITHIN,
-        resources=tuple(ec2(args, kind) for kind in _PARENTS),
-        conditions=tagged(args),
-    )
+    making: list[str] = []
+    for sid, why, group in _MADE:
+        mine = {name: kind for name, kind in group.items() if _makes(args, name)}
+        making += mine
+        yield Statement(
+            sid=sid,
+            why=why,
+            actions=tuple(mine),
+            resources=tuple(sorted({ec2(args, kind) for kind in mine.values()})),
+            conditions=equal(f"aws:RequestTag/{CELL_TAG}", args.name),
+        )
+    yield _within(args)
     if isinstance(args.network, GivenVpc):
         yield _yours(args, args.network)
     yield Statement(
@@ -271,19 +290,35 @@ def network(args: CellArgs) -> Iterator[Statement]:
         resources=(ec2(args, "*"),),
         conditions={
             "StringEquals": {
-                "ec2:CreateAction": (*sorted(name.partition(":")[2] for name in made_here), "RunInstances"),
+                "ec2:CreateAction": (*sorted(name.partition(":")[2] for name in making), "RunInstances"),
                 f"aws:RequestTag/{CELL_TAG}": args.name,
             }
         },
     )
     yield Statement(
-        sid="Change",
-        why="of the cell",
-        actions=_CHANGE,
-        resources=(ec2(args, "*"),),
-        conditions=tagged(args),
+        sid="Change", why="of the cell", actions=_CHANGE, resources=(ec2(args, "*"),), conditions=tagged(args)
     )
     yield from _untagged(args)
+
+
+def _makes(args: CellArgs, action: str) -> bool:
+    if isinstance(args.network, GivenVpc):
+        return action not in _ONLY_NEW
+    return args.network.nat is not Nat.NONE or action not in _NAT
+
+
+def _within(args: CellArgs) -> Statement:
+    ours = {"security-group"} if isinstance(args.network, GivenVpc) else set(_KINDS)
+    fits = {name: ours.intersection(kinds) for name, kinds in _WITHIN.items() if _makes(args, name)}
+    return Statement(
+        sid="Within",
+        why="and in what is the cell's",
+        actions=tuple(name for name, kinds in fits.items() if kinds),
+        resources=tuple(
+            ec2(args, kind) for kind in sorted({kind for kinds in fits.values() for kind in kinds})
+        ),
+        conditions=tagged(args),
+    )
 
 
 def _yours(args: CellArgs, vpc: GivenVpc) -> Statement:

@@ -18,7 +18,7 @@ _GLOBAL = (
 )  # fmt: skip
 """Keys that every request carries, whatever it is about; Lambda's says who asks, not what for."""
 
-_FILLS = ("x", "x/x", "log-stream:x", "x:autoScalingGroupName/x")
+_FILLS = ("x", "x/x", "x/x/x/x", "log-stream:x", "x:autoScalingGroupName/x")
 """What may stand where a policy has an asterisk."""
 
 

@@ -1,0 +1,280 @@
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from moto.iam.policy_validation import IAMPolicyDocumentValidator
+
+from byoc.cell import arns, grants
+from byoc.cell.args import CellArgs
+from byoc.cell.grants import MODES, Grant
+from byoc.cell.permissions import needed, needed_for_state
+from byoc.cell.statements import POLICY_LIMIT, Statement
+from byoc.errors import Failed
+from tests.unit.cell import definitions
+from tests.unit.cell import grants_golden as golden
+from tests.unit.cell.evaluator import Request, may
+from tests.unit.cell.examples import ACCOUNT, EXAMPLES, FACTS, REGION, cell
+
+CELLS = {**EXAMPLES, **{mode: golden.args(mode) for mode in MODES}}
+EACH = pytest.mark.parametrize("args", CELLS.values(), ids=CELLS)
+OURS = {"aws:ResourceTag/byoc:cell": "main"}
+MADE = {"aws:RequestTag/byoc:cell": "main"}
+ANOTHERS = {"aws:ResourceTag/byoc:cell": "other", "aws:RequestTag/byoc:cell": "other"}
+
+
+def statements(args: CellArgs) -> Iterator[tuple[Grant, Statement]]:
+    for grant in grants.grants(args):
+        yield from ((grant, each) for each in grant.document.statements)
+
+
+def can(action: str, resource: str = "*", *, deletes: bool = False, **context: Any) -> bool:
+    """Whether somebody with the policies of the default cell may do something."""
+    documents = [each.document.plain() for each in grants.grants(cell()) if deletes or not each.deletes]
+    return may(Request(action, resource, context.get("context", {})), documents)
+
+
+def ec2(what: str) -> str:
+    return f"arn:aws:ec2:{REGION}:{ACCOUNT}:{what}"
+
+
+# --- what the documents look like -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_policies_of_a_mode_read_as_they_did(mode: str) -> None:
+    assert golden.file(mode).read_text(encoding="utf-8") == golden.text(mode), golden.HOW
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_mode_is_known_by_what_is_given(mode: str) -> None:
+    assert grants.mode(golden.args(mode)) == mode
+
+
+@EACH
+def test_every_policy_is_one_that_iam_takes(args: CellArgs) -> None:
+    found = grants.grants(args)
+    assert len({each.name for each in found}) == len(found)
+    assert len(found) <= 10, "IAM attaches ten to a role"
+    for each in found:
+        assert len(each.document.text()) <= POLICY_LIMIT
+        IAMPolicyDocumentValidator(each.document.text()).validate()
+
+
+def test_the_longest_names_still_fit() -> None:
+    facts = replace(
+        FACTS, partition="aws-us-gov", region="us-gov-east-1", zones=tuple(f"us-gov-east-1{z}" for z in "abc")
+    )
+    for each in grants.grants(cell(name="a" * 24, facts=facts)):
+        assert len(each.document.text()) <= POLICY_LIMIT
+
+
+@EACH
+def test_each_statement_has_a_name_and_a_reason(args: CellArgs) -> None:
+    for grant in grants.grants(args):
+        names = [each.sid for each in grant.document.statements]
+        assert len(set(names)) == len(names), grant.name
+    for grant, each in statements(args):
+        assert re.fullmatch("[A-Za-z0-9]+", each.sid), grant.name
+        assert each.why
+        assert each.effect == "Allow"
+
+
+@EACH
+def test_what_is_granted_is_what_is_needed(args: CellArgs) -> None:
+    found = grants.grants(args)
+    making = grants.allowed(found, deletes=False)
+    assert set(making) == set(needed(args))
+    deleting = set(grants.allowed(found)) - set(making)
+    assert deleting == set(needed(args, ("delete",), state=False)) - set(making)
+    state = next(each for each in found if each.name.endswith("-state"))
+    assert state.actions <= set(needed_for_state())
+
+
+def test_an_action_that_nobody_limited_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = needed(cell())
+    monkeypatch.setattr(grants, "needed", lambda *_, **__: (*wanted, "sns:CreateTopic"))
+    with pytest.raises(Failed, match="sns:CreateTopic"):
+        grants.grants(cell())
+
+
+# --- whether AWS knows what they say --------------------------------------------------------------------
+
+
+@EACH
+def test_aws_knows_every_action_on_its_resource_under_its_conditions(args: CellArgs) -> None:
+    for grant, statement in statements(args):
+        where = (grant.name, statement.sid)
+        used: set[str] = set()
+        for action in statement.actions:
+            kinds = definitions.kinds(action)
+            matched = [
+                (kind, resource)
+                for resource in statement.resources
+                for kind in (
+                    kinds
+                    if resource == "*" or resource.endswith(ANY)
+                    else definitions.matched(action, resource.replace(*AWSS_OWN))
+                )
+            ]
+            assert matched, (where, action)
+            used |= {resource for _, resource in matched}
+            asked = [key for keys in statement.conditions.values() for key in keys]
+            fits = [
+                all(definitions.takes((*definitions.keys(action, kind), *EVERYWHERE.get(service, ())), key)
+                    for key in asked)
+                for service in [action.partition(":")[0]]
+                for kind, _ in matched
+            ]  # fmt: skip
+            assert any(fits), (where, action)
+        assert used == set(statement.resources), where
+
+
+ANY = (":*/*", ":*:*")
+"""How a resource ends that stands for every kind of thing of a service."""
+AWSS_OWN = ("::parameter/", ":aws:parameter/")
+"""The parameters that AWS publishes are in no account."""
+EVERYWHERE = {"kms": ("aws:ResourceTag/${TagKey}",)}
+"""Keys that a service knows for every action, which AWS's reference says of the service (KMS developer
+guide, "ABAC for AWS KMS")."""
+
+
+@EACH
+def test_only_what_aws_ties_to_no_resource_is_allowed_on_everything(args: CellArgs) -> None:
+    for grant, statement in statements(args):
+        assert not any("*" in action for action in statement.actions), grant.name
+        if statement.resources != ("*",):
+            assert "*" not in statement.resources
+            continue
+        for action in statement.actions:
+            known = definitions.action(action)
+            assert known is not None
+            reads = known["access_level"] in {"List", "Read"}
+            assert reads or set(definitions.kinds(action)) == {""}, (grant.name, action)
+
+
+@EACH
+def test_what_is_made_is_tagged_where_aws_lets_it_be(args: CellArgs) -> None:
+    for grant, statement in statements(args):
+        for action in statement.actions:
+            verb = action.partition(":")[2]
+            if not verb.startswith(("Create", "Allocate")) or action in BY_NAME:
+                continue
+            takes = any(
+                definitions.takes(tuple(facts["condition_keys"]), "aws:RequestTag/byoc:cell")
+                for facts in definitions.kinds(action).values()
+            )
+            keys = {key for each in statement.conditions.values() for key in each}
+            if takes:
+                limits = ("aws:RequestTag/byoc:", "aws:ResourceTag/", "iam:PermissionsBoundary")
+                limited = any(key.startswith(limits) for key in keys)
+                assert limited or statement.sid == "WithinYours", (grant.name, action)
+
+
+BY_NAME = {"s3:CreateBucket", "iam:CreatePolicy", "autoscaling:CreateOrUpdateTags", "ec2:CreateTags"}
+"""Made under one exact name; or tagging itself, which another test is about."""
+
+
+# --- what somebody with them can and cannot do ----------------------------------------------------------
+
+
+def test_a_thing_is_made_with_the_cells_tag_only() -> None:
+    assert can("ec2:CreateVpc", ec2("vpc/vpc-1"), context=MADE)
+    assert not can("ec2:CreateVpc", ec2("vpc/vpc-1"))
+    assert not can("ec2:CreateVpc", ec2("vpc/vpc-1"), context=ANOTHERS)
+    assert can("eks:CreateCluster", "*", context=MADE)
+    assert not can("eks:CreateCluster", "*")
+    assert can("kms:CreateKey", "*", context=MADE)
+    assert not can("kms:CreateKey", "*")
+
+
+def test_what_is_anothers_is_not_changed() -> None:
+    for action, what in (("ec2:CreateRoute", "route-table/rtb-1"), ("ec2:ModifyVpcAttribute", "vpc/vpc-1")):
+        assert can(action, ec2(what), context=OURS)
+        assert not can(action, ec2(what))
+        assert not can(action, ec2(what), context=ANOTHERS)
+
+
+def test_nothing_is_made_within_what_is_anothers() -> None:
+    assert can("ec2:CreateSubnet", ec2("vpc/vpc-1"), context=OURS)
+    assert not can("ec2:CreateSubnet", ec2("vpc/vpc-1"), context=MADE)
+
+
+def test_a_thing_that_is_there_cannot_be_made_the_cells_by_a_tag() -> None:
+    assert can("ec2:CreateTags", ec2("vpc/vpc-1"), context=MADE | {"ec2:CreateAction": "CreateVpc"})
+    assert not can("ec2:CreateTags", ec2("vpc/vpc-1"), context=MADE)
+    assert not can("ec2:CreateTags", ec2("instance/i-1"), context=MADE)
+    logical = {"aws:RequestTag/byoc:logical-name": "default"}
+    assert can("ec2:CreateTags", ec2("security-group/sg-1"), context=MADE | logical)
+    assert not can("ec2:CreateTags", ec2("security-group/sg-1"), context=MADE)
+
+
+def test_no_role_is_made_without_the_boundary() -> None:
+    mine = arns.role_arn(cell(), "agent")
+    below = {"iam:PermissionsBoundary": arns.boundary_arn(cell())}
+    for action in ("iam:CreateRole", "iam:PutRolePolicy"):
+        assert can(action, mine, context=below)
+        assert not can(action, mine)
+        assert not can(
+            action, mine, context={"iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"}
+        )
+        assert not can(action, f"arn:aws:iam::{ACCOUNT}:role/admin", context=below)
+
+
+def test_a_role_gets_no_policy_of_awss_but_those_eks_asks_for() -> None:
+    mine, below = arns.role_arn(cell(), "node"), {"iam:PermissionsBoundary": arns.boundary_arn(cell())}
+    policy = "arn:aws:iam::aws:policy/"
+    assert can(
+        "iam:AttachRolePolicy", mine, context=below | {"iam:PolicyARN": f"{policy}AmazonEKSWorkerNodePolicy"}
+    )
+    assert not can(
+        "iam:AttachRolePolicy", mine, context=below | {"iam:PolicyARN": f"{policy}AdministratorAccess"}
+    )
+
+
+def test_a_role_is_handed_to_services_of_awss_only() -> None:
+    mine = arns.role_arn(cell(), "cluster")
+    assert can("iam:PassRole", mine, context={"iam:PassedToService": "eks.amazonaws.com"})
+    assert not can("iam:PassRole", mine, context={"iam:PassedToService": "cloudformation.amazonaws.com"})
+    assert not can("iam:PassRole", mine)
+
+
+def test_a_cell_whose_name_begins_alike_is_out_of_reach() -> None:
+    other = cell(name="main-eu")
+    assert not can("iam:UpdateAssumeRolePolicy", arns.role_arn(other, "agent"))
+    assert not can("lambda:InvokeFunction", arns.function_arn(other, "installer"))
+    assert not can("eks:UpdateClusterConfig", arns.cluster_arn(other))
+    assert not can("s3:PutBucketPolicy", arns.bucket_arn(other, "data"))
+    assert not can("logs:PutRetentionPolicy", arns.log_group_arn(other, "flow"))
+    assert can("eks:UpdateClusterConfig", arns.cluster_arn(cell()))
+
+
+def test_who_makes_a_cell_cannot_delete_it() -> None:
+    for action, resource in (
+        ("ec2:DeleteVpc", ec2("vpc/vpc-1")),
+        ("eks:DeleteCluster", arns.cluster_arn(cell())),
+        ("s3:DeleteObject", f"{arns.bucket_arn(cell(), 'data')}/x"),
+        ("kms:ScheduleKeyDeletion", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"),
+        ("iam:DeleteRole", arns.role_arn(cell(), "agent")),
+    ):
+        assert not can(action, resource, context=OURS), action
+        assert can(action, resource, deletes=True, context=OURS), action
+
+
+def test_a_delete_reaches_nothing_of_anothers() -> None:
+    for action, resource in (
+        ("ec2:DeleteVpc", ec2("vpc/vpc-1")),
+        ("ec2:DeleteVolume", ec2("volume/vol-1")),
+        ("kms:ScheduleKeyDeletion", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"),
+    ):
+        assert not can(action, resource, deletes=True), action
+        assert not can(action, resource, deletes=True, context=ANOTHERS), action
+
+
+def test_the_customers_own_vpc_is_named_and_no_other() -> None:
+    documents = [each.document.plain() for each in grants.grants(EXAMPLES["given"])]
+    asked = "ec2:CreateSecurityGroup"
+    assert may(Request(asked, ec2("vpc/vpc-1")), documents)
+    assert not may(Request(asked, ec2("vpc/vpc-2")), documents)
+    assert not may(Request("ec2:ModifyVpcAttribute", ec2("vpc/vpc-1")), documents)
