@@ -122,11 +122,11 @@ def _record(each: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _event(record: Mapping[str, Any]) -> Event | None:
+    action = action_of(record["eventSource"], record["eventName"])
     who = record.get("userIdentity") or {}
     caller = str(who.get("arn", ""))
     if who.get("type") == "AWSService" or not caller or f"/{_OURS}" in caller:
         return None
-    action = action_of(record["eventSource"], record["eventName"])
     code = str(record.get("errorCode", ""))
     return Event(action, caller, denied=any(one in code for one in _DENIED))
 
