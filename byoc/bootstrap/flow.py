@@ -31,7 +31,7 @@ from byoc.cell import arns, assume, config
 from byoc.cell.args import MINIMUM_ZONES, CellArgs, Delivery, Gateway
 from byoc.cell.program import program
 from byoc.clock import Clock
-from byoc.errors import PreconditionFailed, UsageError
+from byoc.errors import NotFound, PreconditionFailed, UsageError
 from byoc.model.check import Check, failed
 
 PROJECT: Final = "byoc"
@@ -108,6 +108,7 @@ class Bootstrap:
 
         Raises:
             PreconditionFailed: what is asked for cannot become a cell, whatever the account is like.
+            NotFound: an upgrade is asked for of a cell that does not stand.
             Unreachable: AWS cannot be reached.
         """
         try:
@@ -118,6 +119,8 @@ class Bootstrap:
 
     def _prepare(self) -> Prepared:
         earlier = self._earlier()
+        if self._asked.fresh and (earlier is None or earlier.stage is Stage.DESTROYED):
+            raise NotFound(f"there is no cell `{self._asked.name}`", hint="byoc bootstrap makes one")
         pinned = self._pinned(earlier)
         version = str(self._said(pinned).get("kubernetes") or assume.table()["kubernetes"])
         begun = earlier is not None and earlier.stage is not Stage.DESTROYED

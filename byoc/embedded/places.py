@@ -8,23 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-
-def _home(environment: Mapping[str, str], variable: str, default: str) -> Path:
-    # The XDG rule: a relative path is to be ignored.
-    given = environment.get(variable, "")
-    if given.startswith("/"):
-        return Path(given)
-    return Path(environment.get("HOME", "/")) / default
+from byoc.homes import base
 
 
 def default_data(environment: Mapping[str, str]) -> Path:
     """Return the data folder of an instance that was not told where to live."""
-    return _home(environment, "XDG_DATA_HOME", ".local/share") / "byoc"
+    return base(environment, "XDG_DATA_HOME", ".local/share") / "byoc"
 
 
 def instances_folder(environment: Mapping[str, str]) -> Path:
     """Return the folder in which running instances are registered."""
-    return _home(environment, "XDG_STATE_HOME", ".local/state") / "byoc" / "instances"
+    return base(environment, "XDG_STATE_HOME", ".local/state") / "byoc" / "instances"
 
 
 @dataclass(frozen=True, slots=True)

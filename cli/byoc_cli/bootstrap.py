@@ -10,6 +10,7 @@ import typer
 from byoc.errors import UsageError
 from byoc_cli.bootstrapping import Run
 from byoc_cli.context import Context, of
+from byoc_cli.engines import repeatable
 from byoc_cli.plan import settings_in
 from byoc_cli.tree import ACCOUNT, verb
 
@@ -69,6 +70,7 @@ def add(app: typer.Typer) -> None:
     verb(app, "bootstrap", panel=ACCOUNT)(bootstrap)
 
 
+@repeatable()
 def bootstrap(
     ctx: typer.Context,
     *,

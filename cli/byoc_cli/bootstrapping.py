@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from byoc.errors import NotFound, UsageError
+from byoc.errors import UsageError
 from byoc.model.check import Result
 from byoc_cli.applying import applying
 from byoc_cli.context import Context
@@ -32,13 +32,11 @@ class Run:
     """One run of the command: the account, the engine, and what is shown of them."""
 
     def __init__(self, given: Context, asked: "Asked", profile: str | None, *, install: bool) -> None:
-        from byoc.bootstrap.aws import open_account  # noqa: PLC0415 - loads boto3
-
         self._given = given
         self._asked = asked
         self._install = install
         self._profile = profile
-        self._account = open_account(str(asked.settings["region"]), profile=profile)
+        self._account = given.account(str(asked.settings["region"]), profile)
         self._made: Bootstrap | None = None
 
     # --- steps ---------------------------------------------------------------------------
@@ -94,15 +92,9 @@ class Run:
         self._given.out.note(f"\nNext: {self._given.program} group create demo --region {applied.cell}")
 
     def upgrade(self, *, yes: bool, dry_run: bool, patience: float) -> None:
-        """Show what is new, then take the cell there.
-
-        Raises:
-            NotFound: there is no such cell.
-        """
+        """Show what is new, then take the cell there."""
         connection = self._given.connection()
         prepared = self.check()
-        if prepared.record is None:
-            raise NotFound(f"there is no cell `{prepared.args.name}`", hint="byoc bootstrap makes one")
         self._bootstrap.refuse(prepared)
         self._bootstrap.download(prepared)
         plan = self._bootstrap.foresee(prepared)

@@ -21,6 +21,7 @@ from byoc_cli.connection import Connection, Running, choose, of_instance
 from byoc_cli.output import Format, Output
 
 if TYPE_CHECKING:
+    from byoc.bootstrap.aws import Account
     from byoc.client import Client
 
 
@@ -28,6 +29,12 @@ def _running(environment: Mapping[str, str]) -> list[Running]:
     from byoc.embedded import registry  # noqa: PLC0415 - only commands without a profile need it
 
     return [Running(each.url, each.data, each.token_file) for each in registry.instances(environment)]
+
+
+def _account(region: str, profile: str | None) -> "Account":
+    from byoc.bootstrap.aws import open_account  # noqa: PLC0415 - loads boto3
+
+    return open_account(region, profile=profile)
 
 
 @dataclass(slots=True)
@@ -39,6 +46,7 @@ class Context:
         transport: replaces the network of the client, for tests.
         sleep: how to pause, for tests.
         running: finds the instances of this machine.
+        account: opens the AWS account in a region, with a profile of the user's.
         program: how to call this program again, for what is printed to be pasted.
     """
 
@@ -51,6 +59,7 @@ class Context:
     transport: Any = None
     sleep: Callable[[float], None] = time.sleep
     running: Callable[[Mapping[str, str]], list[Running]] = _running
+    account: Callable[[str, str | None], "Account"] = _account
     given: dict[str, Any] = field(default_factory=dict)
 
     @property

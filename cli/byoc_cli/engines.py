@@ -2,9 +2,11 @@
 
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from byoc.errors import PreconditionFailed
+from byoc.errors import Cancelled, PreconditionFailed
 from byoc_cli.context import Context
 
 if TYPE_CHECKING:
@@ -46,6 +48,22 @@ def engine_run(given: Context, cell: str, *, profile: str | None, install: bool)
         tell=given.out.note,
         env={"AWS_PROFILE": profile} if profile else {},
     )
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let Ctrl-C outside the engine's operations, which hear it themselves, say how to go on.
+
+    Raises:
+        Cancelled: somebody pressed it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        raise Cancelled(
+            "interrupted; what was made stays and is known",
+            hint="run the same command again: it goes on where it stopped",
+        ) from interrupt
 
 
 def state_endpoint(given: Context) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from byoc.durable import make_folder, write_file
 from byoc.errors import Failed, NotFound, UsageError
+from byoc.homes import base
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,7 @@ class Config:
 
 def folder(environment: Mapping[str, str]) -> Path:
     """Return where the files are: ``$XDG_CONFIG_HOME/byoc``."""
-    given = environment.get("XDG_CONFIG_HOME", "")
-    # The XDG rule: a relative path is to be ignored.
-    base = Path(given) if given.startswith("/") else Path(environment.get("HOME", "/")) / ".config"
-    return base / "byoc"
+    return base(environment, "XDG_CONFIG_HOME", ".config") / "byoc"
 
 
 def check_name(name: str) -> str:

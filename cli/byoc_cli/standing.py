@@ -8,7 +8,7 @@ import typer
 from byoc.errors import ByocError, Conflict, Unreachable, UsageError
 from byoc_cli.applying import applying
 from byoc_cli.context import Context, of
-from byoc_cli.engines import engine_run, state_endpoint
+from byoc_cli.engines import engine_run, repeatable, state_endpoint
 from byoc_cli.output import Format
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ Confirm = Annotated[
 ]
 
 
+@repeatable()
 def drift(ctx: typer.Context, name: Name, region: Region = None, aws_profile: AwsProfile = None) -> None:
     """Show what of a cell is not as the program says; exit 10 if anything.
 
@@ -39,6 +40,7 @@ def drift(ctx: typer.Context, name: Name, region: Region = None, aws_profile: Aw
     raise typer.Exit(0 if found.none else CHANGES)
 
 
+@repeatable()
 def repair(
     ctx: typer.Context,
     name: Name,
@@ -66,6 +68,7 @@ def repair(
     given.out.note(f"\nthe state before is kept as {done.backup}")
 
 
+@repeatable()
 def destroy(
     ctx: typer.Context,
     name: Name,
@@ -110,20 +113,19 @@ def _refuse_workspaces(given: Context, name: str) -> None:
         ) from error
     if found:
         raise Conflict(
-            f"cell {name} has {len(found)} workspaces: {', '.join(found[:5])}",
+            f"cell {name} has {len(found)} workspace{'s' * (len(found) != 1)}: {', '.join(found[:5])}",
             hint="terminate them first, or add --force",
         )
 
 
 def _cell(given: Context, name: str, region: str | None, profile: str | None) -> "StandingCell":
-    from byoc.bootstrap.aws import open_account  # noqa: PLC0415 - loads boto3
     from byoc.bootstrap.standing import StandingCell  # noqa: PLC0415 - loads Pulumi
 
     given.hush()
     where = region or given.environment.get("AWS_REGION") or given.environment.get("AWS_DEFAULT_REGION")
     if not where:
         raise UsageError("the AWS region is not given", hint="add --region")
-    account = open_account(where, profile=profile)
+    account = given.account(where, profile)
     run = engine_run(given, name, profile=profile, install=False)
     return StandingCell(account, name, run, given.clock, endpoint=state_endpoint(given))
 

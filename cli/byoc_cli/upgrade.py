@@ -7,10 +7,12 @@ import typer
 from byoc.errors import UsageError
 from byoc_cli.bootstrapping import Run
 from byoc_cli.context import of
+from byoc_cli.engines import repeatable
 
 Name = Annotated[str, typer.Argument(metavar="CELL", help="Name of the cell, as bootstrap was given it.")]
 
 
+@repeatable()
 def upgrade(
     ctx: typer.Context,
     name: Name,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from byoc import log
+from byoc.homes import base
 
 MINIMUM: Final = (10, 6)
 PROGRAM: Final = "mariadbd"
@@ -98,9 +99,7 @@ def candidates(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def cache_folder(environment: Mapping[str, str]) -> Path:
     """Return the folder of engines that we fetched."""
-    given = environment.get("XDG_CACHE_HOME", "")
-    home = Path(given) if given.startswith("/") else Path(environment.get("HOME", "/")) / ".cache"
-    return home / "byoc" / "engine"
+    return base(environment, "XDG_CACHE_HOME", ".cache") / "byoc" / "engine"
 
 
 def cached(environment: Mapping[str, str]) -> list[Engine]:

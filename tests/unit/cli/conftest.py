@@ -247,7 +247,7 @@ def running() -> list[Running]:
 def byoc(plane: Plane, environment: dict[str, str], running: list[Running], clock: ManualClock) -> Byoc:
     """Run the command line in this process."""
 
-    def run(*words: str, stdin: str | io.StringIO = "", terminal: bool = False) -> Ended:
+    def run(*words: str, stdin: str | io.StringIO = "", terminal: bool = False, **seams: Any) -> Ended:
         out = io.StringIO()
         err = Terminal() if terminal else io.StringIO()
         typed = (Terminal(stdin) if terminal else io.StringIO(stdin)) if isinstance(stdin, str) else stdin
@@ -260,6 +260,7 @@ def byoc(plane: Plane, environment: dict[str, str], running: list[Running], cloc
             transport=httpx2.MockTransport(plane.handle),
             sleep=clock.advance,
             running=lambda _: running,
+            **seams,
         )
         code = main(list(words), given)
         return Ended(code, out.getvalue(), err.getvalue())
