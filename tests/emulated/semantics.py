@@ -78,8 +78,13 @@ def settled(handler: Handler, prior: Inputs, live: Inputs) -> Properties:
 
 
 def inputs_of(handler: Handler, prior: Inputs, live: Inputs) -> Properties:
-    """What the program would have to say to get ``live``; in the words of ``prior``."""
-    return _inputs(handler, prior, settled(handler, prior, live), "")
+    """What the program would have to say to get ``live``, in the words of ``prior``.
+
+    Without ``prior``, on an import, that is everything; else what AWS decided for itself is left out.
+    """
+    return _inputs(
+        handler, prior, settled(handler, prior, live), "", frozenset() if not prior else handler.decided
+    )
 
 
 def foreseen(handler: Handler, inputs: Inputs) -> Properties:
@@ -167,7 +172,8 @@ def _policy(value: Any) -> Any:
 
 
 def _paths(handler: Handler, old: Any, new: Any, path: str) -> Iterable[str]:
-    if isinstance(old, Mapping | None) and isinstance(new, Mapping | None) and path not in handler.free:
+    whole = path in handler.free or path in handler.documents
+    if isinstance(old, Mapping | None) and isinstance(new, Mapping | None) and not whole:
         before, after = old or {}, new or {}
         for name in sorted(before.keys() | after.keys()):
             yield from _paths(handler, before.get(name), after.get(name), join(path, name))
@@ -210,7 +216,7 @@ def _settled(handler: Handler, prior: Any, live: Any, path: str) -> Any:
     return prior if prior is not None and _same(handler, path, prior, live) else live
 
 
-def _inputs(handler: Handler, prior: Inputs, live: Inputs, path: str) -> Properties:
+def _inputs(handler: Handler, prior: Inputs, live: Inputs, path: str, left_out: frozenset[str]) -> Properties:
     made: Properties = {}
     for name, value in live.items():
         here = join(path, name)
@@ -219,9 +225,9 @@ def _inputs(handler: Handler, prior: Inputs, live: Inputs, path: str) -> Propert
         if name in prior:
             below = prior[name]
             nested = isinstance(value, Mapping) and isinstance(below, Mapping) and here not in handler.free
-            made[name] = _inputs(handler, below, value, here) if nested else value
-        elif here not in handler.decided and not _is_default(handler, here, value):
-            made[name] = _inputs(handler, {}, value, here) if isinstance(value, Mapping) else value
+            made[name] = _inputs(handler, below, value, here, left_out) if nested else value
+        elif here not in left_out and not _is_default(handler, here, value):
+            made[name] = _inputs(handler, {}, value, here, left_out) if isinstance(value, Mapping) else value
     return made
 
 

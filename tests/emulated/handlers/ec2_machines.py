@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.emulated.handlers.ec2_network import only
-from tests.emulated.handlers.ec2_tags import Ec2Handler, given, retag
+from tests.emulated.handlers.ec2_tags import Ec2Handler, given, retag, tags_of
 from tests.emulated.handlers.handler import (
     Aws,
     Handler,
@@ -162,7 +162,8 @@ class LaunchTemplate(Ec2Handler):
             imageId=data.get("ImageId"),
             instanceType=data.get("InstanceType"),
             vpcSecurityGroupIds=data.get("SecurityGroupIds"),
-            tags=tag_map(row.get("Tags")),
+            # The emulation's answer has the tags the template was made with.
+            tags=tags_of(aws, identity),
         )
 
     def update(self, aws: Aws, identity: str, inputs: Inputs, changed: set[str]) -> None:
@@ -232,6 +233,8 @@ class Instance(Ec2Handler):
         row = only([each for one in rows or () for each in one["Instances"]])
         if row is None or row["State"]["Name"] in {"terminated", "shutting-down"}:
             return None
+        interface = only(row.get("NetworkInterfaces")) or {}
+        groups = row.get("SecurityGroups") or interface.get("Groups", ())
         return put(
             {
                 "arn": aws.arn("ec2", f"instance/{identity}"),
@@ -242,7 +245,7 @@ class Instance(Ec2Handler):
                 "privateIp": row.get("PrivateIpAddress", ""),
             },
             subnetId=row.get("SubnetId"),
-            vpcSecurityGroupIds=[one["GroupId"] for one in row.get("SecurityGroups", ())],
+            vpcSecurityGroupIds=[one["GroupId"] for one in groups],
             tags=tag_map(row.get("Tags")),
         )
 

@@ -11,10 +11,15 @@ def given(kind: str, inputs: Inputs) -> dict[str, Any]:
     return {"TagSpecifications": [{"ResourceType": kind, "Tags": tag_list(tags)}]} if tags else {}
 
 
+def tags_of(aws: Aws, identity: str) -> dict[str, str]:
+    """The tags of something of EC2, asked for by themselves."""
+    filters = [{"Name": "resource-id", "Values": [identity]}]
+    return tag_map(aws("ec2").describe_tags(Filters=filters)["Tags"])
+
+
 def retag(aws: Aws, identity: str, tags: dict[str, str] | None) -> None:
     """Leave exactly ``tags`` on something of EC2."""
-    filters = [{"Name": "resource-id", "Values": [identity]}]
-    before = tag_map(aws("ec2").describe_tags(Filters=filters)["Tags"])
+    before = tags_of(aws, identity)
     wanted = tags or {}
     if dropped := [{"Key": key} for key in before.keys() - wanted.keys()]:
         aws("ec2").delete_tags(Resources=[identity], Tags=dropped)

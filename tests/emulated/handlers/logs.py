@@ -11,6 +11,7 @@ from tests.emulated.handlers.handler import (
     Inputs,
     Properties,
     Refused,
+    fixed,
     found,
     paths,
     put,
@@ -55,6 +56,7 @@ class LogGroup(Handler):
     replace = paths("name namePrefix logGroupClass")
     unread = paths("skipDestroy")
     decided = paths("logGroupClass")
+    defaults = fixed({"retentionInDays": 0})
     named = "name"
 
     def check(self, inputs: Inputs, region: str) -> Iterator[str]:
@@ -83,8 +85,7 @@ class LogGroup(Handler):
             return None
         arn = row["arn"].removesuffix(":*")
         return put(
-            {"arn": arn, "name": identity},
-            retentionInDays=row.get("retentionInDays"),
+            {"arn": arn, "name": identity, "retentionInDays": row.get("retentionInDays", 0)},
             kmsKeyId=row.get("kmsKeyId"),
             logGroupClass=row.get("logGroupClass"),
             tags=aws("logs").list_tags_for_resource(resourceArn=arn)["tags"],
