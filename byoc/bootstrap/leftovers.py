@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from byoc.bootstrap.aws import Account, translated
+from byoc.bootstrap.breakglass.plan import PART, document_name
 from byoc.cell.naming import CELL_TAG, physical
 
 
@@ -47,7 +48,7 @@ class Leftover:
     fate: Fate
 
 
-KEPT_KINDS: Final = frozenset({"bucket", "key", "volume"})
+KEPT_KINDS: Final = frozenset({"bucket", "key", "volume", "session log"})
 """What ``--keep-data`` leaves in the account."""
 _FUNCTIONS: Final = ("installer", "control")
 _BUCKETS: Final = ("data", "ledger")
@@ -138,6 +139,29 @@ def _roles(account: Account, cell: str) -> Iterator[Found]:
                     yield Found("policy", arn)
 
 
+def _profiles(account: Account, cell: str) -> Iterator[Found]:
+    """Instance profiles, which break-glass sessions make: beside a role of the same name."""
+    prefix, iam = f"{physical('iam-role', cell)}-", account.client("iam")
+    with translated("iam:ListInstanceProfiles"):
+        for page in iam.get_paginator("list_instance_profiles").paginate():
+            for one in page["InstanceProfiles"]:
+                name = one["InstanceProfileName"]
+                if not name.startswith(prefix):
+                    continue
+                about = iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]
+                if _of(cell, about.get("Tags", [])):
+                    yield Found("instance profile", name)
+
+
+def _documents(account: Account, cell: str) -> Iterator[Found]:
+    """Return how sessions of a break-glass machine run: one document a cell."""
+    own = [{"Key": "Owner", "Values": ["Self"]}]
+    with translated("ssm:ListDocuments"):
+        pages = list(account.client("ssm").get_paginator("list_documents").paginate(Filters=own))
+    names = (one["Name"] for page in pages for one in page["DocumentIdentifiers"])
+    yield from (Found("session document", name) for name in names if name == document_name(cell))
+
+
 def _of(cell: str, tags: Sequence[Mapping[str, str]]) -> bool:
     return {"Key": CELL_TAG, "Value": cell} in tags
 
@@ -160,12 +184,16 @@ def _functions(account: Account, cell: str) -> Iterator[Found]:
 def _log_groups(account: Account, cell: str) -> Iterator[Found]:
     functions = tuple(f"/aws/lambda/{physical('lambda', cell, which)}" for which in _FUNCTIONS)
     folders = (f"/aws/eks/{physical('eks-cluster', cell)}/", f"/byoc/{cell}/")
-    logs = account.client("logs")
+    logs, sessions = account.client("logs"), f"/byoc/{cell}/{PART}"
     with translated("logs:DescribeLogGroups"):
         for prefix in (*functions, *folders):
             for page in logs.get_paginator("describe_log_groups").paginate(logGroupNamePrefix=prefix):
                 names = (one["logGroupName"] for one in page["logGroups"])
-                yield from (Found("log group", name) for name in names if prefix in folders or name == prefix)
+                yield from (
+                    Found("session log" if name == sessions else "log group", name)
+                    for name in names
+                    if prefix in folders or name == prefix
+                )
 
 
 def _buckets(account: Account, cell: str) -> Iterator[Found]:
@@ -240,6 +268,8 @@ SOURCES: Final[tuple[Source, ...]] = (
     _cluster,
     _functions,
     _roles,
+    _profiles,
+    _documents,
     _log_groups,
     _buckets,
     _keys,

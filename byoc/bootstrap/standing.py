@@ -4,6 +4,7 @@ Called by the command line. The invariant: what these do can be done from any ma
 credentials, because arguments, facts and outputs are read from the customer's account and not from here.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,8 @@ from botocore.exceptions import ClientError
 
 from byoc.bootstrap import leftovers, record, state
 from byoc.bootstrap.aws import Account, translated
+from byoc.bootstrap.breakglass.glass import BreakGlass
+from byoc.bootstrap.breakglass.plan import log_group_name
 from byoc.bootstrap.engine.events import Listener
 from byoc.bootstrap.engine.repair import INVOCATION
 from byoc.bootstrap.engine.session import Backend, Run, Session
@@ -118,6 +121,9 @@ class StandingCell:
             Failed: AWS refused something; the same call goes on there.
         """
         self._write(Stage.DESTROYING)
+        # A machine in a subnet keeps the subnet; the log of its sessions is data, and goes when data go.
+        log = "" if keep_data else log_group_name(self.args)
+        BreakGlass(self._account, self._clock, time.sleep).end_all(self.record.cell, logs=log)
         stack = self._stack()
         if cluster_gone:
             stack.forget(INVOCATION)

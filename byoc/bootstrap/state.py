@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from byoc.bootstrap.aws import Account, code_of, translated
 from byoc.bootstrap.engine.session import Backend
-from byoc.errors import PreconditionFailed
+from byoc.errors import Conflict, PreconditionFailed
 
 ALIAS: Final = "alias/byoc-state"
 _TAG: Final = "byoc:state"
@@ -207,6 +207,20 @@ class BucketObjects:
         """Replace ``key`` as a whole; the bucket keeps the earlier version."""
         with translated("s3:PutObject"):
             self._s3.put_object(**self._mine, Key=key, Body=data)
+
+    def add(self, key: str, data: bytes) -> None:
+        """Write ``key``, which nobody may have written before.
+
+        Raises:
+            Conflict: somebody has.
+        """
+        with translated("s3:PutObject"):
+            try:
+                self._s3.put_object(**self._mine, Key=key, Body=data, IfNoneMatch="*")
+            except ClientError as error:
+                if code_of(error) in {"PreconditionFailed", "412", "ConditionalRequestConflict"}:
+                    raise Conflict(f"{key} is on record already", hint="look again: `list`") from error
+                raise
 
     def delete(self, key: str) -> None:
         """Remove ``key``; a missing one is no error."""

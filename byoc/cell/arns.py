@@ -15,7 +15,7 @@ Role = Literal[
     "installer", "control", "flow_logs",
 ]  # fmt: skip
 Function = Literal["installer", "control"]
-Log = Literal["flow", "cluster", "installer", "control"]
+Log = Literal["flow", "cluster", "installer", "control", "breakglass"]
 
 BUCKETS: Final[tuple[Bucket, ...]] = ("data", "ledger")
 ROLES: Final[tuple[Role, ...]] = (
@@ -93,6 +93,8 @@ def log_group_name(args: CellArgs, which: Log) -> str:
     """Return the name of a log group; EKS and Lambda choose theirs, so we make those before them."""
     if which == "flow":
         return within("log-group", f"/byoc/{args.name}/flow")
+    if which == "breakglass":
+        return within("log-group", f"/byoc/{args.name}/breakglass")
     if which == "cluster":
         return within("log-group", f"/aws/eks/{cluster_name(args)}/cluster")
     return within("log-group", f"/aws/lambda/{function_name(args, which)}")

@@ -95,7 +95,9 @@ def key_policy(args: CellArgs) -> Document:
 
 
 def _log_groups(args: CellArgs) -> Values:
-    return tuple(arns.log_group_arn(args, which) for which in ("flow", "cluster", "installer", "control"))
+    return tuple(
+        arns.log_group_arn(args, which) for which in ("flow", "cluster", "installer", "control", "breakglass")
+    )
 
 
 def _by(args: CellArgs, service: str) -> Conditions:

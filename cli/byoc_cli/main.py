@@ -20,6 +20,7 @@ import typer
 from byoc.errors import ByocError, Cancelled, Failed, UsageError
 from byoc_cli import (
     bootstrap,
+    breakglass,
     cell,
     context,
     engine,
@@ -81,6 +82,7 @@ def build() -> typer.Typer:
         workspace.add,
         bootstrap.add,
         cell.add,
+        breakglass.add,
         ledger.add,
         operate.add,
     ):

@@ -13,8 +13,8 @@ from typing import Any
 Facts = Mapping[str, Any]
 _VARIABLE = re.compile(r"\$\{[^}]+\}")
 _GLOBAL = (
-    "aws:PrincipalAccount", "aws:PrincipalTag/${TagKey}", "aws:RequestedRegion", "aws:ResourceAccount",
-    "aws:SourceAccount", "aws:SourceArn", "lambda:SourceFunctionArn",
+    "aws:CurrentTime", "aws:PrincipalAccount", "aws:PrincipalTag/${TagKey}", "aws:RequestedRegion",
+    "aws:ResourceAccount", "aws:SourceAccount", "aws:SourceArn", "lambda:SourceFunctionArn",
 )  # fmt: skip
 """Keys that every request carries, whatever it is about; Lambda's says who asks, not what for."""
 

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from byoc.clock import parse_stamp
+
 Verdict = Literal["allowed", "denied", "not mentioned"]
 Context = Mapping[str, str | tuple[str, ...]]
 Policy = Mapping[str, Any]
@@ -86,6 +88,8 @@ def _compares(operator: str, known: Any, wanted: Any, context: Context) -> bool:
             return known not in _list(wanted)
         case "StringLike" | "ArnLike" | "ArnEquals":
             return _one_of(wanted, known, context)
+        case "DateGreaterThanEquals":
+            return parse_stamp(known) >= parse_stamp(wanted)
     raise AssertionError(f"the evaluator does not know {operator}")
 
 
