@@ -26,6 +26,7 @@ from byoc.cell.outputs import CellOutputs
 from byoc.errors import Conflict, NotFound, UsageError
 from byoc.ids import new_id
 from byoc.testing import ManualClock
+from tests.emulated.bucket_policies import honour_conditions
 
 CELL = "sales"
 HOUR = timedelta(hours=1)
@@ -275,7 +276,8 @@ def killing(account: Account, at: int, when: str) -> Callable[[], int]:
 @pytest.fixture
 def fresh() -> Iterator[Callable[[], Scene]]:
     """Accounts, one after the other."""
-    mocks = []
+    mocks: list[Any] = []
+    undo = honour_conditions()
 
     def make() -> Scene:
         for mock in mocks:
@@ -287,6 +289,7 @@ def fresh() -> Iterator[Callable[[], Scene]]:
     yield make
     for mock in mocks:
         mock.stop()
+    undo()
 
 
 def runs(fresh: Callable[[], Scene], when: str, prepare: Any, act: Any) -> Iterator[Scene]:

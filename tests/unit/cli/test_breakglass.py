@@ -22,6 +22,7 @@ def test_what_cannot_be_is_refused_at_once(byoc: Byoc, more: tuple[str, ...], sa
     assert says in ended.err
 
 
-def test_it_stands_with_what_is_inside_the_cell(byoc: Byoc) -> None:
-    text = byoc("--help").out
+def test_it_stands_with_what_is_inside_the_cell(byoc: Byoc, capsys: pytest.CaptureFixture[str]) -> None:
+    byoc("--help")
+    text = capsys.readouterr().out
     assert "breakglass" in text.partition("Inside the cell:")[2].partition("Operate:")[0]
