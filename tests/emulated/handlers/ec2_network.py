@@ -99,6 +99,11 @@ class Vpc(Ec2Handler):
                 raise Refused(
                     "DependencyViolation", f"the vpc '{identity}' has the endpoint {one['VpcEndpointId']}"
                 )
+        doors = [{"Name": "attachment.vpc-id", "Values": [identity]}]
+        for one in aws("ec2").describe_internet_gateways(Filters=doors)["InternetGateways"]:
+            raise Refused(
+                "DependencyViolation", f"the vpc '{identity}' has the gateway {one['InternetGatewayId']}"
+            )
         found(lambda: aws("ec2").delete_vpc(VpcId=identity))
 
     def pretend(self, inputs: Inputs, identity: str) -> Properties:

@@ -245,11 +245,16 @@ class Policy(Handler):
         boundary_of = [
             one["RoleName"]
             for one in aws("iam").list_roles()["Roles"]
-            if one.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") == identity
+            if self._boundary(aws, one["RoleName"]) == identity
         ]
         if users and (users["AttachmentCount"] or boundary_of):
             raise Refused("DeleteConflict", "Cannot delete a policy attached to entities.")
         found(lambda: aws("iam").delete_policy(PolicyArn=identity))
+
+    def _boundary(self, aws: Aws, role: str) -> str:
+        """A list of roles does not tell their boundaries."""
+        row = aws("iam").get_role(RoleName=role)["Role"]
+        return str(row.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn", ""))
 
     def pretend(self, inputs: Inputs, identity: str) -> Properties:
         name = f"{inputs.get('path', '/')}{inputs.get('name', '')}"

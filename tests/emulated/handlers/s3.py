@@ -3,6 +3,7 @@
 import ipaddress
 import json
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -151,13 +152,13 @@ class _Setting(Handler):
     def key(self, inputs: Inputs) -> str:
         return str(inputs["bucket"])
 
+    @abstractmethod
     def put_setting(self, aws: Aws, inputs: Inputs) -> None:
         """Set it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def received(self, answer: Any) -> Properties | None:
         """The properties in AWS's answer; ``None`` when it is as in a new bucket."""
-        raise NotImplementedError
 
     def create(self, aws: Aws, inputs: Inputs) -> str:
         self.put_setting(aws, inputs)
