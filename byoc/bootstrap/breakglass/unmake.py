@@ -111,7 +111,9 @@ def _close_doors(ec2: Any, group: str) -> None:
 def _remove_role(account: Account, name: str) -> None:
     iam = account.client("iam")
     with translated("iam:RemoveRoleFromInstanceProfile"), _whether_or_not():
-        iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=name)
+        # An opening may have ended before the role was put into its profile.
+        for role in iam.get_instance_profile(InstanceProfileName=name)["InstanceProfile"]["Roles"]:
+            iam.remove_role_from_instance_profile(InstanceProfileName=name, RoleName=role["RoleName"])
     with translated("iam:DeleteInstanceProfile"), _whether_or_not():
         iam.delete_instance_profile(InstanceProfileName=name)
     with translated("iam:DeleteRolePolicy"), _whether_or_not():
