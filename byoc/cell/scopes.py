@@ -447,6 +447,12 @@ def identity(args: CellArgs) -> Iterator[Statement]:
             "StringEquals": {"iam:PermissionsBoundary": arns.boundary_arn(args)},
         },
     )
+    yield from _named_identity(args)
+    yield from _linked(args)
+
+
+def _named_identity(args: CellArgs) -> Iterator[Statement]:
+    ours = roles(args)
     yield Statement(
         sid="Roles",
         why="by their names",
@@ -472,7 +478,6 @@ def identity(args: CellArgs) -> Iterator[Statement]:
         resources=ours,
         conditions=equal("iam:PassedToService", PASSED),
     )
-    yield from _linked(args)
 
 
 def _linked(args: CellArgs) -> Iterator[Statement]:

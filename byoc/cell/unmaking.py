@@ -27,9 +27,15 @@ _LOOK_BACK: Final = (
 
 def deletion(args: CellArgs) -> Iterator[Statement]:
     """Return what only a destroy does."""
-    name, facts = arns.cluster_name(args), args.facts
-    here = regional(args, "eks")
     yield anything("LookBack", "AWS lists all or none of these", _LOOK_BACK)
+    yield from _delete_network(args)
+    yield from _delete_cluster(args)
+    yield from _delete_named(args)
+    yield from _delete_identity(args)
+    yield from _delete_data(args)
+
+
+def _delete_network(args: CellArgs) -> Iterator[Statement]:
     yield Statement(
         sid="Network",
         why="of the cell",
@@ -56,6 +62,10 @@ def deletion(args: CellArgs) -> Iterator[Statement]:
         actions=("ec2:DeleteNetworkInterface", "ec2:DetachNetworkInterface"),
         resources=(ec2(args, "network-interface"), ec2(args, "instance")),
     )
+
+
+def _delete_cluster(args: CellArgs) -> Iterator[Statement]:
+    name, here = arns.cluster_name(args), regional(args, "eks")
     yield Statement(
         sid="Cluster",
         why="by its name, and what is in it",
@@ -78,6 +88,9 @@ def deletion(args: CellArgs) -> Iterator[Statement]:
         resources=(f"{regional(args, 'autoscaling')}:autoScalingGroup:*:autoScalingGroupName/*",),
         conditions=equal("aws:ResourceTag/eks:cluster-name", name),
     )
+
+
+def _delete_named(args: CellArgs) -> Iterator[Statement]:
     yield Statement(
         sid="Functions",
         why="by their names",
@@ -92,10 +105,8 @@ def deletion(args: CellArgs) -> Iterator[Statement]:
         sid="Zone",
         why="Route 53 looks at no tags; a zone with names in it is not deleted",
         actions=("route53:DeleteHostedZone",),
-        resources=(f"arn:{facts.partition}:route53:::hostedzone/*",),
+        resources=(f"arn:{args.facts.partition}:route53:::hostedzone/*",),
     )
-    yield from _delete_identity(args)
-    yield from _delete_data(args)
 
 
 def _delete_identity(args: CellArgs) -> Iterator[Statement]:
