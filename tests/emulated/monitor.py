@@ -108,12 +108,14 @@ class Deployment:
         outputs: of each custom resource, by URN.
         registered: outputs that components registered, by URN.
         exports: of the stack.
+        secret_exports: those that are secret.
     """
 
     resources: dict[str, Registration] = field(default_factory=dict)
     outputs: dict[str, Properties] = field(default_factory=dict)
     registered: dict[str, Properties] = field(default_factory=dict)
     exports: Properties = field(default_factory=dict)
+    secret_exports: set[str] = field(default_factory=set)
 
     def of(self, token: str) -> list[Registration]:
         """The resources of one type."""
@@ -177,9 +179,11 @@ class StrictMonitor(sdk.MockMonitor):
 
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 - the name in Pulumi's protocol
         """Keep what a component, or the stack, gives out."""
-        outputs = _plain(rpc.deserialize_properties(request.outputs, keep_unknowns=True), "", set())
+        secrets: set[str] = set()
+        outputs = _plain(rpc.deserialize_properties(request.outputs, keep_unknowns=True), "", secrets)
         if f"::{_STACK_TYPE}::" in request.urn:
             self.seen.exports.update(outputs)
+            self.seen.secret_exports.update(secrets)
         else:
             self.seen.registered[request.urn] = outputs
         return empty_pb2.Empty()
