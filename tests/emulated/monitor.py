@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pulumi
 from google.protobuf import empty_pb2
 from pulumi.runtime import mocks as sdk
 from pulumi.runtime import rpc, settings
+from pulumi.runtime import stack as sdk_stack
 from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
@@ -218,7 +220,7 @@ def deploy(
 
 
 def _run(program: Callable[[], None], monitor: StrictMonitor, config: dict[str, str]) -> None:
-    with _loop() as loop:
+    with _loop() as loop, _waiting_once():
         settings.set_root_resource(None)  # type: ignore[arg-type]  # a program starts without one
         settings.configure(_settings(monitor))
         pulumi.runtime.set_all_config(
@@ -264,6 +266,24 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
+
+
+@contextmanager
+def _waiting_once() -> Iterator[None]:
+    """Let the SDK wait for all of its tasks at once, or the first that fails.
+
+    It waits for the first of them to end, each time again for all the others: half the time of a run.
+    """
+
+    async def wait(tasks: Any, **_: Any) -> Any:
+        return await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+
+    inside: Any = sdk_stack
+    inside.asyncio = SimpleNamespace(**{**vars(asyncio), "wait": wait})
+    try:
+        yield
+    finally:
+        inside.asyncio = asyncio
 
 
 def _registration(urn: str, request: Any) -> Registration:

@@ -121,10 +121,10 @@ def test_a_program_that_asks_the_provider_is_refused() -> None:
 
 
 def test_a_dictionary_with_a_misspelt_key_is_refused() -> None:
+    wrong: Any = {"status": "Enabled", "mfa_delet": "x"}
+
     def misspelt() -> None:
-        aws_sdk.s3.BucketVersioning(
-            "data", bucket="main-data", versioning_configuration={"status": "Enabled", "mfa_delet": "x"}
-        )
+        aws_sdk.s3.BucketVersioning("data", bucket="main-data", versioning_configuration=wrong)
 
     with pytest.raises(Refused, match=r"`versioningConfiguration.mfa_delet` is no property"):
         deploy(misspelt, PlainMocks(REGION))
