@@ -12,6 +12,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from byoc.testing import ManualClock
 
@@ -21,6 +22,13 @@ hypothesis.settings.load_profile("byoc")
 
 _CACHE = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+
+
+@pytest.fixture(autouse=True)
+def fresh_log() -> Iterator[None]:
+    """A command that hushes the log hushes it in its own test only."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ LIST = View(
 
 def add(app: typer.Typer) -> None:
     """Add the noun to the program."""
-    glass = noun("Reach into a cell in an emergency, for a while and on record.")
+    glass = noun("Reach into a cell for a while, on record.")
     app.add_typer(glass, name="breakglass", rich_help_panel=INSIDE)
     for name, command in (("open", open_session), ("list", list_sessions), ("close", close)):
         verb(glass, name)(command)
