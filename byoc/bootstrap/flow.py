@@ -29,6 +29,7 @@ from byoc.bootstrap.survey.permits import permits
 from byoc.bootstrap.survey.seen import Survey
 from byoc.cell import arns, assume, config
 from byoc.cell.args import MINIMUM_ZONES, CellArgs, Delivery, Gateway
+from byoc.cell.grants import uses
 from byoc.cell.program import program
 from byoc.clock import Clock
 from byoc.errors import NotFound, PreconditionFailed, UsageError
@@ -131,13 +132,20 @@ class Bootstrap:
         )
         survey = look(self._account, wanted)
         args = config.from_mapping(self._complete(survey, pinned, version))
-        survey = replace(
-            survey,
-            buckets={name: bucket(self._account, name) for name in _buckets(args)},
-            permits=permits(self._account, self._tools.actions(args)),
-        )
+        survey = replace(survey, buckets={name: bucket(self._account, name) for name in _buckets(args)})
+        survey = self._asked_for(survey, args)
         checks = (*judge(survey, _wish(args)), self._tools.reach(args.gateway))
         return Prepared(args=args, checks=checks, survey=survey, record=earlier)
+
+    def _asked_for(self, survey: Survey, args: CellArgs) -> Survey:
+        """Add to ``survey`` whether the caller may do what the program does, if it can run at all."""
+        try:
+            actions, how = self._tools.actions(args), uses(args)
+        except UsageError:
+            if failed(judge(survey, _wish(args))):
+                return survey  # a check says it better
+            raise
+        return replace(survey, permits=permits(self._account, actions, how))
 
     def permission_diff(self, prepared: Prepared) -> tuple[list[str], list[str]]:
         """Return what this run must be allowed to do and the one before did not, and the other way round."""

@@ -201,6 +201,8 @@ def _buckets(seen: Survey, _: Plan) -> Check:
 
 
 def _permissions(seen: Survey, _: Plan) -> Check:
+    if not seen.permits:
+        return Check("permissions", Result.SKIP, "not asked for: no cell can be made of this")
     denied = sorted(action for action, permit in seen.permits.items() if permit is Permit.DENIED)
     unknown = [action for action, permit in seen.permits.items() if permit is Permit.UNKNOWN]
     if denied:

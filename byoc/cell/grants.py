@@ -7,7 +7,7 @@ changed or deleted carries that tag, or the cell's name where AWS does not look 
 deleted by the policies that make.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -41,6 +41,19 @@ class Grant:
     def actions(self) -> frozenset[str]:
         """Every action it allows."""
         return frozenset(action for each in self.document.statements for action in each.actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """How one action will be used, for whoever asks AWS whether it may be.
+
+    Attributes:
+        resource: an ARN of the kind it will be used on; ``*`` where AWS ties it to none.
+        context: condition key to value, such as the tag that a thing will be made with.
+    """
+
+    resource: str
+    context: Mapping[str, str]
 
 
 PURPOSES: Final = {
@@ -109,3 +122,28 @@ def _check(made: dict[str, tuple[Statement, ...]], wanted: set[str]) -> None:
 def allowed(found: Iterable[Grant], *, deletes: bool = True) -> tuple[str, ...]:
     """Return every action of ``found``, those that delete only if wanted."""
     return tuple(sorted({action for each in found if deletes or not each.deletes for action in each.actions}))
+
+
+def uses(args: CellArgs) -> dict[str, Use]:
+    """Return how bootstrap will use each action that it needs for ``args``.
+
+    Raises:
+        UsageError: the arguments cannot become a cell.
+    """
+    found: dict[str, Use] = {}
+    for each in grants(args):
+        for statement in () if each.deletes else each.document.statements:
+            resource = statement.resources[0]
+            named = resource if resource == "*" else resource.replace("*", _SAMPLE)
+            context = {
+                key: value if isinstance(value, str) else value[0]
+                for keys in statement.conditions.values()
+                for key, value in keys.items()
+            }
+            for action in statement.actions:
+                found.setdefault(action, Use(named, context))
+    return found
+
+
+_SAMPLE: Final = "byoc-preflight"
+"""Stands for what has no name before it is made."""

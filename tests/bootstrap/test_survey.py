@@ -10,7 +10,11 @@ from byoc.bootstrap.survey import permits as permitted
 from byoc.bootstrap.survey.look import Wanted, bucket, look
 from byoc.bootstrap.survey.network import given_vpc
 from byoc.bootstrap.survey.seen import Bucket, Permit
+from byoc.cell.arns import cluster_arn
+from byoc.cell.grants import uses
+from byoc.cell.permissions import needed
 from byoc.errors import ByocError, Failed, Forbidden, PreconditionFailed, Unreachable
+from tests.unit.cell.examples import cell
 
 
 def answers(code: str, message: str = "no") -> ClientError:
@@ -186,6 +190,41 @@ def test_the_simulation_is_read_in_three_values(
     actions = [f"eks:Do{n}" for n in range(120)]
     assert permitted.permits(account, actions) == dict.fromkeys(actions, permit)
     assert [len(batch) for batch in asked] == [50, 50, 20]
+
+
+def test_it_is_asked_whether_an_action_may_be_used_as_it_will_be(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may touch the cell's things only is allowed to, and a dry run carries the tag."""
+    asked: dict[str, dict[str, Any]] = {}
+    tags: list[Any] = []
+
+    def simulate(**arguments: Any) -> dict[str, Any]:
+        asked.update(dict.fromkeys(arguments["ActionNames"], arguments))
+        return {"EvaluationResults": []}
+
+    def create_vpc(**arguments: Any) -> None:
+        tags.extend(arguments["TagSpecifications"])
+        raise answers("DryRunOperation")
+
+    monkeypatch.setattr(account.client("iam"), "simulate_principal_policy", simulate)
+    monkeypatch.setattr(account.client("ec2"), "create_vpc", create_vpc)
+    account.__dict__["identity"] = type(account.identity)(
+        "123456789012", "arn:aws:iam::123456789012:user/eve"
+    )
+    args = cell()
+    verdicts = permitted.permits(account, needed(args), uses(args))
+    assert set(asked) == set(needed(args)) == set(verdicts)
+    assert asked["eks:DescribeCluster"]["ResourceArns"] == [cluster_arn(args)]
+    assert asked["ec2:CreateVpc"]["ContextEntries"] == [
+        {
+            "ContextKeyName": "aws:RequestTag/byoc:cell",
+            "ContextKeyValues": ["main"],
+            "ContextKeyType": "string",
+        }
+    ]
+    assert tags == [{"ResourceType": "vpc", "Tags": [{"Key": "byoc:cell", "Value": "main"}]}]
+    assert verdicts["ec2:CreateVpc"] is Permit.ALLOWED
 
 
 def test_a_session_is_judged_by_the_role_behind_it_with_its_path(

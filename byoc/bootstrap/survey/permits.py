@@ -6,47 +6,59 @@ answers for all: what neither knows is unknown, never allowed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from byoc.bootstrap.aws import Account, code_of
 from byoc.bootstrap.survey.seen import Permit
+from byoc.cell.grants import Use
 
 _BATCH: Final = 50
 """Actions in one simulation; AWS takes more, but cuts the answer into pages."""
-_NOWHERE: Final = "vpc-00000000000000000"
-# One call each, whose arguments are refused after the permission was judged.
-_DRY_RUNS: Final[Mapping[str, tuple[str, Mapping[str, Any]]]] = {
-    "ec2:CreateVpc": ("create_vpc", {"CidrBlock": "10.20.0.0/16"}),
-    "ec2:CreateSubnet": ("create_subnet", {"VpcId": _NOWHERE, "CidrBlock": "10.20.0.0/24"}),
-    "ec2:CreateInternetGateway": ("create_internet_gateway", {}),
-    "ec2:AllocateAddress": ("allocate_address", {"Domain": "vpc"}),
-    "ec2:CreateRouteTable": ("create_route_table", {"VpcId": _NOWHERE}),
-    "ec2:CreateSecurityGroup": (
-        "create_security_group",
-        {"GroupName": "byoc", "Description": "byoc", "VpcId": _NOWHERE},
-    ),
+_TAG: Final = "aws:RequestTag/"
+# Call, its arguments, and the kind of thing that its tags are on. What is made within another thing is not
+# asked for so: it would be refused because there is no such thing, or because that is not the cell's.
+_DRY_RUNS: Final[Mapping[str, tuple[str, Mapping[str, Any], str]]] = {
+    "ec2:CreateVpc": ("create_vpc", {"CidrBlock": "10.20.0.0/16"}, "vpc"),
+    "ec2:CreateInternetGateway": ("create_internet_gateway", {}, "internet-gateway"),
+    "ec2:AllocateAddress": ("allocate_address", {"Domain": "vpc"}, "elastic-ip"),
 }
 
 
-def permits(account: Account, actions: Sequence[str]) -> dict[str, Permit]:
-    """Return a verdict for each of ``actions``."""
+def permits(
+    account: Account, actions: Sequence[str], uses: Mapping[str, Use] = MappingProxyType({})
+) -> dict[str, Permit]:
+    """Return a verdict for each of ``actions``.
+
+    ``uses`` says on what and with which tags each will be used; without it a caller who may use one on
+    the cell's things only seems not to be allowed to.
+    """
     verdicts = dict.fromkeys(actions, Permit.UNKNOWN)
-    verdicts.update(_simulated(account, actions))
+    verdicts.update(_simulated(account, actions, uses))
     # A dry run is the real judgement of every layer: it overrules the simulation.
     for action in actions:
         if action in _DRY_RUNS:
-            verdict = _dry_run(account, action)
+            verdict = _dry_run(account, action, uses.get(action, _ANY))
             if verdict is not Permit.UNKNOWN:
                 verdicts[action] = verdict
     return verdicts
 
 
-def _dry_run(account: Account, action: str) -> Permit:
-    method, arguments = _DRY_RUNS[action]
+_ANY: Final = Use("*", {})
+
+
+def _dry_run(account: Account, action: str, use: Use) -> Permit:
+    method, arguments, kind = _DRY_RUNS[action]
+    tags = [
+        {"Key": key.removeprefix(_TAG), "Value": value}
+        for key, value in use.context.items()
+        if key.startswith(_TAG)
+    ]
+    given = {"TagSpecifications": [{"ResourceType": kind, "Tags": tags}]} if tags else {}
     try:
-        getattr(account.client("ec2"), method)(DryRun=True, **arguments)
+        getattr(account.client("ec2"), method)(DryRun=True, **arguments, **given)
     except ClientError as error:
         code = code_of(error)
         if code == "DryRunOperation":
@@ -57,21 +69,31 @@ def _dry_run(account: Account, action: str) -> Permit:
     return Permit.UNKNOWN
 
 
-def _simulated(account: Account, actions: Sequence[str]) -> dict[str, Permit]:
+def _simulated(account: Account, actions: Sequence[str], uses: Mapping[str, Use]) -> dict[str, Permit]:
     source = _principal(account)
     if source is None:
         return {}
     if source.endswith(":root"):
         return dict.fromkeys(actions, Permit.ALLOWED)
     iam, verdicts = account.client("iam"), dict[str, Permit]()
-    for batch in _batches(actions):
+    for use, batch in _batches(actions, uses):
         try:
-            answer = iam.simulate_principal_policy(PolicySourceArn=source, ActionNames=batch, MaxItems=1000)
+            answer = iam.simulate_principal_policy(
+                PolicySourceArn=source, ActionNames=batch, MaxItems=1000, **_about(use)
+            )
         except (ClientError, BotoCoreError):
             return verdicts
         for result in answer["EvaluationResults"]:
             verdicts[result["EvalActionName"]] = _verdict(result)
     return verdicts
+
+
+def _about(use: Use) -> dict[str, Any]:
+    context = [
+        {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"}
+        for key, value in use.context.items()
+    ]
+    return {"ResourceArns": [use.resource], "ContextEntries": context}
 
 
 def _verdict(result: Mapping[str, Any]) -> Permit:
@@ -83,9 +105,15 @@ def _verdict(result: Mapping[str, Any]) -> Permit:
     return Permit.DENIED
 
 
-def _batches(actions: Sequence[str]) -> Iterator[list[str]]:
-    for start in range(0, len(actions), _BATCH):
-        yield list(actions[start : start + _BATCH])
+def _batches(actions: Sequence[str], uses: Mapping[str, Use]) -> Iterator[tuple[Use, list[str]]]:
+    """Put together what will be used alike, so that few calls do."""
+    alike: dict[tuple[str, tuple[tuple[str, str], ...]], list[str]] = {}
+    for action in actions:
+        use = uses.get(action, _ANY)
+        alike.setdefault((use.resource, tuple(sorted(use.context.items()))), []).append(action)
+    for (resource, context), names in alike.items():
+        for start in range(0, len(names), _BATCH):
+            yield Use(resource, dict(context)), names[start : start + _BATCH]
 
 
 def _principal(account: Account) -> str | None:

@@ -278,3 +278,16 @@ def test_the_customers_own_vpc_is_named_and_no_other() -> None:
     assert may(Request(asked, ec2("vpc/vpc-1")), documents)
     assert not may(Request(asked, ec2("vpc/vpc-2")), documents)
     assert not may(Request("ec2:ModifyVpcAttribute", ec2("vpc/vpc-1")), documents)
+
+
+# --- how bootstrap asks ---------------------------------------------------------------------------------
+
+
+@EACH
+def test_whoever_has_the_policies_is_told_so_when_asked(args: CellArgs) -> None:
+    """A preflight asks AWS for each action as it will be used; with these policies the answer is yes."""
+    documents = [each.document.plain() for each in grants.grants(args) if not each.deletes]
+    asked = grants.uses(args)
+    assert set(asked) == set(needed(args))
+    for action, use in asked.items():
+        assert may(Request(action, use.resource, use.context), documents), action
