@@ -7,13 +7,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_PLUGINS = {"aws": "provider.py", "kubernetes": "kubernetes_provider.py"}
+
+
 def lay_plugins(home: Path) -> None:
     """Write launchers into the plugin cache of the engine's ``home``."""
-    plugin = home / "plugins" / f"resource-aws-v{metadata.version('pulumi-aws')}"
-    plugin.mkdir(parents=True, exist_ok=True)
-    launcher = plugin / "pulumi-resource-aws"
-    launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -u "{ROOT}/tests/emulated/provider.py" "$@"\n')
-    launcher.chmod(0o755)
+    for package, program in _PLUGINS.items():
+        plugin = home / "plugins" / f"resource-{package}-v{metadata.version(f'pulumi-{package}')}"
+        plugin.mkdir(parents=True, exist_ok=True)
+        launcher = plugin / f"pulumi-resource-{package}"
+        launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -u "{ROOT}/tests/emulated/{program}" "$@"\n')
+        launcher.chmod(0o755)
 
 
 def lay_language_host(beside: Path) -> None:
