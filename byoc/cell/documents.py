@@ -1,0 +1,91 @@
+"""What is wrong with a policy document, whoever wrote it. Pure.
+
+Read by ``rules``. A document is JSON text or what it says; what is not known before the apply is not
+judged.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_OF_ACCOUNT: Final = frozenset(
+    {"aws:principalaccount", "aws:sourceaccount", "kms:calleraccount", "aws:principalarn", "aws:sourcearn"}
+)
+"""Conditions that limit whoever is meant to an account, in lower case as IAM compares them."""
+_EXACT: Final = frozenset({"StringEquals", "ArnEquals", "ArnLike", "StringLike"})
+_ACCOUNT: Final = re.compile(r"(?:arn:[^:]+:(?:iam|sts)::)?(\d{12})(?::.*)?")
+
+
+def statements(document: Any) -> list[Mapping[str, Any]]:
+    """Return the statements of a document; none where there is no document to read."""
+    if isinstance(document, str):
+        try:
+            document = json.loads(document)
+        except ValueError:
+            return []
+    found = document.get("Statement", []) if isinstance(document, Mapping) else []
+    return [each for each in _listed(found) if isinstance(each, Mapping)]
+
+
+def wildcards(document: Any) -> Iterator[str]:
+    """Return what a document allows with a wildcard action on a wildcard resource."""
+    for each in statements(document):
+        if each.get("Effect") != "Allow" or "*" not in _listed(each.get("Resource", [])):
+            continue
+        if "NotAction" in each:
+            yield "allows everything but a list on every resource"
+        for action in _listed(each.get("Action", [])):
+            if "*" in str(action):
+                yield f"allows {action} on every resource"
+
+
+def outsiders(document: Any, account: str) -> Iterator[str]:
+    """Return whom a document trusts or lets in who is not of ``account``.
+
+    Args:
+        document: of a role, a key or a bucket.
+        account: twelve digits; empty where nobody knows it, and then only ``*`` is judged.
+    """
+    for each in statements(document):
+        if each.get("Effect") != "Allow":
+            continue
+        if "NotPrincipal" in each:
+            yield "lets in everybody but some"
+        principal = each.get("Principal")
+        if principal == "*":
+            principal = {"AWS": "*"}
+        for kind, names in principal.items() if isinstance(principal, Mapping) else ():
+            for name in _listed(names):
+                if message := _outsider(str(kind), str(name), account, each):
+                    yield message
+
+
+def _outsider(kind: str, name: str, account: str, statement: Mapping[str, Any]) -> str:
+    if kind == "Service":
+        return ""
+    if kind == "Federated":
+        return f"trusts {name}, which is no service of AWS's"
+    if name == "*":
+        return "" if _within(statement.get("Condition"), account) else "lets in everybody"
+    found = _ACCOUNT.fullmatch(name)
+    if account and (found is None or found[1] != account):
+        return f"lets in {name}, which is not of account {account}"
+    return ""
+
+
+def _within(condition: Any, account: str) -> bool:
+    """Whether a condition keeps to one account."""
+    for operator, keys in condition.items() if isinstance(condition, Mapping) else ():
+        if operator in _EXACT and isinstance(keys, Mapping):
+            for key, values in keys.items():
+                named = [str(value) for value in _listed(values)]
+                if str(key).lower() in _OF_ACCOUNT and all(
+                    account in value and value != "*" for value in named
+                ):
+                    return True
+    return False
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
