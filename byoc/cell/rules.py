@@ -139,8 +139,6 @@ def _public_address(thing: Thing) -> Iterator[str]:
         yield "gives machines public addresses"
     if thing.kind == "aws:ec2/eipAssociation:EipAssociation":
         yield "only a NAT gateway has a public address"
-    if thing.kind == "aws:ec2/eip:Eip" and (inputs.get("instance") or inputs.get("networkInterface")):
-        yield "only a NAT gateway has a public address"
 
 
 def _idle_addresses(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
