@@ -30,10 +30,13 @@ from byoc.bootstrap.survey.seen import Survey
 from byoc.cell import arns, assume, config
 from byoc.cell.args import MINIMUM_ZONES, CellArgs, Delivery, Gateway
 from byoc.cell.grants import uses
+from byoc.cell.manifests import bundle
+from byoc.cell.plan import make_plan
 from byoc.cell.program import program
+from byoc.cell.rules import RULES, STACK_RULES, violations
 from byoc.clock import Clock
 from byoc.errors import NotFound, PreconditionFailed, UsageError
-from byoc.model.check import Check, failed
+from byoc.model.check import Check, Result, failed
 
 PROJECT: Final = "byoc"
 PINNED: Final = ("zones", "kubernetes", "amiRelease", "addons", "vpc")
@@ -135,6 +138,8 @@ class Bootstrap:
         survey = replace(survey, buckets={name: bucket(self._account, name) for name in _buckets(args)})
         survey = self._asked_for(survey, args)
         checks = (*judge(survey, _wish(args)), self._tools.reach(args.gateway))
+        if not failed(checks):
+            checks = (*checks, check_rules(args))
         return Prepared(args=args, checks=checks, survey=survey, record=earlier)
 
     def _asked_for(self, survey: Survey, args: CellArgs) -> Survey:
@@ -292,6 +297,17 @@ def check_step(now: str, wanted: str) -> None:
             f"the cluster has Kubernetes {now}; EKS goes one minor version at a time",
             hint=f"upgrade to {following} first",
         )
+
+
+def check_rules(args: CellArgs) -> Check:
+    """Hold the cell that would be made to the rules of the policy pack, before anything of it exists."""
+    found = violations(make_plan(args).recording, bundle(args).objects)
+    if found:
+        first = found[0]
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        said = f"{first.name} breaks `{first.rule}`: {first.message}{more}"
+        return Check("rules", Result.FAIL, said, "change the settings; the rules are in byoc/cell/rules.py")
+    return Check("rules", Result.PASS, f"the cell keeps all {len(RULES) + len(STACK_RULES)}")
 
 
 def in_region(run: Run, args: CellArgs) -> Run:

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,6 +100,31 @@ def test_a_change_of_a_setting_is_previewed_and_a_wrong_one_refused(checkout: Ch
     assert "Traceback" not in said
 
 
+def test_the_policy_pack_lets_the_cell_through_and_stops_an_open_port(checkout: Checkout) -> None:
+    pack = checkout.folder / "launch"
+    folder = checkout.folder / "project/stacks/policies"
+    # An installed Pulumi runs the folder by its own host; the engine built here is given a launcher.
+    pack.write_text(
+        f'#!/bin/sh\nexport PYTHONPATH="{ROOT}"\n'
+        f'exec "{sys.executable}" -u -m pulumi.policy "$1" "{folder}"\n'
+    )
+    pack.chmod(0o755)
+    words = ("preview", "--stack", "example", "--policy-pack", str(pack))
+    checkout.pulumi(*words)
+    program = checkout.folder / "project/stacks/cell/__main__.py"
+    program.write_text(f"{program.read_text()}\n{OPEN}")
+    said = checkout.pulumi(*words, code=1)
+    assert "mandatory" in said
+    assert "0.0.0.0/0" in said
+
+
+OPEN = """
+import pulumi_aws as aws
+
+aws.vpc.SecurityGroupIngressRule(
+    "opened", security_group_id="sg-1", ip_protocol="tcp", from_port=22, to_port=22, cidr_ipv4="0.0.0.0/0"
+)
+"""
 EXAMPLE = {
     "name": "main",
     "account": "123456789012",
