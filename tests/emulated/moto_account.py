@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
-from moto.core.responses import ActionResult
+from moto.core.responses import ActionResult, BaseResponse
+from moto.core.utils import camelcase_to_underscores
 from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ec2.responses import EC2Response
 from moto.iam import models as iam_models
 from moto.iam.aws_managed_policies import aws_managed_policies_data
 from moto.iam.responses import IamResponse
@@ -88,9 +90,17 @@ def _documents(backend: Any, arn: str) -> Iterator[Json]:
     name, kind = arn.rpartition("/")[2], arn.rpartition(":")[2].partition("/")[0]
     who = backend.get_user(name) if kind == "user" else backend.get_role(name)
     for policy in who.managed_policies.values():
-        yield json.loads(policy.document)
+        yield _current(policy)
     for text in who.policies.values():
         yield json.loads(text if isinstance(text, str) else text["policy_document"])
+
+
+def _current(policy: Any) -> Json:
+    """The version of a shared policy that counts."""
+    document: Json = json.loads(
+        next(one.document for one in policy.versions if one.version_id == policy.default_version_id)
+    )
+    return document
 
 
 def _simulate_principal_policy(self: Any) -> ActionResult:
@@ -99,7 +109,7 @@ def _simulate_principal_policy(self: Any) -> ActionResult:
     boundary = None
     if ":role/" in arn:
         bound = self.backend.get_role(arn.rpartition("/")[2]).permissions_boundary_arn
-        boundary = json.loads(self.backend.get_policy(bound).document) if bound else None
+        boundary = _current(self.backend.get_policy(bound)) if bound else None
     results = []
     for action in self.params["ActionNames"]:
         decision, missing = simulate(documents, boundary, action)
@@ -156,6 +166,14 @@ def install() -> None:
     _install_small_things()
 
 
+def _no_dry_deeds(self: Any) -> Any:
+    """End every dry run of EC2 once the caller is known to have the right; moto does some of them."""
+    if str(self._get_param("DryRun")).lower() == "true":
+        # In place of the deed, which comes after the look at the caller's rights.
+        setattr(self, camelcase_to_underscores(self._get_action()), self.error_on_dryrun)
+    return BaseResponse.call_action(self)
+
+
 def _install_small_things() -> None:
     """What moto takes and does not give back: how often a key turns, what a rule between groups is for."""
     keys: Any = KmsResponse
@@ -175,6 +193,8 @@ def _install_small_things() -> None:
         return json.dumps(answer)
 
     keys.enable_key_rotation, keys.get_key_rotation_status = enable_key_rotation, get_key_rotation_status
+    asked: Any = EC2Response
+    asked.call_action = _no_dry_deeds
     rule: Any = SecurityGroupRule
     rule.description = property(
         lambda self: self.ip_range.get("Description") or self.source_group.get("Description")
