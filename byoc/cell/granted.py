@@ -13,7 +13,7 @@ from byoc.cell import arns
 from byoc.cell.args import CellArgs
 from byoc.cell.boundary import boundary
 from byoc.cell.foretold import UNKNOWN
-from byoc.cell.grants import LABEL, grants, mode
+from byoc.cell.grants import LABEL, USES, grants, mode
 from byoc.cell.limits import regional
 from byoc.cell.policies import rights
 from byoc.errors import UsageError
@@ -26,7 +26,7 @@ class Difference:
     """How what one holder may do has changed.
 
     Attributes:
-        holder: ``bootstrap``, ``delete``, ``boundary`` or ``role NAME``.
+        holder: ``bootstrap``, ``delete``, ``breakglass``, ``boundary`` or ``role NAME``.
         added: actions that are new.
         removed: actions that are gone.
         limits: other resources or conditions on the actions that stayed.
@@ -51,11 +51,11 @@ def report(args: CellArgs) -> dict[str, Any]:
         "mode": mode(args),
         "version": __version__,
         "label": LABEL,
-        "bootstrap": [
+        "policies": [
             {
                 "name": each.name,
                 "purpose": each.purpose,
-                "deletes": each.deletes,
+                "use": each.use,
                 "characters": len(each.document.text()),
                 "document": each.document.plain(),
             }
@@ -103,8 +103,8 @@ def holders(said: Mapping[str, Any]) -> dict[str, tuple[frozenset[str], list[Any
 
 
 def _holders(said: Mapping[str, Any]) -> Iterator[tuple[str, tuple[frozenset[str], list[Any]]]]:
-    for name, deletes in (("bootstrap", False), ("delete", True)):
-        documents = [each["document"] for each in said["bootstrap"] if bool(each["deletes"]) == deletes]
+    for name in USES:
+        documents = [each["document"] for each in said["policies"] if each["use"] == name]
         yield name, (frozenset[str]().union(*map(allowed, documents)), documents)
     for which, role in said["roles"].items():
         managed = frozenset(f"policy {name}" for name in role["managed"])

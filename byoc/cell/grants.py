@@ -1,4 +1,4 @@
-"""The policies that let somebody make a cell, and one that lets them unmake it. Pure.
+"""The policies that let somebody make a cell, unmake it, or break its glass. Pure.
 
 Printed by ``byoc cell permissions`` and in docs/access.md. ``permissions`` says which actions are needed;
 here stands on what, and under which condition, each may be used. The invariants: every needed action is
@@ -9,14 +9,17 @@ deleted by the policies that make.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
-from byoc.cell import arns, scopes, unmaking
+from byoc.cell import arns, breaking, scopes, unmaking
 from byoc.cell.args import CellArgs, GivenVpc
 from byoc.cell.permissions import needed, needed_for_state
 from byoc.cell.statements import Document, Statement
 from byoc.errors import Failed
 
+UseOf = Literal["bootstrap", "delete", "breakglass"]
+USES: Final[tuple[UseOf, ...]] = ("bootstrap", "delete", "breakglass")
+"""Of a policy: making and changing a cell, destroying it, coming into it in an emergency."""
 LABEL: Final = "derived, not yet observed on AWS"
 """What stands on every policy from here until a trail of a real run has been compared with it."""
 MODES: Final = ("new-vpc", "existing-vpc", "existing-iam")
@@ -29,13 +32,13 @@ class Grant:
     Attributes:
         name: what it may be called in the account.
         purpose: one line.
-        deletes: it is needed for ``byoc cell destroy`` only.
+        use: what it is needed for.
     """
 
     name: str
     purpose: str
     document: Document
-    deletes: bool = False
+    use: UseOf = "bootstrap"
 
     @property
     def actions(self) -> frozenset[str]:
@@ -63,7 +66,10 @@ PURPOSES: Final = {
     "cluster": "makes and changes cluster, machines, functions, logs and names",
     "identity": "makes and changes the cell's roles, below their boundary, and hands them to AWS's services",
     "storage": "makes and changes the cell's buckets and key",
-    "delete": "deletes the cell; attach it for a destroy, and detach it afterwards",
+    "delete": "deletes the cell without its data; attach it for a destroy, and detach it afterwards",
+    "delete-data": "deletes the databases, the ledger and the key; not needed with --keep-data",
+    "breakglass": "breaks the glass in an emergency: on record, below the boundary, and logged",
+    "breakglass-machine": "the same: starts the session's machine, reaches it and ends it",
 }
 
 
@@ -92,12 +98,18 @@ def grants(args: CellArgs) -> tuple[Grant, ...]:
         "identity": _cut(scopes.identity(args), making),
         "storage": _cut(scopes.storage(args), making),
         "delete": _cut(unmaking.deletion(args), deleting),
+        "delete-data": _cut(unmaking.data(args), deleting),
     }
     _check(made, making | state | deleting)
-    return tuple(
-        Grant(f"{arns.prefix(args)}-bootstrap-{name}", PURPOSES[name], Document(found), name == "delete")
-        for name, found in made.items()
-    )
+    made["breakglass"] = tuple(breaking.glass(args))
+    made["breakglass-machine"] = tuple(breaking.machine(args))
+    return tuple(_grant(args, name, Document(found)) for name, found in made.items())
+
+
+def _grant(args: CellArgs, name: str, document: Document) -> Grant:
+    use = next((each for each in USES if name.startswith(each)), USES[0])
+    part = name if use == "breakglass" else f"bootstrap-{name}"
+    return Grant(f"{arns.prefix(args)}-{part}", PURPOSES[name], document, use)
 
 
 def _cut(statements: Iterable[Statement], wanted: set[str]) -> tuple[Statement, ...]:
@@ -119,9 +131,9 @@ def _check(made: dict[str, tuple[Statement, ...]], wanted: set[str]) -> None:
         raise Failed(f"nobody has said on what {missing[0]} may be used", hint="byoc/cell/scopes.py says so")
 
 
-def allowed(found: Iterable[Grant], *, deletes: bool = True) -> tuple[str, ...]:
-    """Return every action of ``found``, those that delete only if wanted."""
-    return tuple(sorted({action for each in found if deletes or not each.deletes for action in each.actions}))
+def allowed(found: Iterable[Grant], *wanted: UseOf) -> tuple[str, ...]:
+    """Return every action of those of ``found`` that are for what is ``wanted``."""
+    return tuple(sorted({action for each in found if each.use in wanted for action in each.actions}))
 
 
 def uses(args: CellArgs) -> dict[str, Use]:
@@ -132,7 +144,7 @@ def uses(args: CellArgs) -> dict[str, Use]:
     """
     found: dict[str, Use] = {}
     for each in grants(args):
-        for statement in () if each.deletes else each.document.statements:
+        for statement in each.document.statements if each.use == "bootstrap" else ():
             resource = statement.resources[0]
             named = resource if resource == "*" else resource.replace("*", _SAMPLE)
             context = {

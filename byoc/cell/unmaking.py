@@ -1,13 +1,14 @@
 """On what, and under which condition, somebody who destroys a cell may use each action. Pure.
 
-Read by ``grants`` for the one policy that deletes, and checked as ``scopes`` is. The rule is the same: what
-is deleted carries the cell's tag, or its name where AWS does not look at tags; an exception says why.
+Read by ``grants`` for the policies that delete, those of the data apart, and checked as ``scopes`` is. The
+rule is the same: what is deleted carries the cell's tag, or its name where AWS does not look at tags; an
+exception says why.
 """
 
 from collections.abc import Iterator
 from typing import Final
 
-from byoc.cell import arns
+from byoc.cell import arns, breaking
 from byoc.cell.args import CellArgs
 from byoc.cell.limits import anything, ec2, equal, functions, log_groups, regional, roles, tagged
 from byoc.cell.statements import Statement
@@ -17,22 +18,24 @@ _LOOK_BACK: Final = (
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTags",
     "iam:ListPolicies",
+    "iam:ListInstanceProfiles",
     "iam:ListPolicyTags",
     "iam:ListRoleTags",
     "iam:ListRoles",
     "lambda:ListFunctions",
     "s3:ListAllMyBuckets",
+    "ssm:ListDocuments",
 )
 
 
 def deletion(args: CellArgs) -> Iterator[Statement]:
-    """Return what only a destroy does."""
+    """Return what only a destroy does, whatever becomes of the data."""
     yield anything("LookBack", "AWS lists all or none of these", _LOOK_BACK)
     yield from _delete_network(args)
     yield from _delete_cluster(args)
     yield from _delete_named(args)
     yield from _delete_identity(args)
-    yield from _delete_data(args)
+    yield from _delete_sessions(args)
 
 
 def _delete_network(args: CellArgs) -> Iterator[Statement]:
@@ -42,9 +45,10 @@ def _delete_network(args: CellArgs) -> Iterator[Statement]:
         actions=(
             "ec2:DeleteFlowLogs", "ec2:DeleteInternetGateway", "ec2:DeleteLaunchTemplate",
             "ec2:DeleteNatGateway", "ec2:DeleteRoute", "ec2:DeleteRouteTable", "ec2:DeleteSecurityGroup",
-            "ec2:DeleteSubnet", "ec2:DeleteVolume", "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints",
+            "ec2:DeleteSubnet", "ec2:DeleteVpc", "ec2:DeleteVpcEndpoints",
             "ec2:DetachInternetGateway", "ec2:DisassociateAddress", "ec2:DisassociateRouteTable",
             "ec2:ReleaseAddress", "ec2:RevokeSecurityGroupEgress", "ec2:RevokeSecurityGroupIngress",
+            "ec2:TerminateInstances",
         ),
         resources=(ec2(args, "*"),),
         conditions=tagged(args),
@@ -127,7 +131,30 @@ def _delete_identity(args: CellArgs) -> Iterator[Statement]:
     )
 
 
-def _delete_data(args: CellArgs) -> Iterator[Statement]:
+def _delete_sessions(args: CellArgs) -> Iterator[Statement]:
+    role, profile = breaking.names(args)
+    yield Statement(
+        sid="SessionsRoles",
+        why="of break-glass sessions that nobody closed",
+        actions=("iam:DeleteRole", "iam:DeleteRolePolicy"),
+        resources=(role,),
+    )
+    yield Statement(
+        sid="SessionsProfiles",
+        why="the same",
+        actions=("iam:DeleteInstanceProfile", "iam:GetInstanceProfile", "iam:RemoveRoleFromInstanceProfile"),
+        resources=(profile,),
+    )
+    yield Statement(
+        sid="SessionsDocument",
+        why="the same",
+        actions=("ssm:DeleteDocument",),
+        resources=(breaking.document(args),),
+    )
+
+
+def data(args: CellArgs) -> Iterator[Statement]:
+    """Return what a destroy without ``--keep-data`` does besides."""
     buckets = tuple(arns.bucket_arn(args, which) for which in arns.BUCKETS)
     yield Statement(
         sid="Buckets",
@@ -140,6 +167,13 @@ def _delete_data(args: CellArgs) -> Iterator[Statement]:
         why="without --keep-data; the ledger's lock may be ended by the account's owner only",
         actions=("s3:BypassGovernanceRetention", "s3:DeleteObject", "s3:DeleteObjectVersion"),
         resources=tuple(f"{arn}/*" for arn in buckets),
+    )
+    yield Statement(
+        sid="Volumes",
+        why="that the cluster's driver made with the cell's tag",
+        actions=("ec2:DeleteVolume",),
+        resources=(ec2(args, "volume"),),
+        conditions=tagged(args),
     )
     yield Statement(
         sid="Key",

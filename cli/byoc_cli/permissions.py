@@ -102,10 +102,10 @@ def _show(out: Output, said: Mapping[str, Any], assumed: tuple[str, ...]) -> Non
         out.json({**said, "assumed": sorted(assumed)})
         return
     if out.format is Format.NAME:
-        out.text("\n".join(each["name"] for each in said["bootstrap"]))
+        out.text("\n".join(each["name"] for each in said["policies"]))
         return
     out.text(f"cell {said['cell']} in {said['region']}, account {said['account']}, {said['mode']}\n")
-    for each in said["bootstrap"]:
+    for each in said["policies"]:
         _document(out, each["name"], each["purpose"], each["document"])
     for role in said["roles"].values():
         managed = f"; with {', '.join(role['managed'])}" if role["managed"] else ""

@@ -78,7 +78,7 @@ def changes(action: str) -> bool:
 def making() -> set[str]:
     """What the policies that make a cell allow besides looking, and creating a cell takes."""
     creating = set(needed(cell(), ("create",), state=False))
-    return {each for each in allowed(grants(cell()), deletes=False) if changes(each)} & creating
+    return {each for each in allowed(grants(cell()), "bootstrap") if changes(each)} & creating
 
 
 @pytest.fixture(scope="module")

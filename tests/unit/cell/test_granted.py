@@ -43,7 +43,7 @@ def test_nothing_differs_from_itself(said: dict[str, Any]) -> None:
 
 def test_an_action_that_is_new_is_named_and_one_that_is_gone_too(said: dict[str, Any]) -> None:
     old = changed(said)
-    network = next(each for each in old["bootstrap"] if each["name"].endswith("-network"))
+    network = next(each for each in old["policies"] if each["name"].endswith("-network"))
     statement = next(each for each in network["document"]["Statement"] if each["Sid"] == "Change")
     statement["Action"].remove("ec2:CreateRoute")
     statement["Action"].append("ec2:RunScheduledInstances")
@@ -73,7 +73,7 @@ def test_a_role_that_is_new_is_all_added(said: dict[str, Any]) -> None:
     assert "autoscaling:SetDesiredCapacity" in found.added
 
 
-@pytest.mark.parametrize("old", [{}, {"bootstrap": 3}, {"bootstrap": [], "roles": []}])
+@pytest.mark.parametrize("old", [{}, {"policies": 3}, {"policies": [], "roles": []}])
 def test_what_is_no_report_is_refused(said: dict[str, Any], old: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="no output of"):
         differences(old, said)

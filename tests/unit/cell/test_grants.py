@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from moto.iam.policy_validation import IAMPolicyDocumentValidator
 
-from byoc.cell import arns, grants
-from byoc.cell.args import CellArgs
+from byoc.cell import arns, breaking, grants
+from byoc.cell.args import CellArgs, GivenVpc
 from byoc.cell.grants import MODES, Grant
 from byoc.cell.permissions import needed, needed_for_state
 from byoc.cell.statements import POLICY_LIMIT, Statement
@@ -31,7 +31,8 @@ def statements(args: CellArgs) -> Iterator[tuple[Grant, Statement]]:
 
 def can(action: str, resource: str = "*", *, deletes: bool = False, **context: Any) -> bool:
     """Whether somebody with the policies of the default cell may do something."""
-    documents = [each.document.plain() for each in grants.grants(cell()) if deletes or not each.deletes]
+    uses = ("bootstrap", "delete") if deletes else ("bootstrap",)
+    documents = [each.document.plain() for each in grants.grants(cell()) if each.use in uses]
     return may(Request(action, resource, context.get("context", {})), documents)
 
 
@@ -84,10 +85,10 @@ def test_each_statement_has_a_name_and_a_reason(args: CellArgs) -> None:
 @EACH
 def test_what_is_granted_is_what_is_needed(args: CellArgs) -> None:
     found = grants.grants(args)
-    making = grants.allowed(found, deletes=False)
+    making = grants.allowed(found, "bootstrap")
     assert set(making) == set(needed(args))
-    deleting = set(grants.allowed(found)) - set(making)
-    assert deleting == set(needed(args, ("delete",), state=False)) - set(making)
+    deleting = set(grants.allowed(found, "delete"))
+    assert deleting == set(needed(args, ("delete",), state=False)) - set(needed(args, state=False))
     state = next(each for each in found if each.name.endswith("-state"))
     assert state.actions <= set(needed_for_state())
 
@@ -169,7 +170,12 @@ def test_what_is_made_is_tagged_where_aws_lets_it_be(args: CellArgs) -> None:
             if takes:
                 limits = ("aws:RequestTag/byoc:", "aws:ResourceTag/", "iam:PermissionsBoundary")
                 limited = any(key.startswith(limits) for key in keys)
-                assert limited or statement.sid == "WithinYours", (grant.name, action)
+                theirs = isinstance(args.network, GivenVpc) and statement.sid in YOURS
+                assert limited or theirs, (grant.name, action)
+
+
+YOURS = {"WithinYours", "InVpc", "InSubnet"}
+"""Statements that name what the customer has: it carries no tag of the cell."""
 
 
 BY_NAME = {"s3:CreateBucket", "iam:CreatePolicy", "autoscaling:CreateOrUpdateTags", "ec2:CreateTags"}
@@ -272,6 +278,33 @@ def test_a_delete_reaches_nothing_of_anothers() -> None:
         assert not can(action, resource, deletes=True, context=ANOTHERS), action
 
 
+def test_who_breaks_the_glass_changes_nothing_of_the_cell() -> None:
+    glass = [each for each in grants.grants(cell()) if each.use == "breakglass"]
+    documents = [each.document.plain() for each in glass]
+    assert may(Request("ec2:TerminateInstances", ec2("instance/i-1"), OURS), documents)
+    assert not may(Request("ec2:TerminateInstances", ec2("instance/i-1"), ANOTHERS), documents)
+    assert may(Request("ec2:RunInstances", ec2("instance/i-1"), MADE), documents)
+    assert not may(Request("ec2:RunInstances", ec2("instance/i-1")), documents)
+    assert not may(Request("ec2:RunInstances", ec2("subnet/subnet-1")), documents)
+    for action in ("iam:PutRolePolicy", "iam:PassRole"):
+        assert not may(Request(action, arns.role_arn(cell(), "agent")), documents)
+    assert not {action for each in glass for action in each.actions if action.startswith("s3:Delete")}
+
+
+def test_who_makes_or_destroys_a_cell_does_not_break_its_glass() -> None:
+    role, _ = breaking.names(cell())
+    limited = MADE | {"iam:PermissionsBoundary": arns.boundary_arn(cell())}
+    for action, resource, context in (
+        ("ssm:StartSession", ec2("instance/i-1"), OURS | {"ssm:resourceTag/byoc:cell": "main"}),
+        ("ssm:StartSession", breaking.document(cell()), {}),
+        ("iam:CreateRole", role.replace("*", "0123456789ab"), limited),
+        ("iam:PassRole", role.replace("*", "0123456789ab"), {"iam:PassedToService": "ec2.amazonaws.com"}),
+    ):
+        assert not can(action, resource, deletes=True, context=context), action
+        glass = [each.document.plain() for each in grants.grants(cell()) if each.use == "breakglass"]
+        assert may(Request(action, resource, context), glass), action
+
+
 def test_the_customers_own_vpc_is_named_and_no_other() -> None:
     documents = [each.document.plain() for each in grants.grants(EXAMPLES["given"])]
     asked = "ec2:CreateSecurityGroup"
@@ -286,7 +319,7 @@ def test_the_customers_own_vpc_is_named_and_no_other() -> None:
 @EACH
 def test_whoever_has_the_policies_is_told_so_when_asked(args: CellArgs) -> None:
     """A preflight asks AWS for each action as it will be used; with these policies the answer is yes."""
-    documents = [each.document.plain() for each in grants.grants(args) if not each.deletes]
+    documents = [each.document.plain() for each in grants.grants(args) if each.use == "bootstrap"]
     asked = grants.uses(args)
     assert set(asked) == set(needed(args))
     for action, use in asked.items():
