@@ -9,7 +9,8 @@ them back on the same ports.
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
@@ -20,17 +21,19 @@ from byoc.clock import Clock, SystemClock
 from byoc.dataplane import continuity
 from byoc.dataplane.app import CellApp, Door
 from byoc.dataplane.enrol import Enrolling
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.reconcile import Reconciler
-from byoc.dataplane.replay import Replays
+from byoc.dataplane.replay import ReplayFile, Replays, Seen
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.runtime import Runtime
 from byoc.dataplane.settings import AgentSettings
 from byoc.dataplane.standing import Standing
 from byoc.dataplane.state import CellState
+from byoc.dataplane.storage import Storage
 from byoc.errors import ByocError, DataInUse, LedgerBroken, Unwritable
 from byoc.ids import NewID, new_id
 from byoc.model.report import CellFacts
@@ -55,6 +58,34 @@ _REQUEST_SECONDS: Final = 10.0
 _LAST_REPORT_SECONDS: Final = 2.0
 
 Announce = Callable[[Mapping[str, object]], None]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the agent remembers with.
+
+    Attributes:
+        seen: the requests of the last two minutes.
+        ledger: this agent's own chain.
+        enrolled: called once the cell is enrolled, to put away what it was enrolled by.
+    """
+
+    kept: Storage
+    seen: Seen
+    ledger: Ledger
+    standing: Standing
+    enrolled: Callable[[], None] = lambda: None
+
+    @classmethod
+    def of_files(cls, settings: AgentSettings, outside: "Outside") -> "Memory":
+        """Return the memory of a cell that is a folder."""
+        folder, clock = settings.cell, outside.clock
+        return cls(
+            kept=FileStorage(folder),
+            seen=ReplayFile(folder),
+            ledger=Ledger(folder / LEDGER, clock, outside.new_id),
+            standing=Standing(folder, clock),
+        )
 
 
 @dataclass(frozen=True)
@@ -85,11 +116,23 @@ async def run(
         Unwritable: the folder cannot be written.
     """
     world = outside or Outside()
-    durable.make_folder(settings.cell)
-    lock = await _lock(settings.cell / LOCK, world.clock)
-    try:
-        agent = Agent(settings, runtime, world)
+    async with alone(settings.cell, world.clock):
+        agent = Agent(settings, runtime, world, Memory.of_files(settings, world))
         await agent.run(stop, on_ready)
+
+
+@asynccontextmanager
+async def alone(folder: Path, clock: Clock) -> AsyncIterator[None]:
+    """Be the only agent that works on ``folder``, which is made if it is missing.
+
+    Raises:
+        DataInUse: another one does, and does not end.
+        Unwritable: the folder cannot be written.
+    """
+    durable.make_folder(folder)
+    lock = await _lock(folder / LOCK, clock)
+    try:
+        yield
     finally:
         os.close(lock)
 
@@ -114,7 +157,7 @@ async def _lock(path: Path, clock: Clock) -> int:
 class Agent:
     """The parts of the process, and how they begin and end."""
 
-    def __init__(self, settings: AgentSettings, runtime: Runtime, outside: Outside) -> None:
+    def __init__(self, settings: AgentSettings, runtime: Runtime, outside: Outside, memory: Memory) -> None:
         self._settings = settings
         self._runtime = runtime
         self._outside = outside
@@ -124,10 +167,11 @@ class Agent:
         self._reporting: asyncio.Task[None] | None = None
         self._client: TunnelClient | None = None
         self._dial = outside.dial or dialler(settings.gateway, ca=settings.ca)
-        self._keys = CellKeys.load_or_create(settings.cell)
-        self._standing = Standing(settings.cell, self._clock)
-        self._ledger = Ledger(settings.cell / LEDGER, self._clock, outside.new_id)
-        self._state = CellState.open(settings.cell, self._ledger, outside.new_id, self._changed)
+        self._memory = memory
+        self._standing = memory.standing
+        self._ledger = memory.ledger
+        self._keys = CellKeys.load_or_create(memory.kept)
+        self._state = CellState.open(memory.kept, self._ledger, outside.new_id, self._changed)
         self._reconciler = Reconciler(self._state, runtime, self._clock)
 
     async def run(self, stop: asyncio.Event, on_ready: Announce) -> None:
@@ -199,7 +243,7 @@ class Agent:
             pinned=pinned,
             policy=PolicyFile(self._settings.cell, self._settings.policy),
             ledger=self._ledger,
-            replays=Replays(self._settings.cell, self._clock),
+            replays=Replays(self._memory.seen, self._clock),
             clock=self._clock,
         )
         door = Door(identity.cell_id, self._keys, guard)
@@ -215,15 +259,22 @@ class Agent:
             await _end(reporting, flushing)
 
     async def _identify(self) -> tuple[Identity, PinnedKeys]:
-        identity = Identity.load(self._settings.cell)
-        pinned = PinnedKeys.load(self._settings.cell, self._clock)
-        if identity is not None and pinned is not None:
-            return identity, pinned
-        folder = self._settings.cell
-        enrolling = Enrolling(
-            folder, self._keys, self._dial, self._clock, self._standing, self._settings.enrolment
-        )
-        return await enrolling.enrol()
+        kept = self._memory.kept
+        identity = Identity.load(kept)
+        pinned = PinnedKeys.load(kept, self._clock)
+        if identity is None or pinned is None:
+            enrolling = Enrolling(
+                self._settings.cell,
+                kept,
+                self._keys,
+                self._dial,
+                self._clock,
+                self._standing,
+                self._settings.enrolment,
+            )
+            identity, pinned = await enrolling.enrol()
+        self._memory.enrolled()
+        return identity, pinned
 
     def _tunnel(self, identity: Identity, app: CellApp) -> TunnelClient:
         async def login(challenge: bytes, gateway: str) -> Mapping[str, Any]:

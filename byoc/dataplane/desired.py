@@ -1,24 +1,20 @@
 """What should be, kept in the cell: specs, the cell's own decisions, tombstones.
 
 The Cell API writes specs, the reconciler reads them and adds what it decided and reached.
-The invariant: whatever a method has returned from is on disk with its folder, so an
+The invariant: whatever a method has returned from is stored, so an
 acknowledged change survives kill -9, and nothing that cannot be understood is dropped.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from types import MappingProxyType
-from typing import Final
 
-from byoc import durable
-from byoc.dataplane import records
+from byoc.dataplane import storage
+from byoc.dataplane.storage import Shelf, Storage
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.report import Phase, Reason, Tombstone
 from byoc.model.spec import Desired, GroupSpec, Spec, WorkspaceSpec
-
-FOLDERS: Final = ("groups", "workspaces", "tombstones")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,37 +92,31 @@ class Grave:
 
 
 class DesiredState:
-    """The files, with a copy in memory. One process at a time.
-
-    Args:
-        folder: the cell's ``state`` folder; made if it is missing.
+    """The records, with a copy in memory. One process at a time.
 
     Raises:
-        StateBroken: a file is unknown or cannot be read; the message names it.
-        Unwritable: the folder cannot be made.
+        StateBroken: a record is unknown or cannot be read; the message names it.
+        Unwritable: they cannot be read now.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, kept: Storage) -> None:
+        self._kept = kept
         self._groups: dict[GroupID, HeldGroup] = {}
         self._workspaces: dict[WorkspaceID, HeldWorkspace] = {}
         self._graves: dict[str, Grave] = {}
-        for name, held in records.each(folder / "groups", HeldGroup):
+        for name, held in storage.load(kept, Shelf.GROUPS, HeldGroup):
             self._groups[GroupID(name)] = held
-            self._check("groups", name, held.spec)
-        for name, workspace in records.each(folder / "workspaces", HeldWorkspace):
+            self._check(Shelf.GROUPS, name, held.spec)
+        for name, workspace in storage.load(kept, Shelf.WORKSPACES, HeldWorkspace):
             self._workspaces[WorkspaceID(name)] = workspace
-            self._check("workspaces", name, workspace.spec)
-        for name, grave in records.each(folder / "tombstones", Grave):
+            self._check(Shelf.WORKSPACES, name, workspace.spec)
+        for name, grave in storage.load(kept, Shelf.TOMBSTONES, Grave):
             self._graves[name] = grave
-            self._check("tombstones", name, grave.spec)
+            self._check(Shelf.TOMBSTONES, name, grave.spec)
 
-    def _check(self, kind: str, name: str, spec: Spec | None) -> None:
+    def _check(self, shelf: Shelf, name: str, spec: Spec | None) -> None:
         if spec is None or spec.id != name:
-            raise records.broken(self._path(kind, name), "does not hold what its name says")
-
-    def _path(self, kind: str, name: str) -> Path:
-        return self._folder / kind / f"{name}.json"
+            raise storage.broken(self._kept.where(shelf, name), "does not hold what its name says")
 
     @property
     def groups(self) -> Mapping[GroupID, HeldGroup]:
@@ -200,12 +190,12 @@ class DesiredState:
             Unwritable: nothing has changed.
         """
         if self._gone(spec.id, self._groups):
-            self._write("tombstones", spec.id, Grave(group=spec))
+            storage.put(self._kept, Shelf.TOMBSTONES, spec.id, Grave(group=spec))
             self._graves[spec.id] = Grave(group=spec)
             return
         held = self._groups.get(spec.id)
         new = HeldGroup(spec, adopted=adopted) if held is None else replace(held, spec=spec)
-        self._write("groups", spec.id, new)
+        storage.put(self._kept, Shelf.GROUPS, spec.id, new)
         self._groups[spec.id] = new
 
     def put_workspace(self, spec: WorkspaceSpec, *, adopted: bool = False) -> None:
@@ -215,7 +205,7 @@ class DesiredState:
             Unwritable: nothing has changed.
         """
         if self._gone(spec.id, self._workspaces):
-            self._write("tombstones", spec.id, Grave(workspace=spec))
+            storage.put(self._kept, Shelf.TOMBSTONES, spec.id, Grave(workspace=spec))
             self._graves[spec.id] = Grave(workspace=spec)
             return
         held = self._workspaces.get(spec.id)
@@ -269,7 +259,7 @@ class DesiredState:
         )
         if grave.spec is None or self._graves.get(name) == grave:
             return
-        self._write("tombstones", name, grave)
+        storage.put(self._kept, Shelf.TOMBSTONES, name, grave)
         self._graves[name] = grave
 
     def forget(self, name: str) -> None:
@@ -280,10 +270,10 @@ class DesiredState:
         """
         self.bury(name)
         if WorkspaceID(name) in self._workspaces:
-            durable.remove(self._path("workspaces", name))
+            storage.remove(self._kept, Shelf.WORKSPACES, name)
             del self._workspaces[WorkspaceID(name)]
         if GroupID(name) in self._groups:
-            durable.remove(self._path("groups", name))
+            storage.remove(self._kept, Shelf.GROUPS, name)
             del self._groups[GroupID(name)]
 
     def _gone(
@@ -292,8 +282,5 @@ class DesiredState:
         return name in self._graves and name not in held
 
     def _put(self, name: WorkspaceID, held: HeldWorkspace) -> None:
-        self._write("workspaces", name, held)
+        storage.put(self._kept, Shelf.WORKSPACES, name, held)
         self._workspaces[name] = held
-
-    def _write(self, kind: str, name: str, record: object) -> None:
-        records.write(self._path(kind, name), record)

@@ -14,6 +14,7 @@ from byoc import durable, log
 from byoc.clock import Clock
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys, accept_enrolment
 from byoc.dataplane.standing import WAITING_FOR_ENROLMENT, Standing
+from byoc.dataplane.storage import Storage
 from byoc.errors import ByocError, NotAuthenticated, Unreachable, UsageError
 from byoc.nimbus.client import request_unenrolled
 from byoc.nimbus.http import HttpRequest, HttpResponse
@@ -43,13 +44,15 @@ class Handed:
 
 @dataclass(frozen=True, slots=True)
 class Enrolling:
-    """What enrolling needs: the cell's folder and keys, how to dial, and whom to tell.
+    """What enrolling needs: the cell's folder, memory and keys, how to dial, and whom to tell.
 
     Attributes:
+        kept: where the enrolment is stored.
         mounted: where the enrolment is handed over, if not in the folder; that file is not ours to remove.
     """
 
     folder: Path
+    kept: Storage
     keys: CellKeys
     dial: Dial
     clock: Clock
@@ -68,7 +71,7 @@ class Enrolling:
             try:
                 handed = read_handed(text)
                 answer = await self._ask(handed)
-                known = accept_enrolment(self.folder, answer, handed.root, self.clock)
+                known = accept_enrolment(self.kept, answer, handed.root, self.clock)
             except (NotAuthenticated, UsageError) as error:
                 # The same text would be refused again: wait for another one.
                 refused = text

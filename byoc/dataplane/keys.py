@@ -1,20 +1,19 @@
 """The cell's own keys, who the cell is, and the Control Plane's keys that it pins.
 
 Made and read by the agent; the pinned keys are also read by ``byoc ledger verify``. The
-invariants: private halves are made here and never leave their file of mode 0600; whatever is
-answered as stored is on disk, with its folder; no older key set replaces a newer one, also
-after a restart.
+invariants: private halves are made here and never leave their file of mode 0600, or the Secret that
+the cell's two agents share; whatever is answered as stored is stored; no older key set replaces a
+newer one, also after a restart.
 """
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final, Self
 
-from byoc import durable
 from byoc.clock import Clock
+from byoc.dataplane.storage import Shelf, Storage
 from byoc.errors import BadToken, Failed, UsageError
 from byoc.ids import CellID, OrganizationID
 from byoc.wire.canonical import canonical
@@ -24,10 +23,10 @@ from byoc.wire.keys import Jwk, PublicKey, SealingKey, SigningKey
 from byoc.wire.keysets import KeySet, open_key_set, reopen_key_set
 from byoc.wire.tokens import certify_sealing_key, issue_login, sign_answer, sign_report
 
-KEYS: Final = "keys.json"
+KEYS: Final = "keys"
 THUMBPRINT: Final = "thumbprint"
-IDENTITY: Final = "identity.json"
-PINNED: Final = "pinned.json"
+IDENTITY: Final = "identity"
+PINNED: Final = "pinned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +42,37 @@ class CellKeys:
     certificate: str
 
     @classmethod
-    def load_or_create(cls, folder: Path) -> Self:
-        """Read the keys of the cell in ``folder``, or make them, durably, with the file ``thumbprint``.
+    def load_or_create(cls, kept: Storage) -> Self:
+        """Read the keys of the cell, or make them, durably, and show their thumbprint.
 
         Raises:
-            Failed: the file is damaged, readable by others, or missing from an enrolled cell.
-            Unwritable: the folder cannot be written.
+            Failed: they are damaged, readable by others, or missing from an enrolled cell.
+            Unwritable: they cannot be stored.
         """
-        path = folder / KEYS
-        if path.exists():
-            keys = cls._read(path)
+        text, where = kept.read(Shelf.KEYS, KEYS), kept.where(Shelf.KEYS, KEYS)
+        if text is not None:
+            keys = cls._read(text, where)
         else:
-            if (folder / IDENTITY).exists():
-                hint = "bring the file back from a copy, or enrol the cell anew in an empty folder"
-                raise Failed(f"the cell is enrolled but its keys are missing: {path}", hint=hint)
-            durable.make_folder(folder)
+            if kept.read(Shelf.SELF, IDENTITY) is not None:
+                hint = "bring them back from a copy, or enrol the cell anew with an empty state"
+                raise Failed(f"the cell is enrolled but its keys are missing: {where}", hint=hint)
             keys = cls._of(SigningKey.generate(), SealingKey.generate())
             private = {"signing": keys.signing.private_jwk(), "sealing": keys.sealing.private_jwk()}
-            durable.write_file(path, canonical(private) + b"\n")
-        thumbprint = folder / THUMBPRINT
-        if not thumbprint.exists() or thumbprint.read_text().strip() != keys.thumbprint:
-            durable.write_file(thumbprint, keys.thumbprint + "\n", mode=0o644)
+            kept.change(Shelf.KEYS, {KEYS: canonical(private) + b"\n"})
+        shown = keys.thumbprint.encode() + b"\n"
+        if kept.read(Shelf.SELF, THUMBPRINT) != shown:
+            kept.change(Shelf.SELF, {THUMBPRINT: shown})
         return keys
 
     @classmethod
-    def _read(cls, path: Path) -> Self:
-        if path.stat().st_mode & 0o077:
-            raise Failed(f"the cell's keys can be read by others: {path}", hint=f"chmod 600 {path}")
-        value = _read_object(path)
+    def _read(cls, text: bytes, where: str) -> Self:
+        value = _object(text, where)
         try:
             signing = SigningKey.from_private_jwk(value["signing"])
             return cls._of(signing, SealingKey.from_private_jwk(value["sealing"]))
         except (KeyError, TypeError, AttributeError, UsageError):
             # Not chained: the cause may hold what was read.
-            raise _damaged(path) from None
+            raise _damaged(where) from None
 
     @classmethod
     def _of(cls, signing: SigningKey, sealing: SealingKey) -> Self:
@@ -113,29 +109,29 @@ class Identity:
     organization_id: OrganizationID
 
     @classmethod
-    def load(cls, folder: Path) -> Self | None:
-        """Return the identity of the cell in ``folder``; None while it is not enrolled.
+    def load(cls, kept: Storage) -> Self | None:
+        """Return the identity of the cell; None while it is not enrolled.
 
         Raises:
-            Failed: the file is damaged.
+            Failed: the record is damaged.
         """
-        path = folder / IDENTITY
-        if not path.exists():
+        text, where = kept.read(Shelf.SELF, IDENTITY), kept.where(Shelf.SELF, IDENTITY)
+        if text is None:
             return None
-        value = _read_object(path)
+        value = _object(text, where)
         try:
             return cls(CellID(str(value["cellID"])), OrganizationID(str(value["organizationID"])))
         except KeyError as error:
-            raise _damaged(path) from error
+            raise _damaged(where) from error
 
-    def store(self, folder: Path) -> None:
-        """Put the identity on disk: from here on the cell is enrolled.
+    def store(self, kept: Storage) -> None:
+        """Store the identity: from here on the cell is enrolled.
 
         Raises:
             Unwritable: it could not be stored.
         """
         value = {"cellID": self.cell_id, "organizationID": self.organization_id}
-        durable.write_file(folder / IDENTITY, canonical(value) + b"\n")
+        kept.change(Shelf.SELF, {IDENTITY: canonical(value) + b"\n"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,18 +142,18 @@ class _Pins:
 
 
 class PinnedKeys:
-    """The root and the newest key set of the Control Plane, kept in one file.
+    """The root and the newest key set of the Control Plane, kept in one record.
 
     Made by :meth:`create` at enrolment and by :meth:`load` ever after.
     """
 
-    def __init__(self, path: Path, pins: _Pins, clock: Clock) -> None:
-        self._path = path
+    def __init__(self, kept: Storage, pins: _Pins, clock: Clock) -> None:
+        self._kept = kept
         self._pins = pins
         self._clock = clock
 
     @classmethod
-    def create(cls, folder: Path, root: PublicKey, key_set: str, clock: Clock) -> Self:
+    def create(cls, kept: Storage, root: PublicKey, key_set: str, clock: Clock) -> Self:
         """Pin ``root`` and store the first key set.
 
         Raises:
@@ -165,28 +161,28 @@ class PinnedKeys:
             Unwritable: it could not be stored.
         """
         opened = open_key_set(key_set, root=root, now=clock.now(), minimum_version=0)
-        pinned = cls(folder / PINNED, _Pins(root, opened, {}), clock)
+        pinned = cls(kept, _Pins(root, opened, {}), clock)
         pinned._store(opened)
         return pinned
 
     @classmethod
-    def load(cls, folder: Path, clock: Clock) -> Self | None:
+    def load(cls, kept: Storage, clock: Clock) -> Self | None:
         """Read what was pinned; None while the cell is not enrolled. An expired set is no error here.
 
         Raises:
-            Failed: the file is damaged.
+            Failed: the record is damaged.
         """
-        path = folder / PINNED
-        if not path.exists():
+        text, where = kept.read(Shelf.SELF, PINNED), kept.where(Shelf.SELF, PINNED)
+        if text is None:
             return None
-        value = _read_object(path)
+        value = _object(text, where)
         try:
             root = PublicKey.from_jwk(value["root"])
-            kept = [PublicKey.from_jwk(jwk) for jwk in value["receiptKeys"]]
+            known = [PublicKey.from_jwk(jwk) for jwk in value["receiptKeys"]]
             opened = reopen_key_set(value["keySet"], root=root)
         except (KeyError, TypeError, AttributeError, UsageError, BadToken) as error:
-            raise _damaged(path) from error
-        return cls(path, _Pins(root, opened, {key.kid: key for key in kept}), clock)
+            raise _damaged(where) from error
+        return cls(kept, _Pins(root, opened, {key.kid: key for key in known}), clock)
 
     @property
     def root(self) -> PublicKey:
@@ -252,14 +248,14 @@ class PinnedKeys:
             key_set=opened,
             receipt_keys={**self._pins.receipt_keys, **opened.keys},
         )
-        kept: list[Jwk] = [key.jwk() for key in pins.receipt_keys.values()]
-        value = {"root": pins.root.jwk(), "keySet": opened.text, "receiptKeys": kept}
-        durable.write_file(self._path, canonical(value) + b"\n")
+        known: list[Jwk] = [key.jwk() for key in pins.receipt_keys.values()]
+        value = {"root": pins.root.jwk(), "keySet": opened.text, "receiptKeys": known}
+        self._kept.change(Shelf.SELF, {PINNED: canonical(value) + b"\n"})
         self._pins = pins
 
 
 def accept_enrolment(
-    folder: Path, answer: Enrolled, root: PublicKey, clock: Clock
+    kept: Storage, answer: Enrolled, root: PublicKey, clock: Clock
 ) -> tuple[Identity, PinnedKeys]:
     """Store what the Control Plane answered to an enrolment. Safe to do again after a crash.
 
@@ -272,22 +268,22 @@ def accept_enrolment(
     """
     if PublicKey.from_jwk(answer.root_key) != root:
         raise bad(Kind.ENROLMENT, Fault.WRONG_KEY)
-    pinned = PinnedKeys.create(folder, root, answer.key_set, clock)
+    pinned = PinnedKeys.create(kept, root, answer.key_set, clock)
     identity = Identity(answer.cell_id, OrganizationID(answer.organization_id))
-    # Last, because this file is what says that the cell is enrolled.
-    identity.store(folder)
+    # Last, because this record is what says that the cell is enrolled.
+    identity.store(kept)
     return identity, pinned
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _object(text: bytes, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise _damaged(path) from error
+        value = json.loads(text)
+    except ValueError as error:
+        raise _damaged(where) from error
     if not isinstance(value, dict):
-        raise _damaged(path)
+        raise _damaged(where)
     return value
 
 
-def _damaged(path: Path) -> Failed:
-    return Failed(f"cannot be read: {path}", hint="bring the file back from a copy")
+def _damaged(where: str) -> Failed:
+    return Failed(f"cannot be read: {where}", hint="bring it back from a copy")

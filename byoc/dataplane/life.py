@@ -1,21 +1,24 @@
-"""One life of a cell's state folder: its incarnation, and numbers of reports that never go back.
+"""One life of a cell's state: its incarnation, and numbers of reports that never go back.
 
 Used by whoever numbers reports. The invariant: within one incarnation no number is used
-twice, whatever crashes; numbers may be left out. A folder that was restored from a copy cannot
+twice, whatever crashes; numbers may be left out. A state that was restored from a copy cannot
 keep that promise by itself, so whoever finds out begins a new incarnation.
 """
 
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from byoc import durable
-from byoc.dataplane import records
+from byoc.dataplane import storage
+from byoc.dataplane.storage import NAMED_BY_ID, Shelf, Storage
 from byoc.ids import NewID
 
+INCARNATION: Final = "incarnation"
+SEQ: Final = "seq"
 BLOCK: Final = 1000
 """How many numbers one write reserves; a crash skips at most as many."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,32 +32,34 @@ class _Incarnation:
 
 
 class Life:
-    """Incarnation and report numbers of one state folder.
-
-    Args:
-        folder: the cell's ``state`` folder; made if it is missing, which begins a new life.
+    """Incarnation and report numbers of one state; an empty one begins a new life.
 
     Raises:
-        StateBroken: the folder has lost one of its two files, or one cannot be read.
+        StateBroken: the state has lost one of its two records, or one cannot be read.
         Unwritable: a new life cannot be written down.
     """
 
-    def __init__(self, folder: Path, new_id: NewID) -> None:
-        self._seq_file = folder / "seq.json"
-        self._file = file = folder / "incarnation.json"
+    def __init__(self, kept: Storage, new_id: NewID) -> None:
+        self._kept = kept
         self._new_id = new_id
-        durable.make_folder(folder)
-        if not file.exists():
-            # Only a folder without objects may begin a life: else a lost file would hide a lost state.
-            if next(folder.glob("*/*.json"), None) is not None:
-                raise records.broken(file, "is missing, but the folder is not new")
-            records.write(self._seq_file, _Reserved(0))
-            records.write(file, _Incarnation(new_id()))
-        self.incarnation = records.read(file, _Incarnation).incarnation
+        where = kept.where(Shelf.LIFE, INCARNATION)
+        if kept.read(Shelf.LIFE, INCARNATION) is None:
+            # Only a state without objects may begin a life: else a lost record would hide a lost state.
+            if any(next(kept.each(shelf), None) for shelf in sorted(NAMED_BY_ID)):
+                raise storage.broken(where, "is missing, but the state is not new")
+            storage.put(kept, Shelf.LIFE, SEQ, _Reserved(0))
+            storage.put(kept, Shelf.LIFE, INCARNATION, _Incarnation(new_id()))
+        self.incarnation = self._read(INCARNATION, _Incarnation).incarnation
         if not _is_uuid(self.incarnation):
-            raise records.broken(file, "holds no UUID")
-        self._reserved = records.read(self._seq_file, _Reserved).up_to
+            raise storage.broken(where, "holds no UUID")
+        self._reserved = self._read(SEQ, _Reserved).up_to
         self._seq = self._reserved
+
+    def _read(self, name: str, kind: type[T]) -> T:
+        found = storage.get(self._kept, Shelf.LIFE, name, kind)
+        if found is None:
+            raise storage.broken(self._kept.where(Shelf.LIFE, name), "is missing")
+        return found
 
     def another(self) -> str:
         """Return a name for an incarnation that never was."""
@@ -66,17 +71,17 @@ class Life:
         Raises:
             Unwritable: the old one goes on.
         """
-        records.write(self._file, _Incarnation(incarnation))
+        storage.put(self._kept, Shelf.LIFE, INCARNATION, _Incarnation(incarnation))
         self.incarnation = incarnation
 
     def next_seq(self) -> int:
-        """Return the next number, counting from 1 in a new folder.
+        """Return the next number, counting from 1 in a new life.
 
         Raises:
             Unwritable: no further number could be reserved.
         """
         if self._seq >= self._reserved:
-            records.write(self._seq_file, _Reserved(self._seq + BLOCK))
+            storage.put(self._kept, Shelf.LIFE, SEQ, _Reserved(self._seq + BLOCK))
             self._reserved = self._seq + BLOCK
         self._seq += 1
         return self._seq

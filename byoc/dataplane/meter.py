@@ -1,7 +1,7 @@
 """Usage: the times in which a workspace ran, at one size each, measured in the cell.
 
 The reconciler feeds every observation in; reports carry intervals out. ``follow`` is the pure
-rule, :class:`Meter` its files. The invariants: intervals of one workspace never overlap, one
+rule, :class:`Meter` its records. The invariants: intervals of one workspace never overlap, one
 is on disk before its transition is reported, and none bills more than was seen: after a crash
 of everything it ends where the last heartbeat saw it, in the customer's favour.
 """
@@ -9,15 +9,16 @@ of everything it ends where the last heartbeat saw it, in the customer's favour.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Final
 
-from byoc import durable, faults
-from byoc.dataplane import records
+from byoc import faults
+from byoc.dataplane import storage
+from byoc.dataplane.storage import Shelf, Storage
 from byoc.ids import IntervalID, NewID, WorkspaceID
 from byoc.model.report import Interval
 
 HEARTBEAT_SECONDS: Final = 30.0
+HEARTBEAT: Final = "heartbeat"
 _GAP: Final = timedelta(seconds=HEARTBEAT_SECONDS)
 
 
@@ -111,18 +112,14 @@ class _Heartbeat:
 
 
 class Meter:
-    """The intervals of a cell, on disk until the Control Plane has acknowledged them.
-
-    Args:
-        folder: the cell's ``state`` folder.
+    """The intervals of a cell, kept until the Control Plane has acknowledged them.
 
     Raises:
-        StateBroken: a file is unknown or cannot be read.
+        StateBroken: a record is unknown or cannot be read.
     """
 
-    def __init__(self, folder: Path, new_id: NewID) -> None:
-        self._folder = folder / "intervals"
-        self._heartbeat = folder / "heartbeat.json"
+    def __init__(self, kept: Storage, new_id: NewID) -> None:
+        self._kept = kept
         self._new_id = new_id
         self._open: dict[WorkspaceID, Interval] = {}
         self._closed: dict[IntervalID, Interval] = {}
@@ -132,11 +129,13 @@ class Meter:
         self._stored = {interval.id: interval for interval in self._open.values()}
 
     def _load(self) -> None:
-        kept = list(records.each(self._folder, Interval))
-        beat = records.read(self._heartbeat, _Heartbeat) if self._heartbeat.exists() else _Heartbeat()
+        kept = list(storage.load(self._kept, Shelf.INTERVALS, Interval))
+        beat = storage.get(self._kept, Shelf.LIFE, HEARTBEAT, _Heartbeat) or _Heartbeat()
         for name, interval in kept:
             if interval.id != name:
-                raise records.broken(self._path(IntervalID(name)), "does not hold what its name says")
+                raise storage.broken(
+                    self._kept.where(Shelf.INTERVALS, name), "does not hold what its name says"
+                )
             if interval.end is not None:
                 self._closed[interval.id] = interval
                 self._note_end(interval)
@@ -185,7 +184,8 @@ class Meter:
         if not self._open:
             return
         current = {interval.id: interval for interval in self._open.values()}
-        records.write(self._heartbeat, _Heartbeat({str(i.id): i.last_seen for i in current.values()}))
+        seen = _Heartbeat({str(i.id): i.last_seen for i in current.values()})
+        storage.put(self._kept, Shelf.LIFE, HEARTBEAT, seen)
         self._stored = current
 
     def intervals(self) -> tuple[Interval, ...]:
@@ -201,15 +201,12 @@ class Meter:
         """
         for name in ids:
             if name in self._closed:
-                durable.remove(self._path(name))
+                storage.remove(self._kept, Shelf.INTERVALS, name)
                 del self._closed[name]
 
     def _store(self, interval: Interval) -> None:
-        records.write(self._path(interval.id), interval)
+        storage.put(self._kept, Shelf.INTERVALS, interval.id, interval)
         self._stored[interval.id] = interval
         faults.reach(faults.Step.INTERVAL_STORED)
         if interval.end is not None:
             self._stored.pop(interval.id, None)
-
-    def _path(self, name: IntervalID) -> Path:
-        return self._folder / f"{name}.json"

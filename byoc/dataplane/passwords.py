@@ -1,15 +1,14 @@
 """Admin passwords of groups, kept in the cell and nowhere else.
 
 The Cell API stores them before it acknowledges a change; the reconciler hands them to
-engines. The invariant: files of mode 0600 in a folder of mode 0700, never in memory for
-longer than a call, never in a spec, a report or a log.
+engines. The invariant: in files of mode 0600, or in Secrets of the agents' namespace; never in
+memory for longer than a call, never in a spec, a report or a log.
 """
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from byoc import durable
-from byoc.dataplane import records
+from byoc.dataplane import storage
+from byoc.dataplane.storage import Shelf, Storage, broken
 from byoc.ids import GroupID
 
 
@@ -22,16 +21,17 @@ class Password:
 
 
 class Passwords:
-    """The folder of passwords.
+    """The shelf of passwords.
 
     Raises:
-        StateBroken: a file is unknown or cannot be read.
-        Unwritable: the folder cannot be made.
+        StateBroken: a record is unknown or cannot be read.
+        Unwritable: they cannot be read now.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._versions = {GroupID(name): held.version for name, held in records.each(folder, Password)}
+    def __init__(self, kept: Storage) -> None:
+        self._kept = kept
+        held = storage.load(kept, Shelf.PASSWORDS, Password)
+        self._versions = {GroupID(name): password.version for name, password in held}
 
     def version(self, group: GroupID) -> int:
         """The version held of a group's password; 0 for none."""
@@ -41,9 +41,15 @@ class Passwords:
         """The newest password held of a group.
 
         Raises:
-            StateBroken: its file has gone bad since the start.
+            StateBroken: its record has gone bad since the start.
+            Unwritable: it cannot be read now.
         """
-        return records.read(self._path(group), Password) if group in self._versions else None
+        if group not in self._versions:
+            return None
+        found = storage.get(self._kept, Shelf.PASSWORDS, group, Password)
+        if found is None:
+            raise broken(self._kept.where(Shelf.PASSWORDS, group), "is missing")
+        return found
 
     def put(self, group: GroupID, password: Password) -> None:
         """Store a password; an older version than the one held is left out.
@@ -53,7 +59,7 @@ class Passwords:
         """
         if password.version < self.version(group):
             return
-        records.write(self._path(group), password)
+        storage.put(self._kept, Shelf.PASSWORDS, group, password)
         self._versions[group] = password.version
 
     def remove(self, group: GroupID) -> None:
@@ -62,8 +68,5 @@ class Passwords:
         Raises:
             Unwritable: it is still there.
         """
-        durable.remove(self._path(group))
+        storage.remove(self._kept, Shelf.PASSWORDS, group)
         self._versions.pop(group, None)
-
-    def _path(self, group: GroupID) -> Path:
-        return self._folder / f"{group}.json"

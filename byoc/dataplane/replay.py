@@ -9,9 +9,10 @@ sends one signs anew.
 """
 
 from collections import OrderedDict
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from byoc import durable
 from byoc.clock import Clock
@@ -27,19 +28,70 @@ _SLACK: Final = 1024
 _LINE: Final = 65
 
 
-class Replays:
-    """The file of request ids (hashed, one a line) and the same in memory."""
+class Seen(Protocol):
+    """Where the ids of requests are kept: hashes, 64 hexadecimal digits each."""
 
-    def __init__(self, folder: Path, clock: Clock, *, limit: int = MAX_KEPT) -> None:
+    def load(self) -> Iterable[str]:
+        """Return what was kept, oldest first.
+
+        Raises:
+            Unwritable: it cannot be read now.
+        """
+        ...
+
+    def add(self, name: str, kept: Collection[str]) -> None:
+        """Keep ``name`` too; of the others, only ``kept`` are still needed.
+
+        Raises:
+            Unwritable: it could not be stored.
+        """
+        ...
+
+
+class ReplayFile:
+    """A file, one id a line."""
+
+    def __init__(self, folder: Path) -> None:
         self._path = folder / FILE
+        self._lines = 0
+
+    def load(self) -> Iterable[str]:
+        """Return the whole lines; what a crash cut short is taken out."""
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise Unwritable(f"cannot read {self._path}: {error.strerror}") from error
+        lines = content.decode("ascii", "replace").split("\n")
+        found = [line for line in lines if len(line) == _LINE - 1]
+        # A line that a crash cut short must not grow together with the next one.
+        self._compact(found)
+        return found
+
+    def add(self, name: str, kept: Collection[str]) -> None:
+        """Append a line; the file is written anew once most of it is past."""
+        if self._lines > 2 * len(kept) + _SLACK:
+            self._compact(kept)
+        durable.append(self._path, name.encode() + b"\n")
+        self._lines += 1
+
+    def _compact(self, kept: Collection[str]) -> None:
+        durable.write_file(self._path, "".join(f"{name}\n" for name in kept))
+        self._lines = len(kept)
+
+
+class Replays:
+    """The ids that are kept, and the same in memory."""
+
+    def __init__(self, store: Seen, clock: Clock, *, limit: int = MAX_KEPT) -> None:
+        self._store = store
         self._clock = clock
         self._limit = limit
         # Tokens are issued in whole seconds.
         self._began = clock.now().replace(microsecond=0)
         self._began_at = clock.monotonic()
-        self._lines = 0
-        self._kept: OrderedDict[str, float] = OrderedDict()
-        self._load()
+        self._kept: OrderedDict[str, float] = OrderedDict((name, self._began_at) for name in store.load())
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -51,7 +103,7 @@ class Replays:
         return (young and issued_at < self._began) or sha256(jti.encode()) in self._kept
 
     def remember(self, jti: str) -> None:
-        """Put the request's id on disk.
+        """Store the request's id.
 
         Raises:
             TooManyRequests: more requests in two minutes than are remembered.
@@ -61,10 +113,7 @@ class Replays:
         if len(self._kept) >= self._limit:
             raise TooManyRequests("too many requests in the last two minutes")
         name = sha256(jti.encode())
-        if self._lines > 2 * len(self._kept) + _SLACK:
-            self._compact()
-        durable.append(self._path, name.encode() + b"\n")
-        self._lines += 1
+        self._store.add(name, self._kept)
         self._kept[name] = self._clock.monotonic()
 
     def _forget(self) -> None:
@@ -72,20 +121,3 @@ class Replays:
         horizon = self._clock.monotonic() - KEEP_SECONDS
         while self._kept and next(iter(self._kept.values())) < horizon:
             self._kept.popitem(last=False)
-
-    def _load(self) -> None:
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise Unwritable(f"cannot read {self._path}: {error.strerror}") from error
-        now = self._clock.monotonic()
-        lines = content.decode("ascii", "replace").split("\n")
-        self._kept = OrderedDict((line, now) for line in lines if len(line) == _LINE - 1)
-        # A line that a crash cut short must not grow together with the next one.
-        self._compact()
-
-    def _compact(self) -> None:
-        durable.write_file(self._path, "".join(f"{name}\n" for name in self._kept))
-        self._lines = len(self._kept)

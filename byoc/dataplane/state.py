@@ -1,18 +1,18 @@
-"""Everything the cell keeps on disk, opened together.
+"""Everything the cell keeps, opened together.
 
 Made once by the agent and shared by the Cell API, the reconciler and the reporter. The
-invariant: it opens whole or not at all, and then the error names the file.
+invariant: it opens whole or not at all, and then the error names the record.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol, Self
 
 from byoc.dataplane.desired import DesiredState
 from byoc.dataplane.life import Life
 from byoc.dataplane.meter import Meter
 from byoc.dataplane.passwords import Passwords
+from byoc.dataplane.storage import Storage
 from byoc.dataplane.views import Views
 from byoc.ids import NewID
 from byoc.model.report import LedgerHead
@@ -36,7 +36,7 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class CellState:
-    """The parts. ``views`` alone is not on disk."""
+    """The parts. ``views`` alone is not stored."""
 
     life: Life
     desired: DesiredState
@@ -46,25 +46,24 @@ class CellState:
     ledger: Record
 
     @classmethod
-    def open(cls, folder: Path, ledger: Record, new_id: NewID, changed: Callable[[], None]) -> Self:
-        """Open the state of the cell in ``folder``; ``changed`` is called when there is news to report.
+    def open(cls, kept: Storage, ledger: Record, new_id: NewID, changed: Callable[[], None]) -> Self:
+        """Open the state that is kept; ``changed`` is called when there is news to report.
 
         Raises:
-            StateBroken: a file is unknown or cannot be read.
-            Unwritable: a folder cannot be made.
+            StateBroken: a record is unknown or cannot be read.
+            Unwritable: it cannot be read now.
         """
-        state = folder / "state"
         return cls(
-            life=Life(state, new_id),
-            desired=DesiredState(state),
-            passwords=Passwords(folder / "secrets"),
-            meter=Meter(state, new_id),
+            life=Life(kept, new_id),
+            desired=DesiredState(kept),
+            passwords=Passwords(kept),
+            meter=Meter(kept, new_id),
             views=Views(changed),
             ledger=ledger,
         )
 
     def begin_anew(self, found: str, **facts: object) -> None:
-        """Begin a new incarnation: this folder was restored from a copy. On record before it is done.
+        """Begin a new incarnation: this state was restored from a copy. On record before it is done.
 
         ``found``: by what it was found out; ``facts``: what else to put on record.
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.passwords import Password
 from byoc.dataplane.reconcile import Reconciler
@@ -128,7 +129,7 @@ async def started(
         for listener in heard:
             listener()
 
-    state = CellState.open(folder, ledger, new_id, changed)
+    state = CellState.open(FileStorage(folder), ledger, new_id, changed)
     reconciler = Reconciler(state, runtime, clock)
     cell = MemoryCell(folder, clock, runtime, state, reconciler, ledger, heard)
     task = asyncio.create_task(reconciler.run())

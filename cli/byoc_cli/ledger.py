@@ -135,13 +135,15 @@ def _told(record: dict[str, Any]) -> str:
 
 def verify(ctx: typer.Context, directory: Directory = None) -> None:
     """Check that no record was edited or cut away, and say which of the two could be proven."""
+    from byoc.dataplane.files import FileStorage  # noqa: PLC0415
     from byoc.dataplane.keys import Identity, PinnedKeys  # noqa: PLC0415 - slow to import
     from byoc.dataplane.ledger_verify import verify as check  # noqa: PLC0415
 
     given = of(ctx)
     where = _folders(given, directory)
-    pinned = PinnedKeys.load(where.cell, given.clock)
-    identity = Identity.load(where.cell)
+    kept = FileStorage(where.cell)
+    pinned = PinnedKeys.load(kept, given.clock)
+    identity = Identity.load(kept)
     found = check(
         where.ledger,
         pinned.receipt_keys if pinned else {},

@@ -17,11 +17,11 @@ WRITER = """
     from pathlib import Path
     from byoc.clock import SystemClock
     from byoc.dataplane.ledger import Ledger
-    from byoc.dataplane.replay import Replays
+    from byoc.dataplane.replay import ReplayFile, Replays
 
     folder = Path(sys.argv[1])
     ledger = Ledger(folder, SystemClock(), lambda: "chain")
-    replays = Replays(folder, SystemClock())
+    replays = Replays(ReplayFile(folder), SystemClock())
     for number in range(10**9):
         seq = ledger.record("note", text="x" * (number % 3000))
         replays.remember(str(seq))

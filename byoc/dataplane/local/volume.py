@@ -31,8 +31,8 @@ from byoc import durable
 from byoc.dataplane import records
 from byoc.dataplane.local import command, copying
 from byoc.dataplane.local.confine import Reach
-from byoc.dataplane.records import StateBroken
 from byoc.dataplane.runtime import Limits
+from byoc.dataplane.storage import StateBroken
 from byoc.errors import Unwritable, UsageError
 from byoc.ids import WorkspaceID, parse_id
 

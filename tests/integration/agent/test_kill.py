@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from byoc.dataplane.desired import DesiredState
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.life import Life
 from byoc.dataplane.passwords import Passwords
 from byoc.ids import new_id
@@ -18,14 +19,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from byoc.dataplane.desired import DesiredState
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.life import Life
 from byoc.dataplane.passwords import Password, Passwords
 from byoc.ids import new_id
 from byoc.testing.cell import GROUP, ORDERS
 
 folder = Path(sys.argv[1])
-life, desired = Life(folder / "state", new_id), DesiredState(folder / "state")
-passwords = Passwords(folder / "secrets")
+life, desired = Life(FileStorage(folder), new_id), DesiredState(FileStorage(folder))
+passwords = Passwords(FileStorage(folder))
 held = desired.spec(ORDERS.id)
 generation = held.generation if held else 0
 while True:
@@ -62,8 +64,8 @@ async def test_nothing_that_was_stored_is_lost(pause: float, tmp_path: Path) -> 
         generation, said = await killed(tmp_path, lines, pause)
         assert said > seq
         seq = said
-        desired = DesiredState(tmp_path / "state")
+        desired = DesiredState(FileStorage(tmp_path))
         assert desired.workspaces[ORDERS.id].spec.generation in {generation, generation + 1}
         assert desired.groups[GROUP.id].spec.generation in {generation, generation + 1}
-        assert Passwords(tmp_path / "secrets").version(GROUP.id) in {generation, generation + 1}
-        assert Life(tmp_path / "state", new_id).next_seq() > seq
+        assert Passwords(FileStorage(tmp_path)).version(GROUP.id) in {generation, generation + 1}
+        assert Life(FileStorage(tmp_path), new_id).next_seq() > seq

@@ -13,11 +13,12 @@ from typing import Any
 
 from byoc.dataplane import continuity
 from byoc.dataplane.app import CellApp, Door
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys, accept_enrolment
 from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.policy import PolicyFile
-from byoc.dataplane.replay import Replays
+from byoc.dataplane.replay import ReplayFile, Replays
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.errors import CellAway, Unreachable
 from byoc.ids import CellID, new_id
@@ -48,19 +49,19 @@ class RealCell:
     # --- joining -------------------------------------------------------------------------
 
     async def enrol(self, name: str = "real") -> None:
-        keys = CellKeys.load_or_create(self.folder)
+        keys = CellKeys.load_or_create(FileStorage(self.folder))
         record = await self.fleet.fleet.register_cell(self.fleet.by, name, "AWS", f"US {name}", name)
         granted = await self.fleet.fleet.enrolment_token(self.fleet.by, record.id, keys.thumbprint)
         wish = encode(keys.enrolment(granted["token"]))
         status, answer = await self.fleet.ask("enrol", "POST", "/cell/v1/enrol", wish)
         assert status == 200
         root = PublicKey.from_jwk(granted["rootKey"])
-        accept_enrolment(self.folder, decode(Enrolled, answer), root, self.fleet.clock)
+        accept_enrolment(FileStorage(self.folder), decode(Enrolled, answer), root, self.fleet.clock)
         self.id = record.id
         self.fleet.link.cells[self.id] = self  # type: ignore[assignment]
 
     def login(self, challenge: bytes, gateway: str) -> str:
-        keys = CellKeys.load_or_create(self.folder)
+        keys = CellKeys.load_or_create(FileStorage(self.folder))
         return keys.login(
             cell=self.id, challenge=challenge, audience=gateway, now=self.fleet.clock.now(), jti=new_id()
         )
@@ -94,8 +95,9 @@ class RealCell:
                 self.cell = None
 
     def _assemble(self, cell: MemoryCell) -> Reporter:
-        keys, clock = CellKeys.load_or_create(self.folder), self.fleet.clock
-        identity, pinned = Identity.load(self.folder), PinnedKeys.load(self.folder, clock)
+        kept = FileStorage(self.folder)
+        keys, clock = CellKeys.load_or_create(kept), self.fleet.clock
+        identity, pinned = Identity.load(kept), PinnedKeys.load(kept, clock)
         assert identity is not None
         assert pinned is not None
         continuity.check(self.folder / "ledger", cell.state)
@@ -104,7 +106,7 @@ class RealCell:
             pinned=pinned,
             policy=PolicyFile(self.folder),
             ledger=cell.ledger,
-            replays=Replays(self.folder, clock),
+            replays=Replays(ReplayFile(self.folder), clock),
             clock=clock,
         )
         door = Door(identity.cell_id, keys, guard)

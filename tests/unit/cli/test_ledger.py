@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import PinnedKeys
 from byoc.dataplane.ledger import Ledger
 from byoc.testing import ManualClock
@@ -109,7 +110,7 @@ def test_an_exported_file_verifies_elsewhere(byoc: Any, cell: Path, tmp_path: Pa
 
 
 def test_a_cell_without_pinned_keys_has_none_to_check_receipts_with(cell: Path, clock: ManualClock) -> None:
-    assert PinnedKeys.load(cell, clock) is None
+    assert PinnedKeys.load(FileStorage(cell), clock) is None
 
 
 def test_tail_says_who_asked_for_what_and_what_came_of_it(

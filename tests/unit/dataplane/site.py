@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from byoc.dataplane.app import CellApp, Door
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.policy import PolicyFile
-from byoc.dataplane.replay import Replays
+from byoc.dataplane.replay import ReplayFile, Replays
 from byoc.ids import CellID
 from byoc.model.report import Phase
 from byoc.model.spec import AutoSuspend, Desired, GroupSpec, Spec, SuspendType, WorkspaceSpec
@@ -113,13 +114,13 @@ class Site:
 
 def assemble(cell: MemoryCell, provider: MemoryProvider) -> Site:
     folder = cell.folder
-    keys = CellKeys.load_or_create(folder)
+    keys = CellKeys.load_or_create(FileStorage(folder))
     guard = Guard(
         CELL,
-        pinned=PinnedKeys.create(folder, provider.root.public, provider.key_set(), cell.clock),
+        pinned=PinnedKeys.create(FileStorage(folder), provider.root.public, provider.key_set(), cell.clock),
         policy=PolicyFile(folder),
         ledger=cell.ledger,
-        replays=Replays(folder, cell.clock),
+        replays=Replays(ReplayFile(folder), cell.clock),
         clock=cell.clock,
     )
     door = Door(CELL, keys, guard)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from byoc.dataplane import continuity
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.ledger import LEDGER, Ledger
 from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.state import CellState
@@ -23,7 +24,7 @@ class Folder:
 
     def state(self) -> CellState:
         """Open the state as an agent that starts."""
-        return CellState.open(self.path, self.ledger, new_id, lambda: None)
+        return CellState.open(FileStorage(self.path), self.ledger, new_id, lambda: None)
 
     def request(self, name: str, generations: Sequence[int], outcome: str = "applied") -> None:
         """Record a delivery and how it ended."""
@@ -96,7 +97,7 @@ def test_a_crash_between_the_record_and_the_new_incarnation_is_made_good(
     def full(*_: object) -> None:
         raise Unwritable("no space")
 
-    monkeypatch.setattr("byoc.dataplane.records.write", full)
+    monkeypatch.setattr("byoc.dataplane.storage.put", full)
     with pytest.raises(Unwritable):
         folder.check()
     monkeypatch.undo()

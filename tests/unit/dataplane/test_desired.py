@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from byoc.dataplane.desired import Decision, DesiredState, Settled
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.life import BLOCK, Life
 from byoc.dataplane.passwords import Password, Passwords
-from byoc.dataplane.records import StateBroken
+from byoc.dataplane.storage import StateBroken
 from byoc.ids import GroupID, WorkspaceID, new_id
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
@@ -35,14 +36,14 @@ IDLE = Decision(Reason.AUTO_SUSPENDED_IDLE, NOW, generation=1)
 
 @pytest.fixture
 def state(tmp_path: Path) -> DesiredState:
-    desired = DesiredState(tmp_path / "state")
+    desired = DesiredState(FileStorage(tmp_path))
     desired.put_group(GROUP)
     desired.put_workspace(ORDERS)
     return desired
 
 
 def reopened(tmp_path: Path) -> DesiredState:
-    return DesiredState(tmp_path / "state")
+    return DesiredState(FileStorage(tmp_path))
 
 
 def changed(spec: WorkspaceSpec, **changes: object) -> WorkspaceSpec:
@@ -69,8 +70,8 @@ def test_whatever_a_method_returned_from_is_there_after_a_crash(
     change: Callable[[DesiredState], None], state: DesiredState, tmp_path: Path
 ) -> None:
     change(state)
-    shutil.copytree(tmp_path / "state", tmp_path / "after the crash")
-    assert contents(DesiredState(tmp_path / "after the crash")) == contents(state)
+    shutil.copytree(tmp_path / "state", tmp_path / "after the crash" / "state")
+    assert contents(DesiredState(FileStorage(tmp_path / "after the crash"))) == contents(state)
 
 
 def test_a_write_that_was_cut_short_is_as_if_it_had_never_begun(state: DesiredState, tmp_path: Path) -> None:
@@ -242,12 +243,12 @@ def test_only_a_cell_without_any_trace_is_empty(tmp_path: Path) -> None:
 
 class TestLife:
     def test_a_new_incarnation_lasts_and_its_numbers_go_on(self, tmp_path: Path) -> None:
-        life = Life(tmp_path / "state", new_id)
+        life = Life(FileStorage(tmp_path), new_id)
         ended, numbers = life.incarnation, [life.next_seq(), life.next_seq()]
         life.begin(life.another())
         assert life.incarnation != ended
         numbers.append(life.next_seq())
-        again = Life(tmp_path / "state", new_id)
+        again = Life(FileStorage(tmp_path), new_id)
         assert again.incarnation == life.incarnation
         assert again.next_seq() > numbers[2] > numbers[1] > numbers[0]
 
@@ -258,48 +259,48 @@ class TestLife:
     def test_a_folder_keeps_its_incarnation_and_a_new_one_gets_another(
         self, tmp_path: Path, ids: Iterator[str]
     ) -> None:
-        first = Life(tmp_path / "state", lambda: next(ids))
-        assert Life(tmp_path / "state", lambda: next(ids)).incarnation == first.incarnation
-        assert Life(tmp_path / "other", lambda: next(ids)).incarnation != first.incarnation
+        first = Life(FileStorage(tmp_path), lambda: next(ids))
+        assert Life(FileStorage(tmp_path), lambda: next(ids)).incarnation == first.incarnation
+        assert Life(FileStorage(tmp_path / "other"), lambda: next(ids)).incarnation != first.incarnation
 
     def test_numbers_never_come_twice_whenever_it_crashes(self, tmp_path: Path, ids: Iterator[str]) -> None:
         seen: list[int] = []
         for used in (0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3):
-            life = Life(tmp_path / "state", lambda: next(ids))
+            life = Life(FileStorage(tmp_path), lambda: next(ids))
             seen += [life.next_seq() for _ in range(used)]
         assert seen == sorted(set(seen))
         assert seen[0] == 1
 
     @pytest.mark.parametrize("lost", ["incarnation.json", "seq.json"])
     def test_a_lost_file_stops_the_start(self, lost: str, tmp_path: Path, ids: Iterator[str]) -> None:
-        Life(tmp_path / "state", lambda: next(ids))
+        Life(FileStorage(tmp_path), lambda: next(ids))
         reopened(tmp_path).put_group(GROUP)
         (tmp_path / "state" / lost).unlink()
         with pytest.raises(StateBroken, match=lost):
-            Life(tmp_path / "state", lambda: next(ids))
+            Life(FileStorage(tmp_path), lambda: next(ids))
 
     def test_a_birth_that_was_cut_short_begins_again(self, tmp_path: Path, ids: Iterator[str]) -> None:
-        Life(tmp_path / "state", lambda: next(ids))
+        Life(FileStorage(tmp_path), lambda: next(ids))
         (tmp_path / "state" / "incarnation.json").unlink()
-        assert Life(tmp_path / "state", lambda: next(ids)).next_seq() == 1
+        assert Life(FileStorage(tmp_path), lambda: next(ids)).next_seq() == 1
 
     def test_an_incarnation_that_is_no_uuid_stops_the_start(self, tmp_path: Path, ids: Iterator[str]) -> None:
-        Life(tmp_path / "state", lambda: next(ids))
+        Life(FileStorage(tmp_path), lambda: next(ids))
         (tmp_path / "state" / "incarnation.json").write_text(json.dumps({"incarnation": "second"}))
         with pytest.raises(StateBroken, match="UUID"):
-            Life(tmp_path / "state", lambda: next(ids))
+            Life(FileStorage(tmp_path), lambda: next(ids))
 
 
 class TestPasswords:
     def test_a_password_stays_private_and_survives(self, tmp_path: Path) -> None:
-        Passwords(tmp_path / "secrets").put(GROUP.id, Password(1, "correct horse"))
+        Passwords(FileStorage(tmp_path)).put(GROUP.id, Password(1, "correct horse"))
         (file,) = (tmp_path / "secrets").iterdir()
         assert file.stat().st_mode & 0o777 == 0o600
         assert file.parent.stat().st_mode & 0o777 == 0o700
-        assert Passwords(tmp_path / "secrets").get(GROUP.id) == Password(1, "correct horse")
+        assert Passwords(FileStorage(tmp_path)).get(GROUP.id) == Password(1, "correct horse")
 
     def test_an_older_one_never_replaces_a_newer_one(self, tmp_path: Path) -> None:
-        passwords = Passwords(tmp_path / "secrets")
+        passwords = Passwords(FileStorage(tmp_path))
         passwords.put(GROUP.id, Password(2, "new"))
         passwords.put(GROUP.id, Password(1, "old"))
         assert passwords.get(GROUP.id) == Password(2, "new")
@@ -308,16 +309,16 @@ class TestPasswords:
         assert "horse" not in repr(Password(1, "correct horse"))
 
     def test_a_removed_one_is_gone(self, tmp_path: Path) -> None:
-        passwords = Passwords(tmp_path / "secrets")
+        passwords = Passwords(FileStorage(tmp_path))
         passwords.put(GROUP.id, Password(1, "x"))
         passwords.remove(GROUP.id)
         assert passwords.version(GROUP.id) == 0
         assert passwords.get(GROUP.id) is None
-        assert Passwords(tmp_path / "secrets").version(GROUP.id) == 0
+        assert Passwords(FileStorage(tmp_path)).version(GROUP.id) == 0
 
     def test_a_bad_file_stops_the_start_without_showing_what_it_holds(self, tmp_path: Path) -> None:
         (tmp_path / "secrets").mkdir()
         (tmp_path / "secrets" / f"{GROUP.id}.json").write_text('{"version": "horse", "password": "horse"}')
         with pytest.raises(StateBroken, match="secrets") as caught:
-            Passwords(tmp_path / "secrets")
+            Passwords(FileStorage(tmp_path))
         assert "horse" not in str(caught.value)

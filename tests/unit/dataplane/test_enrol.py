@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 
 from byoc.dataplane.enrol import ENROLMENT, Enrolling
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys
 from byoc.dataplane.standing import FILE, Standing
 from byoc.nimbus.transport import Transport
@@ -25,8 +26,8 @@ async def test_an_enrolment_that_is_mounted_elsewhere_is_read_there_and_left_alo
     mounted.parent.mkdir()
     (folder / ENROLMENT).write_text('{"token": "not this one"}')
     clock = ManualClock()
-    keys = CellKeys.load_or_create(folder)
-    enrolling = Enrolling(folder, keys, nobody, clock, Standing(folder, clock), mounted)
+    keys = CellKeys.load_or_create(FileStorage(folder))
+    enrolling = Enrolling(folder, FileStorage(folder), keys, nobody, clock, Standing(folder, clock), mounted)
     task = asyncio.create_task(enrolling.enrol())
     await clock.elapse(600)
     assert reason(folder) == "waiting for enrolment"

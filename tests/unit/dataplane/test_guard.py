@@ -10,12 +10,13 @@ from typing import Any
 import jwt
 import pytest
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Admission, Decision, Guard, Refused
 from byoc.dataplane.keys import PinnedKeys
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.ledger_verify import read_records, verify
 from byoc.dataplane.policy import FILE, PolicyFile
-from byoc.dataplane.replay import Replays
+from byoc.dataplane.replay import ReplayFile, Replays
 from byoc.errors import BadToken, Unwritable
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.spec import Spec, WorkspaceSpec
@@ -77,11 +78,11 @@ class Cell:
         self.folder = folder
         self.clock = clock
         self.cp = ControlPlane(clock)
-        self.pinned = PinnedKeys.create(folder, ROOT.public, self.cp.key_set(5), clock)
+        self.pinned = PinnedKeys.create(FileStorage(folder), ROOT.public, self.cp.key_set(5), clock)
         self.start()
 
     def start(self) -> None:
-        pinned = PinnedKeys.load(self.folder, self.clock)
+        pinned = PinnedKeys.load(FileStorage(self.folder), self.clock)
         assert pinned is not None
         self.pinned = pinned
         self.ledger = Ledger(self.folder / "ledger", self.clock, lambda: "chain-1")
@@ -90,7 +91,7 @@ class Cell:
             pinned=pinned,
             policy=PolicyFile(self.folder),
             ledger=self.ledger,
-            replays=Replays(self.folder, self.clock),
+            replays=Replays(ReplayFile(self.folder), self.clock),
             clock=self.clock,
         )
 
@@ -458,7 +459,7 @@ def test_a_request_that_cannot_be_remembered_is_refused_and_has_an_outcome(
 
 
 def test_more_requests_than_can_be_remembered_are_refused(cell: Cell) -> None:
-    cell.guard._replays = Replays(cell.folder, cell.clock, limit=1)
+    cell.guard._replays = Replays(ReplayFile(cell.folder), cell.clock, limit=1)
     cell.read(cell.cp.request())
 
     assert cell.refused(cell.cp.request()) == "429 too-many-requests"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import (
     IDENTITY,
     KEYS,
@@ -34,11 +35,11 @@ def key_set(clock: ManualClock, version: int, *keys: SigningKey, root: SigningKe
 
 
 def pinned(folder: Path, clock: ManualClock, version: int = 3) -> PinnedKeys:
-    return PinnedKeys.create(folder, ROOT.public, key_set(clock, version), clock)
+    return PinnedKeys.create(FileStorage(folder), ROOT.public, key_set(clock, version), clock)
 
 
 def reopened(folder: Path, clock: ManualClock) -> PinnedKeys:
-    found = PinnedKeys.load(folder, clock)
+    found = PinnedKeys.load(FileStorage(folder), clock)
     assert found is not None
     return found
 
@@ -48,8 +49,8 @@ def reason(error: pytest.ExceptionInfo[BadToken]) -> str:
 
 
 def test_a_cell_makes_its_keys_once(tmp_path: Path) -> None:
-    one = CellKeys.load_or_create(tmp_path / "cell")
-    two = CellKeys.load_or_create(tmp_path / "cell")
+    one = CellKeys.load_or_create(FileStorage(tmp_path / "cell"))
+    two = CellKeys.load_or_create(FileStorage(tmp_path / "cell"))
 
     assert two.thumbprint == one.thumbprint
     assert two.sealing.public_jwk() == one.sealing.public_jwk()
@@ -57,19 +58,19 @@ def test_a_cell_makes_its_keys_once(tmp_path: Path) -> None:
 
 
 def test_private_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
-    CellKeys.load_or_create(tmp_path)
-    assert (tmp_path / KEYS).stat().st_mode & 0o777 == 0o600
+    CellKeys.load_or_create(FileStorage(tmp_path))
+    assert (tmp_path / f"{KEYS}.json").stat().st_mode & 0o777 == 0o600
 
-    (tmp_path / KEYS).chmod(0o640)
+    (tmp_path / f"{KEYS}.json").chmod(0o640)
     with pytest.raises(Failed, match="read by others"):
-        CellKeys.load_or_create(tmp_path)
+        CellKeys.load_or_create(FileStorage(tmp_path))
 
 
 def test_a_lost_thumbprint_is_shown_again(tmp_path: Path) -> None:
-    keys = CellKeys.load_or_create(tmp_path)
+    keys = CellKeys.load_or_create(FileStorage(tmp_path))
     (tmp_path / THUMBPRINT).unlink()
 
-    CellKeys.load_or_create(tmp_path)
+    CellKeys.load_or_create(FileStorage(tmp_path))
 
     assert (tmp_path / THUMBPRINT).read_text().strip() == keys.thumbprint
 
@@ -78,21 +79,21 @@ def test_a_lost_thumbprint_is_shown_again(tmp_path: Path) -> None:
     "content", ["", "{}", "[]", '{"signing":{},"sealing":{}}', '{"signing":1,"sealing":2}']
 )
 def test_damaged_keys_are_never_replaced_by_new_ones(tmp_path: Path, content: str) -> None:
-    CellKeys.load_or_create(tmp_path)
-    (tmp_path / KEYS).write_text(content)
+    CellKeys.load_or_create(FileStorage(tmp_path))
+    (tmp_path / f"{KEYS}.json").write_text(content)
     with pytest.raises(Failed, match="cannot be read"):
-        CellKeys.load_or_create(tmp_path)
-    assert (tmp_path / KEYS).read_text() == content
+        CellKeys.load_or_create(FileStorage(tmp_path))
+    assert (tmp_path / f"{KEYS}.json").read_text() == content
 
 
 def test_an_enrolled_cell_that_lost_its_keys_makes_no_new_ones(tmp_path: Path) -> None:
-    Identity(CellID("c"), OrganizationID("o")).store(tmp_path)
+    Identity(CellID("c"), OrganizationID("o")).store(FileStorage(tmp_path))
     with pytest.raises(Failed, match="keys are missing"):
-        CellKeys.load_or_create(tmp_path)
+        CellKeys.load_or_create(FileStorage(tmp_path))
 
 
 def test_a_request_to_enrol_shows_certified_keys_that_passwords_can_be_sealed_to(tmp_path: Path) -> None:
-    keys = CellKeys.load_or_create(tmp_path)
+    keys = CellKeys.load_or_create(FileStorage(tmp_path))
     asked = keys.enrolment("token")
 
     signing = PublicKey.from_jwk(asked.signing_key)
@@ -103,28 +104,30 @@ def test_a_request_to_enrol_shows_certified_keys_that_passwords_can_be_sealed_to
 
 
 def test_an_identity_comes_back_after_a_restart(tmp_path: Path) -> None:
-    assert Identity.load(tmp_path) is None
+    assert Identity.load(FileStorage(tmp_path)) is None
     identity = Identity(CellID("c"), OrganizationID("o"))
 
-    identity.store(tmp_path)
+    identity.store(FileStorage(tmp_path))
 
-    assert Identity.load(tmp_path) == identity
+    assert Identity.load(FileStorage(tmp_path)) == identity
 
 
 @pytest.mark.parametrize("name", [IDENTITY, PINNED])
 def test_a_damaged_file_is_said_not_ignored(tmp_path: Path, clock: ManualClock, name: str) -> None:
     pinned(tmp_path, clock)
-    (tmp_path / name).write_text('{"root":{}}')
+    (tmp_path / f"{name}.json").write_text('{"root":{}}')
     with pytest.raises(Failed, match="cannot be read"):
-        Identity.load(tmp_path) if name == IDENTITY else PinnedKeys.load(tmp_path, clock)
+        Identity.load(FileStorage(tmp_path)) if name == IDENTITY else PinnedKeys.load(
+            FileStorage(tmp_path), clock
+        )
 
 
 def test_an_enrolment_pins_the_root_that_was_handed_over(tmp_path: Path, clock: ManualClock) -> None:
     answer = Enrolled(CellID("c"), "o", ROOT.public.jwk(), key_set(clock, 1))
 
-    identity, keys = accept_enrolment(tmp_path, answer, ROOT.public, clock)
+    identity, keys = accept_enrolment(FileStorage(tmp_path), answer, ROOT.public, clock)
 
-    assert Identity.load(tmp_path) == identity
+    assert Identity.load(FileStorage(tmp_path)) == identity
     assert reopened(tmp_path, clock).root == keys.root == ROOT.public
 
 
@@ -137,8 +140,8 @@ def test_another_root_from_the_tunnel_enrols_nobody(tmp_path: Path, clock: Manua
     ]
     for answer in answers:
         with pytest.raises(BadToken):
-            accept_enrolment(tmp_path, answer, ROOT.public, clock)
-    assert Identity.load(tmp_path) is None
+            accept_enrolment(FileStorage(tmp_path), answer, ROOT.public, clock)
+    assert Identity.load(FileStorage(tmp_path)) is None
 
 
 def test_a_newer_key_set_takes_over_and_stays_after_a_restart(tmp_path: Path, clock: ManualClock) -> None:
@@ -174,7 +177,7 @@ def test_the_same_version_with_other_keys_is_refused_unless_issued_later(
 
 def test_the_set_that_is_held_may_come_again(tmp_path: Path, clock: ManualClock) -> None:
     text = key_set(clock, 3)
-    keys = PinnedKeys.create(tmp_path, ROOT.public, text, clock)
+    keys = PinnedKeys.create(FileStorage(tmp_path), ROOT.public, text, clock)
     clock.advance(30 * 86400)
 
     keys.refresh(text)
@@ -230,11 +233,11 @@ def test_a_root_signed_by_the_old_one_is_pinned_and_the_old_one_is_done(
 
 
 def test_no_private_key_lies_outside_its_file(tmp_path: Path, clock: ManualClock) -> None:
-    keys = CellKeys.load_or_create(tmp_path)
+    keys = CellKeys.load_or_create(FileStorage(tmp_path))
     pinned(tmp_path, clock)
     private = [keys.signing.private_jwk()["d"], keys.sealing.private_jwk()["d"]]
 
     for entry in tmp_path.iterdir():
-        if entry.name != KEYS:
+        if entry.name != f"{KEYS}.json":
             assert not any(secret in entry.read_text() for secret in private)
-    assert set(json.loads((tmp_path / KEYS).read_text())) == {"signing", "sealing"}
+    assert set(json.loads((tmp_path / f"{KEYS}.json").read_text())) == {"signing", "sealing"}

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.meter import HEARTBEAT_SECONDS, Compute, Engine, Meter, follow
-from byoc.dataplane.records import StateBroken
+from byoc.dataplane.storage import StateBroken
 from byoc.ids import WorkspaceID
 from byoc.model.report import Interval
 
@@ -36,12 +37,12 @@ def ids() -> Iterator[str]:
 @pytest.fixture
 def meter(tmp_path: Path) -> Meter:
     names = ids()
-    return Meter(tmp_path, lambda: next(names))
+    return Meter(FileStorage(tmp_path), lambda: next(names))
 
 
 def restarted(tmp_path: Path) -> Meter:
     names = (f"9{number:07d}-0000-4000-8000-000000000000" for number in count())
-    return Meter(tmp_path, lambda: next(names))
+    return Meter(FileStorage(tmp_path), lambda: next(names))
 
 
 def spans(meter: Meter) -> list[tuple[float, float | None]]:
@@ -143,7 +144,7 @@ def test_an_open_interval_cannot_be_acknowledged_away(meter: Meter) -> None:
 
 @pytest.mark.parametrize("content", ["", "{}", '{"id": "22222222-2222-4222-8222-222222222222"}'])
 def test_a_bad_file_stops_the_start(content: str, meter: Meter, tmp_path: Path) -> None:
-    (tmp_path / "intervals" / f"{ORDERS}.json").write_text(content)
+    (tmp_path / "state" / "intervals" / f"{ORDERS}.json").write_text(content)
     with pytest.raises(StateBroken, match=ORDERS):
         restarted(tmp_path)
 

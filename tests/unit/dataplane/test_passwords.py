@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys
 from byoc.dataplane.report import group_report
 from byoc.model.report import Condition, Phase
@@ -39,7 +40,7 @@ class TestPasswords:
     ) -> None:
         await site.bring_up()
         own = site.keys.sealing.public_jwk()
-        other = CellKeys.load_or_create(site.cell.folder / "other").sealing.public_jwk()
+        other = CellKeys.load_or_create(FileStorage(site.cell.folder / "other")).sealing.public_jwk()
         blobs = {
             "another key": seal(other, "x", cell=CELL, group=GROUP.id, version=2),
             "another group": seal(own, "x", cell=CELL, group=OTHER.id, version=2),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from byoc.dataplane.desired import DesiredState
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.meter import HEARTBEAT_SECONDS
 from byoc.dataplane.passwords import Password
 from byoc.dataplane.runtime import Action, Observation, Secrets
@@ -200,7 +201,7 @@ class TestAutoSuspend:
         assert cell.phase() is Phase.RUNNING
         await cell.clock.elapse(20)
         assert (cell.phase(), cell.reason()) == (Phase.SUSPENDED, Reason.AUTO_SUSPENDED_IDLE)
-        held = DesiredState(cell.folder / "state").workspaces[ORDERS.id]
+        held = DesiredState(FileStorage(cell.folder)).workspaces[ORDERS.id]
         assert held.auto_suspended is not None
         assert '"kind":"decision"' in cell.ledger_text()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.errors import Unreachable
@@ -76,9 +77,9 @@ class Site:
 @pytest.fixture
 async def site(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Site]:
     async with cells.started(tmp_path, clock, MemoryRuntime(clock), new_id) as cell:
-        keys = CellKeys.load_or_create(tmp_path)
+        keys = CellKeys.load_or_create(FileStorage(tmp_path))
         provider = Provider(clock, CELL, cell_keys=keys)
-        pinned = PinnedKeys.create(tmp_path, provider.root.public, provider.key_set(), clock)
+        pinned = PinnedKeys.create(FileStorage(tmp_path), provider.root.public, provider.key_set(), clock)
         who = Reporting(CELL, keys, cell.runtime.facts)
         reporter = Reporter(who, cell.state, pinned, provider.post, clock)
         cell.heard.append(reporter.changed)
