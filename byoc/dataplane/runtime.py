@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from byoc.ids import WorkspaceID
+from byoc.model.metrics import Sample
 from byoc.model.report import CellFacts, Reason
 from byoc.model.spec import WorkspaceSpec
 
@@ -175,6 +176,13 @@ class Runtime(Protocol):
 
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return the end of the engine's own log; empty where there is none."""
+        ...
+
+    async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
+        """Return what the engine and its machine count now, raw; at most one value per metric and node.
+
+        Nothing for a workspace that is unknown, does not run, or does not answer.
+        """
         ...
 
     async def close(self, *, stop_engines: bool) -> None:

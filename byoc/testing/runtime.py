@@ -19,6 +19,7 @@ from byoc.dataplane.runtime import (
     Secrets,
 )
 from byoc.ids import WorkspaceID
+from byoc.model.metrics import Metric, Sample
 from byoc.model.report import CellFacts, Reason
 from byoc.model.size import SIZES
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
@@ -33,6 +34,9 @@ class _Workspace:
     generation: int = 0
     script: dict[Action, list[Reason]] = field(default_factory=dict)
     log: str = ""
+    cores: float = 0.0
+    cpu_seconds: float = 0.0
+    counted_at: float = 0.0
 
 
 class MemoryRuntime:
@@ -116,6 +120,26 @@ class MemoryRuntime:
         held = self._workspaces.get(workspace)
         return held.log if held is not None else ""
 
+    async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
+        """Return values for every metric; those of use come from :meth:`use` and :meth:`work`."""
+        held = self._workspaces.get(workspace)
+        if held is None or not held.seen.sql_ready or held.seen.limits is None:
+            return ()
+        self._count(held)
+        limits = held.seen.limits
+        size, factor = SIZES[limits.size], limits.scale_factor
+        values = dict.fromkeys(Metric, 0.0) | {
+            Metric.CPU_USAGE_SECONDS_TOTAL: held.cpu_seconds,
+            Metric.CPU_RESOURCE_LIMITS: float(size.vcpus * factor),
+            Metric.MEM_TOTAL_B: float(size.local_memory_bytes * factor),
+            Metric.DISK_TOTAL_B: float(self._memory_bytes),
+            Metric.THREADS_CONNECTED: float(held.seen.connections),
+            Metric.SUCCESSFUL_READ_QUERIES: float(held.seen.queries),
+            Metric.MAX_CONNECTIONS: 64.0,
+            Metric.MAX_CONNECTION_THREADS: 64.0,
+        }
+        return tuple(Sample(metric, value, f"node-{workspace}-0") for metric, value in values.items())
+
     async def close(self, *, stop_engines: bool) -> None:
         """Stop every pretended engine, if asked to."""
         if stop_engines:
@@ -156,6 +180,20 @@ class MemoryRuntime:
         held = self._workspaces[workspace]
         held.seen = replace(held.seen, connections=connections, queries=held.seen.queries + queries)
 
+    def work(self, workspace: WorkspaceID, cores: float) -> None:
+        """Keep ``cores`` processors busy from now on."""
+        held = self._workspaces[workspace]
+        self._count(held)
+        held.cores = cores
+
+    def _count(self, held: _Workspace) -> None:
+        now = self._clock.monotonic()
+        limits = held.seen.limits
+        if limits is not None:
+            most = float(SIZES[limits.size].vcpus * limits.scale_factor)
+            held.cpu_seconds += min(held.cores, most) * (now - held.counted_at)
+        held.counted_at = now
+
     # --- what an engine does -------------------------------------------------------------
 
     def _failed(self, held: _Workspace, reason: Reason) -> None:
@@ -185,6 +223,7 @@ class MemoryRuntime:
                 started_at=self._clock.now(),
                 queries=0,
             )
+            held.cpu_seconds, held.counted_at = 0.0, self._clock.monotonic()
 
     def _answer(self, held: _Workspace) -> None:
         if held.seen.process in {Process.STARTING, Process.RUNNING}:

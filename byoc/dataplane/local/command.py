@@ -29,6 +29,24 @@ _ADMIN_MAY: Final = (
 # routines that run as our account); FEDERATED ADMIN (reaches other servers); READ_ONLY ADMIN,
 # BINLOG *, REPLICATION * and SLAVE MONITOR (there is no replication).
 
+_COUNTING: Final = (
+    "--loose-performance-schema=ON",
+    "--loose-performance-schema-accounts-size=16",
+    *(
+        f"--loose-performance-schema-{name}=0"
+        for name in (
+            "users-size", "hosts-size", "digests-size", "max-digest-length", "max-sql-text-length",
+            "session-connect-attrs-size", "max-table-instances", "max-table-handles", "max-index-stat",
+            "max-table-lock-stat", "max-program-instances", "max-prepared-statements-instances",
+            "max-metadata-locks", "max-stage-classes", "max-memory-classes",
+            *(f"max-{kind}-{what}" for kind in ("mutex", "rwlock", "cond", "file", "socket")
+              for what in ("instances", "classes")),
+            "max-file-handles",
+            *(f"events-{kind}-history{length}-size" for kind in
+              ("waits", "stages", "statements", "transactions") for length in ("", "-long")),
+        )
+    ),
+)  # fmt: skip
 _FIXED: Final = (
     f"--bind-address={HOST}",
     "--skip-name-resolve",
@@ -36,7 +54,8 @@ _FIXED: Final = (
     "--loose-skip-external-locking",
     "--loose-symbolic-links=0",
     "--local-infile=0",
-    "--loose-performance-schema=OFF",
+    # Counts statements that failed, and nothing else: 12 MB of memory an engine.
+    *_COUNTING,
     "--userstat=1",
     "--character-set-server=utf8mb4",
     "--log-warnings=1",

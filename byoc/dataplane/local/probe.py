@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Final
 
 from byoc import sql
+from byoc.dataplane import counting
 from byoc.dataplane.local import command
 from byoc.errors import NotAuthenticated, TooManyRequests
+from byoc.model.metrics import Metric
 
 PATIENCE: Final = 2.0
 """Seconds to wait for one answer."""
@@ -97,6 +99,16 @@ def set_variables(door: Door, wanted: dict[str, int]) -> bool:
                 return False
             time.sleep(_POLL_SECONDS)
     return True
+
+
+def count(door: Door) -> dict[Metric, float]:
+    """Ask the engine for what it counts.
+
+    Raises:
+        Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
+    """
+    with _internal(door) as session:
+        return counting.metrics(counting.ask(session, command.OURS))
 
 
 def _internal(door: Door) -> sql.Session:

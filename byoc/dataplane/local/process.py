@@ -7,7 +7,7 @@ the data folder of its volume; a process that only has the same number is not ou
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -90,6 +90,32 @@ def kill(pid: int, data: Path) -> None:
     process = _ours(pid, data)
     if process is not None:
         _signal(process.kill)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used of the machine: processor seconds since its start, bytes of memory now."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+def usage(pid: int, data: Path) -> Usage | None:
+    """Return what our engine uses; None where it is not there."""
+    process = _ours(pid, data)
+    if process is None:
+        return None
+    try:
+        with process.oneshot():
+            times = process.cpu_times()
+            return Usage(times.user + times.system, int(process.memory_info().rss))
+    except psutil.Error:
+        return None
+
+
+def processors() -> int:
+    """Return how many processors an engine may use: all of the machine's that we may."""
+    return psutil.cpu_count() or 1
 
 
 def memory_bytes() -> int:

@@ -16,7 +16,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from byoc import __version__, durable, log
 from byoc.clock import Clock
-from byoc.dataplane.local import command, process, template, volume
+from byoc.dataplane.local import command, gauge, process, template, volume
 from byoc.dataplane.local.engine import Engine, find
 from byoc.dataplane.local.limits import memory, variables
 from byoc.dataplane.local.probe import Answer, Door, ask, set_admin_password, set_variables
@@ -25,6 +25,7 @@ from byoc.dataplane.local.volume import Record, Run, Volume
 from byoc.dataplane.runtime import Action, Failures, Limits, Observation, Process, Secrets
 from byoc.errors import ByocError, EngineFailed, Failed, NotAuthenticated, PreconditionFailed
 from byoc.ids import WorkspaceID
+from byoc.model.metrics import Sample
 from byoc.model.report import CellFacts, Reason
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
 
@@ -155,6 +156,14 @@ class LocalRuntime:
         """Return the end of the engine's own log."""
         words = Volume(self._volumes, workspace).words
         return await self._off(words, at_most=_LOG_BYTES)
+
+    async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
+        """Return what the engine and the machine count now."""
+        held = await self._held(workspace)
+        run, record = held.run, await self._off(held.volume.read)
+        if run is None or record is None or held.stopping or self._process(held) is not Process.RUNNING:
+            return ()
+        return await self._off(gauge.measure, held.volume, run, _door(held.volume, record))
 
     async def close(self, *, stop_engines: bool) -> None:
         """Let go; engines go on unless they are to be stopped."""

@@ -8,11 +8,23 @@ import pytest
 
 from byoc.dataplane.runtime import Action, Limits, Observation, Process, Runtime, Secrets
 from byoc.ids import WorkspaceID, new_id
+from byoc.model.metrics import Metric
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, WorkspaceSpec
 from byoc.testing.walking import step, walk
 
 Crash = Callable[[WorkspaceID], None]
+OF_USE = {
+    Metric.THREADS_CONNECTED,
+    Metric.THREADS_RUNNING,
+    Metric.CONNECTIONS,
+    Metric.SUCCESSFUL_READ_QUERIES,
+    Metric.SUCCESSFUL_WRITE_QUERIES,
+    Metric.FAILED_READ_QUERIES,
+    Metric.FAILED_WRITE_QUERIES,
+    Metric.ROWS_RETURNED_BY_READS,
+    Metric.ROWS_AFFECTED_BY_WRITES,
+}
 
 
 async def do(
@@ -273,3 +285,42 @@ def test_facts_say_what_runs_here(runtime: Runtime) -> None:
     assert facts.engine_version
     assert facts.memory_bytes == 600 * 2**20
     assert facts.verbs == ()
+
+
+async def test_a_running_workspace_has_every_metric_once_and_whole_figures(
+    runtime: Runtime, running: WorkspaceSpec
+) -> None:
+    samples = await runtime.metrics(running.id)
+    (node,) = {sample.node for sample in samples}
+    assert running.id in node
+    values = {sample.metric: sample.value for sample in samples}
+    assert len(values) == len(samples) == len(Metric)
+    assert all(value >= 0 for value in values.values())
+    assert values[Metric.CPU_RESOURCE_LIMITS] > 0
+    assert values[Metric.MEM_TOTAL_B] == 128 * 2**20
+    assert values[Metric.DISK_TOTAL_B] >= values[Metric.DISK_USED_B]
+    assert values[Metric.MAX_CONNECTIONS] >= 64
+
+
+async def test_measuring_is_no_use_and_counts_nothing_itself(
+    runtime: Runtime, running: WorkspaceSpec
+) -> None:
+    before = await runtime.observe(running.id)
+    counted = []
+    for _ in range(3):
+        samples = await runtime.metrics(running.id)
+        counted.append({sample.metric: sample.value for sample in samples if sample.metric in OF_USE})
+    assert counted[0] == counted[1] == counted[2]
+    assert counted[0][Metric.THREADS_CONNECTED] == counted[0][Metric.THREADS_RUNNING] == 0
+    after = await runtime.observe(running.id)
+    assert (after.connections, after.queries) == (before.connections, before.queries)
+
+
+async def test_what_does_not_run_has_no_metrics(
+    runtime: Runtime, running: WorkspaceSpec, secrets: Secrets, crash: Crash
+) -> None:
+    assert await runtime.metrics(WorkspaceID(new_id())) == ()
+    crash(running.id)
+    assert await runtime.metrics(running.id) == ()
+    await walk(runtime, to(running, Desired.SUSPENDED), secrets)
+    assert await runtime.metrics(running.id) == ()
