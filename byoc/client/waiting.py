@@ -12,7 +12,7 @@ from enum import Enum
 from typing import Final
 
 from byoc.client.models import Detail, Event
-from byoc.errors import ByocError, CellAway, Conflict, EngineFailed, Failed, RefusedByCell, StillPending
+from byoc.errors import ByocError, CellAway, Conflict, EngineFailed, RefusedByCell, StillPending
 
 FIRST_QUIET: Final = 1.0
 """Seconds of silence after which a wait looks, once, whether the cell is there at all."""
@@ -74,10 +74,9 @@ class Story:
         """Take in one event; return what to show, or None if it is not about this change.
 
         Raises:
-            RefusedByCell: the cell's policy said no; the message names the rule.
+            RefusedByCell: the cell's policy said no, or the change expired; the message names the rule.
             EngineFailed: the workspace is FAILED.
             Conflict: a newer change took its place, or the workspace was terminated.
-            Failed: the change expired before it reached the cell.
         """
         if event.number <= self.last:
             return None
@@ -129,7 +128,10 @@ class Story:
                 hint="the cell's policy belongs to its owner; nothing was changed",
             )
         if event.kind == "expired":
-            raise Failed(f"the change to `{self._name}` expired before it was carried out: {event.text}")
+            raise RefusedByCell(
+                f"the change to `{self._name}` expired before it was carried out: {event.text}",
+                hint="nothing was changed; ask for it again",
+            )
         if event.state == "FAILED" and self._goal is not Goal.TERMINATED:
             raise EngineFailed(
                 f"workspace `{self._name}` is FAILED: {event.text or event.reason} (`{event.reason}`)",

@@ -26,6 +26,7 @@ from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.policy import PolicyFile
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.reconcile import Reconciler
 from byoc.dataplane.replay import ReplayFile, Replays, Seen
 from byoc.dataplane.reporter import Reporter, Reporting
@@ -244,6 +245,7 @@ class Agent:
             policy=PolicyFile(self._settings.cell, self._settings.policy),
             ledger=self._ledger,
             replays=Replays(self._memory.seen, self._clock),
+            rates=Rates(self._memory.kept, self._clock),
             clock=self._clock,
         )
         door = Door(identity.cell_id, self._keys, guard)

@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
-from byoc.dataplane.policy import Policy, decide
+from byoc.dataplane.policy import Policy, Spent, decide, none_spent
 from byoc.errors import RefusedByCell
 from byoc.model import verbs
 from byoc.model.spec import Desired, GroupSpec, Spec
@@ -96,8 +96,16 @@ class Situation:
     terminated: bool = False
 
 
-def check(claims: RequestClaims, situation: Situation, new: Spec, policy: Policy, now: datetime) -> Decision:
-    """Say what to do with ``new``.
+def check(
+    claims: RequestClaims,
+    situation: Situation,
+    new: Spec,
+    policy: Policy,
+    now: datetime,
+    *,
+    spent: Spent = none_spent,
+) -> Decision:
+    """Say what to do with ``new``; :func:`doings` says what it would do then.
 
     Raises:
         Refused: it must not be applied.
@@ -115,7 +123,13 @@ def check(claims: RequestClaims, situation: Situation, new: Spec, policy: Policy
         reason = f"the cell holds generation {base}"
         raise Refused(Rule.BASE_MOVED, reason, CONFLICT, generation=base, digest=digest)
     _check_generations(claims, base, new, digest)
-    _check_verbs(claims, situation.effective, new, policy, now, digest)
+    for doing in doings(claims, situation.effective, new):
+        verb, asked = doing.verb, doing.asked
+        if asked is None:
+            raise _no(Rule.VERB_NOT_SIGNED, f"{verb} would be done but was not signed", new, digest)
+        verdict = decide(policy, verb, asked.sub, asked.at, now, spent=spent)
+        if not verdict.allowed:
+            raise _no(verdict.rule, verdict.reason, new, digest)
     return Decision.APPLY
 
 
@@ -147,17 +161,17 @@ def _check_generations(claims: RequestClaims, base: int, new: Spec, digest: str)
         raise _no(Rule.GENERATION_MISSING, reason, new, digest)
 
 
-def _check_verbs(
-    claims: RequestClaims, effective: Spec | None, new: Spec, policy: Policy, now: datetime, digest: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """Something that a delivery would do, and the newest signed change that asks for it; None for none."""
+
+    verb: Verb
+    asked: Change | None
+
+
+def doings(claims: RequestClaims, effective: Spec | None, new: Spec) -> list[Doing]:
+    """Return what turns ``effective`` into ``new``, in one order, so that a refusal is always the same."""
     newest: dict[Verb, Change] = {}
     for change in sorted(claims.changes, key=lambda change: change.generation):
         newest[change.verb] = change
-    # Sorted, so that the same delivery is always refused for the same verb.
-    for verb in sorted(verbs.between(effective, new)):
-        asked = newest.get(verb)
-        if asked is None:
-            raise _no(Rule.VERB_NOT_SIGNED, f"{verb} would be done but was not signed", new, digest)
-        verdict = decide(policy, verb, asked.sub, asked.at, now)
-        if not verdict.allowed:
-            raise _no(verdict.rule, verdict.reason, new, digest)
+    return [Doing(verb, newest.get(verb)) for verb in sorted(verbs.between(effective, new))]

@@ -17,10 +17,11 @@ from typing import Any, Final
 
 from byoc import faults, log
 from byoc.clock import Clock, stamp
-from byoc.dataplane.delivery import FORBIDDEN, Decision, Refused, Rule, Situation, check
+from byoc.dataplane.delivery import FORBIDDEN, Decision, Refused, Rule, Situation, check, doings
 from byoc.dataplane.keys import PinnedKeys
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.policy import Policy, PolicyFile, decide
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import Replays
 from byoc.errors import BadToken, LedgerBroken, TooManyRequests, Unwritable
 from byoc.model.spec import Spec
@@ -61,8 +62,8 @@ class _Count:
 class Guard:
     """Checks of one cell.
 
-    ``pinned``: the Control Plane's keys; ``policy``: the customer's; ``ledger`` and ``replays``:
-    what the cell remembers.
+    ``pinned``: the Control Plane's keys; ``policy``: the customer's; ``ledger``, ``replays`` and
+    ``rates``: what the cell remembers.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Guard:
         policy: PolicyFile,
         ledger: Ledger,
         replays: Replays,
+        rates: Rates,
         clock: Clock,
     ) -> None:
         self._cell = cell_id
@@ -80,6 +82,7 @@ class Guard:
         self._policy = policy
         self._ledger = ledger
         self._replays = replays
+        self._rates = rates
         self._clock = clock
         self._counts: dict[str, _Count] = {}
         self._unrecorded: list[dict[str, Any]] = []
@@ -144,9 +147,12 @@ class Guard:
             raise Refused(Rule.VERB_NOT_SIGNED, reason, FORBIDDEN, jti=claims.jti)
         now = self._clock.now()
         policy = self._policy.current()
-        verdict = decide(policy, verb, claims.sub, claims.issued_at, now, state_empty=state_empty)
+        verdict = decide(
+            policy, verb, claims.sub, claims.issued_at, now, state_empty=state_empty, spent=self._rates.spent
+        )
         if not verdict.allowed:
             raise Refused(verdict.rule, verdict.reason, FORBIDDEN, jti=claims.jti)
+        self._rates.spend(policy, verb)
 
     def check_delivery(
         self,
@@ -161,15 +167,21 @@ class Guard:
 
         Raises:
             Refused: it must not be applied; 409 ``base-moved`` asks for it to be signed anew.
+            Unwritable: what would be done cannot be counted, so it is not done.
         """
-        situation = Situation(held, effective, terminated)
+        situation, policy = Situation(held, effective, terminated), self._policy.current()
+        claims, now = admission.claims, self._clock.now()
         try:
-            return check(admission.claims, situation, new, self._policy.current(), self._clock.now())
+            decision = check(claims, situation, new, policy, now, spent=self._rates.spent)
         except Refused as refused:
             refused.jti = admission.jti
             if refused.rule == Rule.DIGEST_DIFFERS:
                 self._alarm(admission, new)
             raise
+        if decision is Decision.APPLY:
+            for doing in doings(claims, effective, new):
+                self._rates.spend(policy, doing.verb)
+        return decision
 
     def finish(self, admission: Admission, status: int, outcome: str, *, rule: str = "") -> None:
         """Record how an admitted request ended: ``outcome`` is a word such as ``applied`` or ``refused``.
@@ -265,9 +277,5 @@ def _describe(claims: RequestClaims) -> dict[str, Any]:
 
 
 def _describe_policy(policy: Policy, problem: str) -> dict[str, Any]:
-    said: dict[str, Any] = {
-        "digest": policy.digest(),
-        "allow": list(policy.allow),
-        "deny": list(policy.deny),
-    }
+    said: dict[str, Any] = {"digest": policy.digest(), **policy.settings()}
     return said | ({"problem": problem} if problem else {})

@@ -18,6 +18,7 @@ from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys, accept_enrolment
 from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.policy import PolicyFile
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import ReplayFile, Replays
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.errors import CellAway, Unreachable
@@ -107,6 +108,7 @@ class RealCell:
             policy=PolicyFile(self.folder),
             ledger=cell.ledger,
             replays=Replays(ReplayFile(self.folder), clock),
+            rates=Rates(FileStorage(self.folder), clock),
             clock=clock,
         )
         door = Door(identity.cell_id, keys, guard)

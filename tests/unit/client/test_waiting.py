@@ -5,7 +5,7 @@ import pytest
 
 from byoc.client.models import Detail, Event
 from byoc.client.waiting import Goal, Step, Story, ago
-from byoc.errors import CellAway, Conflict, EngineFailed, Failed, RefusedByCell, StillPending
+from byoc.errors import CellAway, Conflict, EngineFailed, RefusedByCell, StillPending
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -58,8 +58,8 @@ def test_a_refusal_names_the_rule() -> None:
         _story().hear(_event(2, "refused", reason="no-suspends", state="ACTIVE"))
 
 
-def test_an_expired_change_failed() -> None:
-    with pytest.raises(Failed, match="expired"):
+def test_an_expired_change_ends_as_a_refused_one_does() -> None:
+    with pytest.raises(RefusedByCell, match="expired"):
         _story().hear(_event(2, "expired", state="ACTIVE"))
 
 

@@ -10,6 +10,7 @@ from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.policy import PolicyFile
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import ReplayFile, Replays
 from byoc.ids import CellID
 from byoc.model.report import Phase
@@ -121,6 +122,7 @@ def assemble(cell: MemoryCell, provider: MemoryProvider) -> Site:
         policy=PolicyFile(folder),
         ledger=cell.ledger,
         replays=Replays(ReplayFile(folder), cell.clock),
+        rates=Rates(FileStorage(folder), cell.clock),
         clock=cell.clock,
     )
     door = Door(CELL, keys, guard)

@@ -16,6 +16,7 @@ from byoc.dataplane.keys import PinnedKeys
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.ledger_verify import read_records, verify
 from byoc.dataplane.policy import FILE, PolicyFile
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import ReplayFile, Replays
 from byoc.errors import BadToken, Unwritable
 from byoc.ids import GroupID, WorkspaceID
@@ -92,6 +93,7 @@ class Cell:
             policy=PolicyFile(self.folder),
             ledger=self.ledger,
             replays=Replays(ReplayFile(self.folder), self.clock),
+            rates=Rates(FileStorage(self.folder), self.clock),
             clock=self.clock,
         )
 
