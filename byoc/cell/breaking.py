@@ -18,7 +18,9 @@ _PART = "breakglass"
 def glass(args: CellArgs) -> Iterator[Statement]:
     """Return what puts a session on record and limits its machine."""
     yield anything(
-        "Look", "AWS lists all or none of these", ("ec2:DescribeInstances", "ec2:DescribeSecurityGroups")
+        "Look",
+        "AWS lists all or none of these",
+        ("ec2:DescribeInstances", "ec2:DescribeSecurityGroups", "ec2:DescribeVpcEndpoints"),
     )
     yield from _record(args)
     yield from _logged(args)

@@ -24,10 +24,12 @@ INTERFACE: Final[Mapping[str, str]] = {
 Not KMS and CloudWatch Logs: volumes, objects and the logs of functions are handled on AWS's own side.
 """
 WITHOUT_NAT: Final[Mapping[str, str]] = {
-    "ssm": "break-glass sessions",
-    "ssmmessages": "break-glass sessions",
+    "logs": "break-glass sessions are logged by their machine",
+    "ssm": "the machine of a break-glass session announces itself",
+    "ssmmessages": "break-glass sessions run through it",
 }
-"""As above, where there is no other way out: a session is rare, an endpoint is paid by the hour."""
+"""As above, where there is no other way out: a session is rare, an endpoint is paid by the hour (Systems
+Manager user guide, "Create VPC endpoints"; ec2messages is for agents older than Amazon Linux 2023's)."""
 
 GATEWAY: Final = "s3"
 
@@ -40,11 +42,16 @@ def missing(args: CellArgs) -> tuple[str, ...]:
 
 def needed(args: CellArgs) -> Mapping[str, str]:
     """Return the services that need an interface endpoint in the VPC, each with who needs it."""
+    return {**INTERFACE, **for_sessions(args)}
+
+
+def for_sessions(args: CellArgs) -> Mapping[str, str]:
+    """Return those without which nobody could break the glass: none where there is another way out."""
     if isinstance(args.network, GivenVpc):
         way_out = all(subnet.has_egress for subnet in args.network.subnets)
     else:
         way_out = args.network.nat is not Nat.NONE
-    return INTERFACE if way_out else {**INTERFACE, **WITHOUT_NAT}
+    return {} if way_out else WITHOUT_NAT
 
 
 def makes_gateway(args: CellArgs) -> bool:

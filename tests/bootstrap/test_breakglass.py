@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -19,11 +19,11 @@ from byoc.bootstrap.breakglass.make import IMAGE
 from byoc.bootstrap.breakglass.plan import Session, State
 from byoc.bootstrap.leftovers import look
 from byoc.bootstrap.record import Record, Stage
-from byoc.cell import arns, config
+from byoc.cell import arns, config, endpoints
 from byoc.cell.assume import complete
 from byoc.cell.boundary import boundary
 from byoc.cell.outputs import CellOutputs
-from byoc.errors import Conflict, NotFound, UsageError
+from byoc.errors import Conflict, NotFound, PreconditionFailed, UsageError
 from byoc.ids import new_id
 from byoc.testing import ManualClock
 from tests.emulated.bucket_policies import honour_conditions
@@ -44,6 +44,8 @@ class Scene:
     account: Account
     clock: ManualClock = field(default_factory=ManualClock)
     cluster_group: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    vpc: str = ""
 
     def __post_init__(self) -> None:
         state.make(self.account)
@@ -61,7 +63,8 @@ class Scene:
             "cluster": {"resourcesVpcConfig": {"clusterSecurityGroupId": self.cluster_group}}
         }
         key = self.account.client("kms").create_key()["KeyMetadata"]["Arn"]
-        args, _ = complete({"name": CELL, "account": number, "region": "eu-west-1"})
+        self.vpc = vpc
+        args, _ = complete({"name": CELL, "account": number, "region": "eu-west-1", **self.settings})
         self.account.client("iam").create_policy(
             PolicyName=arns.boundary_name(args), PolicyDocument=boundary(args).text()
         )
@@ -247,6 +250,35 @@ def test_no_reason_or_no_cell_makes_nothing(scene: Scene, changes: list[str]) ->
     with pytest.raises(NotFound):
         scene.glass.close("0123456789ab")
     assert changes == []
+
+
+CLOSED = {"nat": "none", "egressProxy": "http://10.9.9.9:3128", "imageRegistry": "mirror.example"}
+"""A cell whose subnets lead nowhere."""
+
+
+def test_without_a_way_out_and_without_endpoints_no_session_is_begun(
+    account: Account, changes: list[str]
+) -> None:
+    scene = Scene(account, settings=CLOSED)
+    changes.clear()
+    with pytest.raises(PreconditionFailed, match=r"endpoint for logs, ssm, ssmmessages") as refusal:
+        scene.open()
+    assert refusal.value.hint == f"`byoc cell upgrade {CELL}` makes what is missing"
+    assert changes == []
+    assert scene.states() == []
+
+
+def test_without_a_way_out_a_session_goes_by_the_cells_endpoints(account: Account) -> None:
+    scene = Scene(account, settings=CLOSED)
+    args, _ = complete({"name": CELL, "account": "123456789012", "region": "eu-west-1", **CLOSED})
+    wanted = set(endpoints.WITHOUT_NAT)
+    assert wanted <= set(endpoints.missing(args))
+    for service in wanted:
+        account.client("ec2").create_vpc_endpoint(
+            VpcId=scene.vpc, ServiceName=endpoints.service_name(args, service), VpcEndpointType="Interface"
+        )
+    scene.open()
+    assert scene.states() == [State.OPEN]
 
 
 def test_a_cell_that_is_destroyed_takes_its_sessions_and_their_log_along(scene: Scene) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from byoc.bootstrap import record, state
 from byoc.bootstrap.aws import Account
-from byoc.bootstrap.breakglass import plan, unmake
+from byoc.bootstrap.breakglass import plan, unmake, ways
 from byoc.bootstrap.breakglass.journal import Journal
 from byoc.bootstrap.breakglass.make import Site, make
 from byoc.bootstrap.breakglass.plan import STALE, Session, State
@@ -51,11 +51,13 @@ class BreakGlass:
         Raises:
             UsageError: there is no reason.
             NotFound: the account's region has no such cell.
+            PreconditionFailed: no session could be opened in the cell's network.
             Conflict: a session is open, and another one was not asked for.
             Forbidden: the credentials do not allow something; the next run removes what was made until then.
         """
         reason = plan.check_reason(reason)
         site, by = self._site(cell), self._account.identity.arn
+        ways.check(site)
         self._clean(cell, by, another=another)
         session = plan.begin(cell, unique=new_id(), by=by, reason=reason, ttl=ttl, now=self._clock.now())
         self._journal.opening(session)

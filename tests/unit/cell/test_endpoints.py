@@ -18,7 +18,7 @@ def test_a_cell_without_a_way_out_reaches_session_manager_by_endpoints() -> None
     closed = cell(
         network=NewVpc(nat=Nat.NONE), gateway=Gateway(url="wss://g.example", endpoint_service=SERVICE)
     )
-    assert set(endpoints.missing(closed)) - set(endpoints.missing(cell())) == {"ssm", "ssmmessages"}
+    assert set(endpoints.missing(closed)) - set(endpoints.missing(cell())) == {"logs", "ssm", "ssmmessages"}
 
 
 def test_every_endpoint_says_who_needs_it() -> None:
