@@ -13,6 +13,7 @@ from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.kinds import ORDER
 from tests.emulated.installing import Site
+from tests.emulated.machines.world import World, running_world
 from tests.kubernetes.plane import Plane, running
 
 ROOT = Path(__file__).parents[2]
@@ -38,6 +39,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         check=True,
     )
     with running(tmp_path_factory.mktemp("plane"), Path(built.stdout.decode().strip()), USERS) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def world(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The cluster's machines, two a zone; a test that breaks one mends it."""
+    with running_world(plane, tmp_path_factory.mktemp("world")) as made:
         yield made
 
 

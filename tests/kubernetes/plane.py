@@ -1,4 +1,4 @@
-"""A real control plane of Kubernetes on loopback: etcd, API server, controllers; no machines.
+"""A real control plane of Kubernetes on loopback: etcd, API server, controllers, scheduler; no machines.
 
 Started once for the tier, from the one binary that ``scripts/tools plane`` builds. The flags, and what
 each is there for, are those that keep it quick and quiet; nothing of its semantics is switched off.
@@ -21,6 +21,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 START_SECONDS = 60.0
+CONTROLLERS_USER = "system:kube-controller-manager"
+SCHEDULER_USER = "system:kube-scheduler"
+NODE_GRACE_SECONDS = 8
 CONTROLLERS = "*,-nodeipam,-node-route-controller,-service-lb-controller,-cloud-node-lifecycle-controller"
 
 
@@ -38,6 +41,7 @@ class Plane:
     port: int
     tokens: dict[str, str]
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    options: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -48,7 +52,8 @@ class Plane:
         return (self.home / "pki" / "apiserver.crt").read_text()
 
     def spawn(self, name: str, *options: str) -> None:
-        with (self.home / f"{name}.log").open("wb") as log:
+        self.options[name] = options
+        with (self.home / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [self.binary, name, *options],
                 stdin=subprocess.DEVNULL,
@@ -57,6 +62,22 @@ class Plane:
                 cwd=self.home,
                 start_new_session=True,
             )
+
+    def kill(self, name: str) -> None:
+        """End one of the processes at once."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def restart(self, name: str) -> None:
+        """Start a killed process again, as it was."""
+        self.spawn(name, *self.options[name])
+        if name == "kube-apiserver":
+            _wait(self)
+
+    def kubeconfig(self, user: str) -> dict[str, Any]:
+        """Return what a client needs to speak as ``user``."""
+        return _kubeconfig(self, user)
 
     def ask(
         self, user: str, method: str, path: str, body: dict[str, Any] | None = None, *, kind: str = ""
@@ -96,7 +117,7 @@ class Plane:
 @contextlib.contextmanager
 def running(home: Path, binary: Path, users: dict[str, str]) -> Iterator[Plane]:
     """Run a control plane; ``users`` is name to groups, beside ``admin``."""
-    everybody = {"admin": "system:masters", "system:kube-controller-manager": "", **users}
+    everybody = {"admin": "system:masters", CONTROLLERS_USER: "", SCHEDULER_USER: "", **users}
     tokens = {name: secrets.token_hex(16) for name in everybody}
     store, peer, port = _ports(3)
     plane = Plane(home, binary, port, tokens)
@@ -142,9 +163,12 @@ def _start(plane: Plane, store: int, peer: int) -> None:
         "--profiling=false",
     )
     _wait(plane)
-    user = "system:kube-controller-manager"
+    _start_controllers(plane, key)
+
+
+def _start_controllers(plane: Plane, key: Path) -> None:
     config = plane.home / "controllers.json"
-    config.write_text(json.dumps(_kubeconfig(plane, user)))
+    config.write_text(json.dumps(_kubeconfig(plane, CONTROLLERS_USER)))
     plane.spawn(
         "kube-controller-manager",
         f"--kubeconfig={config}",
@@ -154,6 +178,24 @@ def _start(plane: Plane, store: int, peer: int) -> None:
         "--use-service-account-credentials=true",
         "--secure-port=0",
         f"--controllers={CONTROLLERS}",
+        # Seconds where a cluster of the cloud's takes most of a minute; what then happens is the same.
+        "--node-monitor-period=1s",
+        f"--node-monitor-grace-period={NODE_GRACE_SECONDS}s",
+        "--pvclaimbinder-sync-period=1s",
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
+    )
+    config = plane.home / "scheduler.json"
+    config.write_text(json.dumps(_kubeconfig(plane, SCHEDULER_USER)))
+    plane.spawn(
+        "kube-scheduler",
+        f"--kubeconfig={config}",
+        f"--authentication-kubeconfig={config}",
+        f"--authorization-kubeconfig={config}",
+        "--leader-elect=false",
+        "--secure-port=0",
+        "--kube-api-qps=500",
+        "--kube-api-burst=1000",
     )
 
 

@@ -1,0 +1,255 @@
+"""A whole cluster: a real control plane, and machines in three zones whose pods are real processes.
+
+Made once a session by a fixture of each tier that needs it; its methods are called from tests, whatever
+loop they run in. What happens here happens in a thread of its own, so a busy test stops no heartbeat.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from tests.emulated.machines.api import Api, Json
+from tests.emulated.machines.cloud import DRIVER, Cloud
+from tests.emulated.machines.images import Images
+from tests.emulated.machines.keeping import Keep
+from tests.emulated.machines.machine import NODES, Machine
+from tests.kubernetes.plane import Plane
+
+T = TypeVar("T")
+
+ZONES: Final = ("us-east-1a", "us-east-1b", "us-east-1c")
+STORAGE_CLASS: Final = "byoc-gp3"
+_KINDS: Final = {"ConfigMap": "/api/v1/configmaps", "Secret": "/api/v1/secrets"}
+_WAIT: Final = 120.0
+_RESERVED: Final = 1
+"""The port at a network's first address that is held by who has taken the network."""
+
+
+class World:
+    """The cluster.
+
+    Attributes:
+        images: what pods' images are here; may be changed at any time.
+        machines: by name; ``a1``, ``a2`` are in the first zone, and so on.
+    """
+
+    def __init__(self, plane: Plane, folder: Path) -> None:
+        self.plane = plane
+        self.images = Images()
+        self.machines: dict[str, Machine] = {}
+        self._folder = folder
+        self._known: dict[tuple[str, str, str], Json] = {}
+        self._network, self._numbers = _network(), count(2)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="world", daemon=True)
+        self._tasks: list[asyncio.Task[None]] = []
+        (folder / "disks").mkdir(parents=True)
+
+    # --- for tests ---------------------------------------------------------------------------
+
+    @property
+    def cloud(self) -> Cloud:
+        """The disks: which there are, which were deleted, what went wrong with them."""
+        return self._cloud
+
+    @property
+    def faults(self) -> list[str]:
+        """What may never happen and did: two engines on one disk."""
+        return self._cloud.faults
+
+    def add_machine(self, name: str, zone: str) -> None:
+        """Rent one more machine."""
+        self._do(self._add(name, zone))
+
+    def lose_power(self, *names: str) -> None:
+        """End machines at once, with all that runs on them; their Nodes stay, and go stale."""
+        for name in names:
+            self._do(self.machines[name].lose_power())
+
+    def switch_on(self, *names: str) -> None:
+        """Boot machines that had lost their power."""
+        for name in names:
+            self._do(self._boot(self.machines[name]))
+
+    def freeze(self, *names: str, pods: bool = False) -> None:
+        """Stop kubelets, as if nobody reached them any more; with ``pods``, every process on the machines."""
+        for name in names:
+            self._do(self.machines[name].freeze(pods=pods))
+
+    def thaw(self, *names: str) -> None:
+        """Let frozen machines go on."""
+        for name in names:
+            self._do(self._wake(self.machines[name]))
+
+    def remove(self, name: str) -> None:
+        """End a machine for good: its power goes, and the cloud takes its Node away."""
+        self.lose_power(name)
+        del self.machines[name]
+        self._do(self._api.delete(f"{NODES}/{name}"))
+
+    def in_zone(self, zone: str) -> list[str]:
+        """Return the names of a zone's machines."""
+        return [each.name for each in self.machines.values() if each.zone == zone]
+
+    def containers(self, namespace: str, pod: str) -> dict[str, Keep]:
+        """Return the containers of the pod that runs now, by name; empty where none does."""
+        for machine in self.machines.values():
+            for life in machine.lives.values():
+                metadata = life.pod["metadata"]
+                if (metadata["namespace"], metadata["name"]) == (namespace, pod):
+                    return life.containers
+        return {}
+
+    def kill_process(self, namespace: str, pod: str, container: str = "engine") -> int:
+        """End a container's process as a crash would; return its number."""
+        found = self.containers(namespace, pod)[container].container
+        assert found is not None
+        self._do(found.kill())
+        return found.pid
+
+    # --- how it runs -------------------------------------------------------------------------
+
+    def start(self, per_zone: int) -> None:
+        self._thread.start()
+        self._do(self._start(per_zone))
+
+    def stop(self) -> None:
+        self._do(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._network[1].close()
+
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        waiting: Future[T] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return waiting.result(_WAIT)
+
+    async def _start(self, per_zone: int) -> None:
+        self._api = Api(self.plane.url, self.plane.authority, self.plane.tokens["admin"])
+        self._cloud = Cloud(self._api, self._folder / "disks", self._pulled)
+        await self._api.create(
+            "/apis/storage.k8s.io/v1/csidrivers",
+            {"metadata": {"name": DRIVER}, "spec": {"attachRequired": True, "podInfoOnMount": False}},
+        )
+        await self._api.create("/apis/storage.k8s.io/v1/storageclasses", _storage_class())
+        follows = [self._nodes(), self._pods(), self._cloud.run(), *map(self._objects, _KINDS)]
+        self._tasks = [asyncio.create_task(each) for each in follows]
+        for zone in ZONES:
+            for number in range(1, per_zone + 1):
+                await self._add(f"{zone[-1]}{number}", zone)
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            assert task.cancelled(), task.exception()
+        await asyncio.gather(*(each.lose_power() for each in self.machines.values()))
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await self._api.close()
+
+    async def _add(self, name: str, zone: str) -> None:
+        made = Machine(
+            name,
+            zone,
+            self._api,
+            self._cloud,
+            self.images,
+            self._known,
+            self._folder / name,
+            lambda: f"{self._network[0]}.{divmod(number := next(self._numbers), 254)[0]}.{number % 254 + 1}",
+            ("127.0.0.1", self.plane.port),
+        )
+        self.machines[name] = made
+        await self._boot(made)
+
+    async def _boot(self, machine: Machine) -> None:
+        await machine.switch_on()
+        await self._tell(machine)
+
+    async def _wake(self, machine: Machine) -> None:
+        await machine.thaw()
+        await self._tell(machine)
+
+    async def _tell(self, machine: Machine) -> None:
+        """Tell a machine all that it missed."""
+        node = await self._api.get(f"{NODES}/{machine.name}")
+        if node is not None:
+            machine.node_seen(node)
+        listed = await self._api.ask("GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{machine.name}")
+        for pod in listed["items"]:
+            await machine.pod_seen("MODIFIED", pod)
+
+    async def _nodes(self) -> None:
+        async for what, node in self._api.follow(NODES):
+            machine = self.machines.get(node["metadata"]["name"])
+            if machine is not None and what != "DELETED":
+                machine.node_seen(node)
+
+    async def _pods(self) -> None:
+        async for what, pod in self._api.follow("/api/v1/pods"):
+            machine = self.machines.get(pod["spec"].get("nodeName") or "")
+            if machine is not None and machine.powered:
+                await machine.pod_seen(what, pod)
+
+    async def _objects(self, kind: str) -> None:
+        async for what, each in self._api.follow(_KINDS[kind]):
+            key = (kind, each["metadata"]["namespace"], each["metadata"]["name"])
+            if what == "DELETED":
+                self._known.pop(key, None)
+                continue
+            self._known[key] = each
+            for machine in self.machines.values():
+                for life in list(machine.lives.values()):
+                    if life.pod["metadata"]["namespace"] == key[1]:
+                        await life.refresh()
+
+    async def _pulled(self, machine: str, handle: str) -> None:
+        found = self.machines.get(machine)
+        if found is not None:
+            await found.pull(handle)
+
+
+def _network() -> tuple[str, socket.socket]:
+    """Take 127.N, as nobody else on this machine has done: other sessions run engines too."""
+    for number in range(64, 255):
+        holder = socket.socket()
+        try:
+            holder.bind((f"127.{number}.0.1", _RESERVED))
+        except OSError:
+            holder.close()
+            continue
+        return f"127.{number}", holder
+    raise AssertionError("every loopback network is taken")
+
+
+def _storage_class() -> Json:
+    return {
+        "apiVersion": "storage.k8s.io/v1",
+        "kind": "StorageClass",
+        "metadata": {"name": STORAGE_CLASS},
+        "provisioner": DRIVER,
+        "reclaimPolicy": "Retain",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
+    }
+
+
+@contextlib.contextmanager
+def running_world(plane: Plane, folder: Path, *, per_zone: int = 2) -> Iterator[World]:
+    """Run the machines of ``plane`` while inside."""
+    world = World(plane, folder)
+    world.start(per_zone)
+    try:
+        yield world
+    finally:
+        world.stop()
