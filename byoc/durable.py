@@ -89,8 +89,11 @@ def append(path: Path, data: bytes, mode: int = PRIVATE) -> None:
             _sync_folder(path.parent)
 
 
-def append_to(descriptor: int, data: bytes) -> None:
+def append_to(descriptor: int, data: bytes, *, sync: bool = True) -> None:
     """Add ``data`` to an open file and fsync it; what a full disk took of it is cut off again.
+
+    ``sync``: False leaves the fsync to the caller, who has several to put on disk at once. Then
+    the bytes outlive a kill of the process, but not yet the machine's end.
 
     Raises:
         OSError: it could not be written.
@@ -98,7 +101,8 @@ def append_to(descriptor: int, data: bytes) -> None:
     end = os.fstat(descriptor).st_size
     try:
         _write_all(descriptor, data)
-        os.fsync(descriptor)
+        if sync:
+            os.fsync(descriptor)
     except OSError:
         # Where even that fails, the first error is the one to tell.
         with suppress(OSError):

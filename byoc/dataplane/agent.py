@@ -28,7 +28,7 @@ from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.reconcile import Reconciler
-from byoc.dataplane.replay import ReplayFile, Replays, Seen
+from byoc.dataplane.replay import InLedger, Replays, Seen
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.runtime import Runtime
 from byoc.dataplane.settings import AgentSettings
@@ -83,7 +83,7 @@ class Memory:
         folder, clock = settings.cell, outside.clock
         return cls(
             kept=FileStorage(folder),
-            seen=ReplayFile(folder),
+            seen=InLedger(folder / LEDGER, outside.clock),
             ledger=Ledger(folder / LEDGER, clock, outside.new_id),
             standing=Standing(folder, clock),
         )

@@ -90,7 +90,9 @@ class CellApp:
         """Answer one HTTP request."""
         asked = await _read(scope, receive)
         try:
-            admission = self._door.guard.admit(asked.authorization, asked.method, asked.target, asked.body)
+            admission = await self._door.guard.admit(
+                asked.authorization, asked.method, asked.target, asked.body
+            )
         except Refused as refused:
             await self._send(send, _refuse(refused), refused.jti)
             return

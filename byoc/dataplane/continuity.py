@@ -6,12 +6,11 @@ has, and is found here: the ledger says which generation was applied last. The i
 copy found once is not found again, for the ledger then says that a new incarnation began.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
 from byoc import log
-from byoc.dataplane.ledger import LEDGER, read_line
+from byoc.dataplane.ledger_files import read_line, tail
 from byoc.dataplane.state import CellState
 
 LOOK_BACK: Final = 1024 * 1024
@@ -48,7 +47,7 @@ def look(ledger: Path) -> tuple[str, dict[str, int]]:
     began = ""
     newest: dict[str, int] = {}
     received: dict[int, tuple[str, int]] = {}
-    for record in _last_records(ledger / LEDGER):
+    for record in _last_records(ledger):
         match record:
             case {"kind": "incarnation", "began": str(began)}:
                 newest.clear()
@@ -63,14 +62,11 @@ def look(ledger: Path) -> tuple[str, dict[str, int]]:
     return began, newest
 
 
-def _last_records(path: Path) -> list[dict[str, Any]]:
+def _last_records(ledger: Path) -> list[dict[str, Any]]:
     try:
-        with path.open("rb") as stream:
-            start = max(0, stream.seek(0, os.SEEK_END) - LOOK_BACK)
-            stream.seek(start)
-            lines = stream.read().split(b"\n")
+        lines, _ = tail(ledger, LOOK_BACK)
     except OSError:
         # No ledger proves nothing; one that cannot be read is refused by the guard.
         return []
-    found = [read_line(line) for line in (lines[1:] if start else lines)]
+    found = [read_line(line) for line in lines]
     return [record for record, _ in filter(None, found)]

@@ -2,7 +2,7 @@
 
 Called by the Cell API for each request, from one thread::
 
-    admission = guard.admit(authorization, method, target, body)      # who, and is it this request
+    admission = await guard.admit(authorization, method, target, body)      # who, and is it this request
     guard.authorize(admission, verb)                                  # a read or a resync
     decision = guard.check_delivery(admission, held=…, effective=…, new=…, terminated=…)   # a spec
     guard.finish(admission, status, outcome)                          # always, also after a refusal
@@ -12,7 +12,9 @@ what cannot be recorded is refused, while reconciling goes on; a flood of unauth
 requests costs one record per kind and minute.
 """
 
+import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from byoc import faults, log
@@ -23,7 +25,7 @@ from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.policy import Policy, PolicyFile, decide
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import Replays
-from byoc.errors import BadToken, LedgerBroken, TooManyRequests, Unwritable
+from byoc.errors import BadToken, ByocError, LedgerBroken, TooManyRequests, Unwritable
 from byoc.model.spec import Spec
 from byoc.model.verbs import Verb
 from byoc.wire.jws import Fault, Kind, bad
@@ -88,11 +90,12 @@ class Guard:
         self._unrecorded: list[dict[str, Any]] = []
         self._policy_recorded = ("", "")
 
-    def admit(self, authorization: str | None, method: str, target: str, body: bytes) -> Admission:
+    async def admit(self, authorization: str | None, method: str, target: str, body: bytes) -> Admission:
         """Let a request in that was signed for this cell, for this very call, and is new.
 
         Checked in this order: signature, kind, audience, life, replay, target and body. Then it
-        is remembered and recorded; both are on disk when this returns.
+        is recorded, which is also how it is remembered; the record is on disk when this returns.
+        Requests that come together share one fsync.
 
         Raises:
             Refused: 401 with a ``Fault`` as rule; 429; 503 ``ledger-unwritable``.
@@ -102,23 +105,38 @@ class Guard:
         except BadToken as error:
             self._count(error.reason)
             raise Refused(error.reason, error.message, UNAUTHENTICATED) from error
-        seq = 0
+        seq = await self._record(claims)
+        faults.reach(faults.Step.REQUEST_RECORDED)
+        return Admission(claims, seq)
+
+    async def _record(self, claims: RequestClaims) -> int:
         try:
             self._settle()
-            seq = self._ledger.record("received", **_describe(claims))
-            # After the record: a request that could not be recorded may be sent again.
-            self._replays.remember(claims.jti)
+            written = self._ledger.write("received", _describe(claims))
         except (Unwritable, LedgerBroken) as error:
-            _LOG.error("request refused: nothing can be recorded", error=error.message)
-            if seq:
-                self._outcome(seq, UNAVAILABLE, "refused", rule=Rule.LEDGER_UNWRITABLE)
-            reason = "the cell cannot write its ledger, so it does nothing it is asked"
-            raise Refused(Rule.LEDGER_UNWRITABLE, reason, UNAVAILABLE, jti=claims.jti) from error
+            raise _unwritable(claims, error) from error
+        # At once: the same request may come again before the disk has answered.
+        self._remember(claims, written.seq)
+        try:
+            await self._ledger.committed(written)
+        except Unwritable as error:
+            # It is not in the ledger, so it may be sent again.
+            self._replays.forget(claims.jti)
+            raise _unwritable(claims, error) from error
+        except asyncio.CancelledError:
+            self._outcome(written.seq, UNAVAILABLE, "cancelled", rule="")
+            raise
+        return written.seq
+
+    def _remember(self, claims: RequestClaims, seq: int) -> None:
+        try:
+            self._replays.remember(claims.jti)
+        except Unwritable as error:
+            self._outcome(seq, UNAVAILABLE, "refused", rule=Rule.LEDGER_UNWRITABLE)
+            raise _unwritable(claims, error) from error
         except TooManyRequests as error:
             self._outcome(seq, TOO_MANY, "refused", rule=Rule.TOO_MANY_REQUESTS)
             raise Refused(Rule.TOO_MANY_REQUESTS, error.message, TOO_MANY, jti=claims.jti) from error
-        faults.reach(faults.Step.REQUEST_RECORDED)
-        return Admission(claims, seq)
 
     def _authenticate(
         self, authorization: str | None, method: str, target: str, body: bytes
@@ -187,7 +205,7 @@ class Guard:
         """Record how an admitted request ended: ``outcome`` is a word such as ``applied`` or ``refused``.
 
         A full disk does not raise here, for what was done is done: the record is kept in memory
-        and written before the next request is let in.
+        and written before the next request is let in. Nothing waits for this record's fsync.
         """
         self._outcome(admission.seq, status, outcome, rule=rule)
 
@@ -212,8 +230,14 @@ class Guard:
 
     def _drain(self) -> None:
         while self._unrecorded:
-            self._ledger.record(**self._unrecorded[0])
+            record = self._unrecorded[0]
+            kind, fields = record["kind"], {name: record[name] for name in record if name != "kind"}
+            self._ledger.write(kind, fields, lost=partial(self._keep, record))
             del self._unrecorded[0]
+
+    def _keep(self, record: dict[str, Any]) -> None:
+        if len(self._unrecorded) < _MAX_UNRECORDED:
+            self._unrecorded.append(record)
 
     def _outcome(self, request: int, status: int, outcome: str, *, rule: str) -> None:
         fields: dict[str, Any] = {"request": request, "status": status, "outcome": outcome}
@@ -225,8 +249,7 @@ class Guard:
         self._try_record({"kind": "alarm", **fields, "id": new.id, "generation": new.generation})
 
     def _try_record(self, record: dict[str, Any]) -> None:
-        if len(self._unrecorded) < _MAX_UNRECORDED:
-            self._unrecorded.append(record)
+        self._keep(record)
         try:
             self._drain()
         except (Unwritable, LedgerBroken) as error:
@@ -251,6 +274,12 @@ class Guard:
         self._ledger.record("unauthenticated", rule=kind, count=count.waiting)
         count.recorded_at = self._clock.monotonic()
         count.waiting = 0
+
+
+def _unwritable(claims: RequestClaims, error: ByocError) -> Refused:
+    _LOG.error("request refused: nothing can be recorded", error=error.message)
+    reason = "the cell cannot write its ledger, so it does nothing it is asked"
+    return Refused(Rule.LEDGER_UNWRITABLE, reason, UNAVAILABLE, jti=claims.jti)
 
 
 def _describe(claims: RequestClaims) -> dict[str, Any]:

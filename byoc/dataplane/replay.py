@@ -3,29 +3,30 @@
 Used by the guard alone. The invariants: once :meth:`Replays.remember` has returned, that
 request is refused for the next 120 seconds, also by an agent that was restarted in between
 and whatever the wall clock does; a request's token lives 60 seconds, so that is enough. And
-where the file was lost or restored from an older copy, which nobody can see by looking at it:
+where what was kept was lost or restored from an older copy, which nobody can see by looking at it:
 for its first 120 seconds an agent takes no token that was issued before it began. Whoever
 sends one signs anew.
 """
 
+import json
 from collections import OrderedDict
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from byoc import durable
-from byoc.clock import Clock
+from byoc.clock import Clock, parse_stamp
+from byoc.dataplane.ledger_files import tail
 from byoc.errors import TooManyRequests, Unwritable
 from byoc.wire.canonical import sha256
 
-FILE: Final = "replays"
 KEEP_SECONDS: Final = 120.0
 MAX_KEPT: Final = 100_000
 """Requests remembered at most: more in two minutes are refused, none is forgotten early."""
-_SLACK: Final = 1024
-"""Lines that may stand in the file beyond those still needed."""
-_LINE: Final = 65
+LOOK_BACK: Final = 1024 * 1024
+"""Bytes of the ledger's end that are always looked at, however old they say they are."""
+_KEEP: Final = timedelta(seconds=KEEP_SECONDS)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Seen(Protocol):
@@ -48,37 +49,29 @@ class Seen(Protocol):
         ...
 
 
-class ReplayFile:
-    """A file, one id a line."""
+class InLedger:
+    """The ledger in ``folder``: what let a request in put its id there, on disk, before it acted."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / FILE
-        self._lines = 0
+    def __init__(self, folder: Path, clock: Clock) -> None:
+        self._folder = folder
+        self._clock = clock
 
     def load(self) -> Iterable[str]:
-        """Return the whole lines; what a crash cut short is taken out."""
-        try:
-            content = self._path.read_bytes()
-        except FileNotFoundError:
-            return ()
-        except OSError as error:
-            raise Unwritable(f"cannot read {self._path}: {error.strerror}") from error
-        lines = content.decode("ascii", "replace").split("\n")
-        found = [line for line in lines if len(line) == _LINE - 1]
-        # A line that a crash cut short must not grow together with the next one.
-        self._compact(found)
-        return found
+        """Return the requests of the last 120 seconds, by the ledger's own newest time or by ours."""
+        size, now = LOOK_BACK, self._clock.now()
+        while True:
+            try:
+                lines, whole = tail(self._folder, size)
+            except OSError as error:
+                raise Unwritable(f"cannot read the ledger in {self._folder}: {error.strerror}") from error
+            records = [record for record in map(_read, lines) if record is not None]
+            if whole or not records or _at(records[0]) < min(now, _at(records[-1])) - _KEEP:
+                ids = [str(record["jti"]) for record in records if record.get("jti")]
+                return [_name(jti) for jti in ids[-MAX_KEPT:]]
+            size *= 4
 
     def add(self, name: str, kept: Collection[str]) -> None:
-        """Append a line; the file is written anew once most of it is past."""
-        if self._lines > 2 * len(kept) + _SLACK:
-            self._compact(kept)
-        durable.append(self._path, name.encode() + b"\n")
-        self._lines += 1
-
-    def _compact(self, kept: Collection[str]) -> None:
-        durable.write_file(self._path, "".join(f"{name}\n" for name in kept))
-        self._lines = len(kept)
+        """Do nothing: it is there."""
 
 
 class Replays:
@@ -100,7 +93,7 @@ class Replays:
         """Whether this request was remembered in the last 120 seconds, or might have been."""
         self._forget()
         young = self._clock.monotonic() - self._began_at < KEEP_SECONDS
-        return (young and issued_at < self._began) or sha256(jti.encode()) in self._kept
+        return (young and issued_at < self._began) or _name(jti) in self._kept
 
     def remember(self, jti: str) -> None:
         """Store the request's id.
@@ -112,12 +105,36 @@ class Replays:
         self._forget()
         if len(self._kept) >= self._limit:
             raise TooManyRequests("too many requests in the last two minutes")
-        name = sha256(jti.encode())
+        name = _name(jti)
         self._store.add(name, self._kept)
         self._kept[name] = self._clock.monotonic()
+
+    def forget(self, jti: str) -> None:
+        """Let this request be sent again: it has not acted."""
+        self._kept.pop(_name(jti), None)
 
     def _forget(self) -> None:
         # Monotonic time: a wall clock that is set forth and back must not bring a request back to life.
         horizon = self._clock.monotonic() - KEEP_SECONDS
         while self._kept and next(iter(self._kept.values())) < horizon:
             self._kept.popitem(last=False)
+
+
+def _name(jti: str) -> str:
+    return sha256(jti.encode())
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _at(record: dict[str, Any]) -> datetime:
+    try:
+        return parse_stamp(str(record.get("at")))
+    except ValueError:
+        # A time that says nothing ends no search.
+        return _LATEST

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from byoc.clock import SystemClock
-from byoc.dataplane.ledger import LEDGER, Ledger
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.ledger_files import LEDGER
 from byoc.dataplane.ledger_verify import read_records, verify
 from byoc.errors import Unwritable
 
@@ -17,14 +18,11 @@ WRITER = """
     from pathlib import Path
     from byoc.clock import SystemClock
     from byoc.dataplane.ledger import Ledger
-    from byoc.dataplane.replay import ReplayFile, Replays
 
     folder = Path(sys.argv[1])
     ledger = Ledger(folder, SystemClock(), lambda: "chain")
-    replays = Replays(ReplayFile(folder), SystemClock())
     for number in range(10**9):
         seq = ledger.record("note", text="x" * (number % 3000))
-        replays.remember(str(seq))
         print(seq, flush=True)
 """
 
@@ -80,7 +78,8 @@ LIMITED = """
     import resource, signal, sys
     from pathlib import Path
     from byoc.clock import SystemClock
-    from byoc.dataplane.ledger import LEDGER, Ledger
+    from byoc.dataplane.ledger import Ledger
+    from byoc.dataplane.ledger_files import LEDGER
     from byoc.dataplane.ledger_verify import verify
     from byoc.errors import Unwritable
 

@@ -19,7 +19,7 @@ from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys, accept_enrolment
 from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
-from byoc.dataplane.replay import ReplayFile, Replays
+from byoc.dataplane.replay import InLedger, Replays
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.errors import CellAway, Unreachable
 from byoc.ids import CellID, new_id
@@ -107,7 +107,7 @@ class RealCell:
             pinned=pinned,
             policy=PolicyFile(self.folder),
             ledger=cell.ledger,
-            replays=Replays(ReplayFile(self.folder), clock),
+            replays=Replays(InLedger(self.folder / "ledger", clock), clock),
             rates=Rates(FileStorage(self.folder), clock),
             clock=clock,
         )

@@ -19,7 +19,7 @@ from tests.integration.fleet.world import World
 NO_GROUP, NO_WORKSPACE = GroupID(""), WorkspaceID("")
 EVERYTHING = ()
 STATE = ("state",)
-WITHOUT_LEDGER = ("state", "secrets", "replays")
+WITHOUT_LEDGER = ("state", "secrets")
 
 
 @dataclass

@@ -11,7 +11,7 @@ from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
-from byoc.dataplane.replay import ReplayFile, Replays
+from byoc.dataplane.replay import InLedger, Replays
 from byoc.ids import CellID
 from byoc.model.report import Phase
 from byoc.model.spec import AutoSuspend, Desired, GroupSpec, Spec, SuspendType, WorkspaceSpec
@@ -121,7 +121,7 @@ def assemble(cell: MemoryCell, provider: MemoryProvider) -> Site:
         pinned=PinnedKeys.create(FileStorage(folder), provider.root.public, provider.key_set(), cell.clock),
         policy=PolicyFile(folder),
         ledger=cell.ledger,
-        replays=Replays(ReplayFile(folder), cell.clock),
+        replays=Replays(InLedger(folder / "ledger", cell.clock), cell.clock),
         rates=Rates(FileStorage(folder), cell.clock),
         clock=cell.clock,
     )

@@ -8,7 +8,8 @@ import pytest
 
 from byoc.dataplane import continuity
 from byoc.dataplane.files import FileStorage
-from byoc.dataplane.ledger import LEDGER, Ledger
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.ledger_files import LEDGER
 from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.state import CellState
 from byoc.errors import Unwritable
@@ -94,7 +95,7 @@ def test_a_crash_between_the_record_and_the_new_incarnation_is_made_good(
     folder.request(ORDERS.id, [3])
     ended = folder.state().life.incarnation
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise Unwritable("no space")
 
     monkeypatch.setattr("byoc.dataplane.storage.put", full)
@@ -112,7 +113,7 @@ def test_without_a_record_there_is_no_new_incarnation(
     folder.request(ORDERS.id, [3])
     ended = folder.state().life.incarnation
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("byoc.durable.append_to", full)

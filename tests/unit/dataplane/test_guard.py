@@ -1,5 +1,6 @@
 """Hostile requests, and lawful ones, at the one door into the cell."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.ledger_verify import read_records, verify
 from byoc.dataplane.policy import FILE, PolicyFile
 from byoc.dataplane.rates import Rates
-from byoc.dataplane.replay import ReplayFile, Replays
+from byoc.dataplane.replay import InLedger, Replays
 from byoc.errors import BadToken, Unwritable
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.spec import Spec, WorkspaceSpec
@@ -92,14 +93,14 @@ class Cell:
             pinned=pinned,
             policy=PolicyFile(self.folder),
             ledger=self.ledger,
-            replays=Replays(ReplayFile(self.folder), self.clock),
+            replays=Replays(InLedger(self.folder / "ledger", self.clock), self.clock),
             rates=Rates(FileStorage(self.folder), self.clock),
             clock=self.clock,
         )
 
     def read(self, token: str, **changes: Any) -> Admission:
         given: dict[str, Any] = {"method": "GET", "target": STATUS, "body": b""}
-        return self.guard.admit(f"Bearer {token}", **(given | changes))
+        return asyncio.run(self.guard.admit(f"Bearer {token}", **(given | changes)))
 
     def refused(self, token: str, **changes: Any) -> str:
         with pytest.raises(Refused) as error:
@@ -119,7 +120,7 @@ class Cell:
         kind = "workspaces" if isinstance(new, WorkspaceSpec) else "groups"
         call: dict[str, Any] = {"method": "PUT", "target": f"/cell/v1/{kind}/{new.id}", "body": body}
         token = self.cp.request(**call, base=base, changes=changes)
-        admission = self.guard.admit(f"Bearer {token}", **call)
+        admission = asyncio.run(self.guard.admit(f"Bearer {token}", **call))
         return self.guard.check_delivery(
             admission, held=held, effective=effective or held, new=new, terminated=terminated
         )
@@ -235,7 +236,7 @@ def test_a_hostile_token_is_refused_counted_and_does_nothing(
 @pytest.mark.parametrize("header", [None, "", "Basic abc", "Bearer", "Bearer  "])
 def test_a_request_without_a_token_is_refused(cell: Cell, header: str | None) -> None:
     with pytest.raises(Refused, match="malformed"):
-        cell.guard.admit(header, "GET", STATUS, b"")
+        asyncio.run(cell.guard.admit(header, "GET", STATUS, b""))
 
 
 def test_a_token_made_for_another_cell_by_its_own_key_is_refused(cell: Cell) -> None:
@@ -366,7 +367,7 @@ def test_a_body_about_another_object_is_refused(cell: Cell) -> None:
     token = cell.cp.request(
         method="PUT", target=TARGET, body=b"{}", base=3, changes=[cell.cp.change(4, Verb.WORKSPACE_RESIZE)]
     )
-    admission = cell.guard.admit(f"Bearer {token}", "PUT", TARGET, b"{}")
+    admission = asyncio.run(cell.guard.admit(f"Bearer {token}", "PUT", TARGET, b"{}"))
 
     with pytest.raises(Refused, match="wrong-object"):
         cell.guard.check_delivery(admission, held=HELD, effective=HELD, new=new)
@@ -396,7 +397,7 @@ def test_a_malformed_policy_keeps_the_old_one_and_is_recorded(cell: Cell) -> Non
 
 
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
-    def append(descriptor: int, data: bytes) -> None:
+    def append(descriptor: int, data: bytes, *, sync: bool = True) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("byoc.durable.append_to", append)
@@ -461,7 +462,7 @@ def test_a_request_that_cannot_be_remembered_is_refused_and_has_an_outcome(
 
 
 def test_more_requests_than_can_be_remembered_are_refused(cell: Cell) -> None:
-    cell.guard._replays = Replays(ReplayFile(cell.folder), cell.clock, limit=1)
+    cell.guard._replays = Replays(InLedger(cell.folder / "ledger", cell.clock), cell.clock, limit=1)
     cell.read(cell.cp.request())
 
     assert cell.refused(cell.cp.request()) == "429 too-many-requests"
@@ -501,7 +502,7 @@ def test_nothing_of_a_token_or_body_reaches_the_ledger(cell: Cell) -> None:
     body = json.dumps({"sealed_password": "eyJ-a-sealed-blob"}).encode()
     call: dict[str, Any] = {"method": "PUT", "target": TARGET, "body": body}
     token = cell.cp.request(**call, base=0, changes=[cell.cp.change(1, Verb.WORKSPACE_CREATE)])
-    cell.guard.admit(f"Bearer {token}", **call)
+    asyncio.run(cell.guard.admit(f"Bearer {token}", **call))
 
     written = (cell.folder / "ledger" / "ledger.jsonl").read_text()
     assert "eyJ" not in written

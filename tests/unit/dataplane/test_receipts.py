@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc.dataplane import receipts
-from byoc.dataplane.ledger import LEDGER, RECEIPTS, Ledger
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.ledger_files import LEDGER, RECEIPTS
 from byoc.dataplane.ledger_verify import Problem, Proof, verify
 from byoc.dataplane.receipts import DAYS, NEWEST, Kept, Receipts, thinned
 from byoc.errors import BadToken, Unwritable

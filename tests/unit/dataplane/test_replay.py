@@ -3,13 +3,22 @@ from pathlib import Path
 
 import pytest
 
-from byoc.dataplane.replay import FILE, KEEP_SECONDS, ReplayFile, Replays
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.replay import KEEP_SECONDS, LOOK_BACK, InLedger, Replays
 from byoc.errors import TooManyRequests, Unwritable
 from byoc.testing import ManualClock
 
 
+def ledger(folder: Path, clock: ManualClock) -> Ledger:
+    return Ledger(folder, clock, lambda: "chain")
+
+
+def restarted(folder: Path, clock: ManualClock) -> Replays:
+    return Replays(InLedger(folder, clock), clock)
+
+
 def test_a_request_is_remembered_for_two_minutes(tmp_path: Path, clock: ManualClock) -> None:
-    replays = Replays(ReplayFile(tmp_path), clock)
+    replays = Replays(InLedger(tmp_path, clock), clock)
     replays.remember("one")
 
     clock.advance(119)
@@ -20,14 +29,53 @@ def test_a_request_is_remembered_for_two_minutes(tmp_path: Path, clock: ManualCl
 
 
 def test_a_request_is_remembered_across_a_restart(tmp_path: Path, clock: ManualClock) -> None:
-    Replays(ReplayFile(tmp_path), clock).remember("one")
+    ledger(tmp_path, clock).record("received", jti="one")
     clock.advance(50)
 
-    assert Replays(ReplayFile(tmp_path), clock).seen("one", clock.now())
+    again = restarted(tmp_path, clock)
+
+    assert again.seen("one", clock.now())
+    assert not again.seen("two", clock.now())
+
+
+def test_a_request_is_remembered_also_when_its_file_is_full(tmp_path: Path, clock: ManualClock) -> None:
+    small = Ledger(tmp_path, clock, lambda: "chain", full=100)
+    for number in range(5):
+        small.record("received", jti=f"request-{number}")
+
+    again = restarted(tmp_path, clock)
+
+    assert [again.seen(f"request-{number}", clock.now()) for number in range(6)] == [*[True] * 5, False]
+
+
+def test_a_busy_ledger_is_read_back_for_two_minutes(tmp_path: Path, clock: ManualClock) -> None:
+    busy = ledger(tmp_path, clock)
+    busy.record("received", jti="long ago")
+    clock.advance(200)
+    busy.record("received", jti="first")
+    clock.advance(60)
+    for _ in range(30):
+        busy.write("note", {"text": "x" * (LOOK_BACK // 10)})
+    busy.record("received", jti="last")
+
+    again = restarted(tmp_path, clock)
+
+    assert again.seen("first", clock.now())
+    assert again.seen("last", clock.now())
+
+
+def test_a_wall_clock_set_forth_before_a_restart_hides_no_request(tmp_path: Path, clock: ManualClock) -> None:
+    ledger(tmp_path, clock).record("received", jti="one")
+    before = clock.now()
+    clock.set_wall_clock(before + timedelta(days=300))
+    again = restarted(tmp_path, clock)
+    clock.set_wall_clock(before)
+
+    assert again.seen("one", clock.now())
 
 
 def test_a_wall_clock_set_forth_and_back_brings_no_request_back(tmp_path: Path, clock: ManualClock) -> None:
-    replays = Replays(ReplayFile(tmp_path), clock)
+    replays = Replays(InLedger(tmp_path, clock), clock)
     replays.remember("one")
     before = clock.now()
 
@@ -38,43 +86,26 @@ def test_a_wall_clock_set_forth_and_back_brings_no_request_back(tmp_path: Path, 
     assert replays.seen("one", clock.now())
 
 
-def test_a_line_that_a_crash_cut_short_harms_no_other(tmp_path: Path, clock: ManualClock) -> None:
-    replays = Replays(ReplayFile(tmp_path), clock)
-    replays.remember("one")
-    replays.remember("two")
-    path = tmp_path / FILE
-    path.write_bytes(path.read_bytes()[:-20])
+@pytest.mark.parametrize("line", [b"garbage\n", b"[]\n", b'{"jti":"two","at":"never"}\n', b'{"jti":'])
+def test_a_line_that_is_no_record_hides_no_other(tmp_path: Path, clock: ManualClock, line: bytes) -> None:
+    ledger(tmp_path, clock).record("received", jti="one")
+    with (tmp_path / "ledger.jsonl").open("ab") as stream:
+        stream.write(line)
 
-    again = Replays(ReplayFile(tmp_path), clock)
-    again.remember("three")
-
-    last = Replays(ReplayFile(tmp_path), clock)
-    assert [last.seen(name, clock.now()) for name in ("one", "two", "three")] == [True, False, True]
+    assert restarted(tmp_path, clock).seen("one", clock.now())
 
 
-def test_any_text_can_be_a_request_id(tmp_path: Path, clock: ManualClock) -> None:
-    Replays(ReplayFile(tmp_path), clock).remember("ü\n" * 40)
+def test_a_ledger_that_cannot_be_read_lets_nobody_in(tmp_path: Path, clock: ManualClock) -> None:
+    (tmp_path / "ledger.jsonl").mkdir()
 
-    again = Replays(ReplayFile(tmp_path), clock)
-    assert again.seen("ü\n" * 40, clock.now())
-    assert len(again) == 1
-
-
-def test_the_file_stays_small(tmp_path: Path, clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("byoc.dataplane.replay._SLACK", 10)
-    replays = Replays(ReplayFile(tmp_path), clock)
-    for number in range(100):
-        replays.remember(str(number))
-        clock.advance(40)
-
-    assert (tmp_path / FILE).stat().st_size < 20 * 65
-    assert replays.seen("99", clock.now())
+    with pytest.raises(Unwritable):
+        restarted(tmp_path, clock)
 
 
 def test_more_requests_than_can_be_remembered_are_refused_not_forgotten(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    replays = Replays(ReplayFile(tmp_path), clock, limit=2)
+    replays = Replays(InLedger(tmp_path, clock), clock, limit=2)
     replays.remember("one")
     replays.remember("two")
     with pytest.raises(TooManyRequests):
@@ -84,26 +115,23 @@ def test_more_requests_than_can_be_remembered_are_refused_not_forgotten(
     clock.advance(121)
     replays.remember("three")
     assert replays.seen("three", clock.now())
+    assert len(replays) == 1
 
 
-def test_what_cannot_be_stored_is_not_remembered(tmp_path: Path, clock: ManualClock) -> None:
-    replays = Replays(ReplayFile(tmp_path / "away"), clock)
-    with pytest.raises(Unwritable):
-        replays.remember("one")
+def test_a_request_that_did_not_act_may_be_sent_again(tmp_path: Path, clock: ManualClock) -> None:
+    replays = Replays(InLedger(tmp_path, clock), clock)
+    replays.remember("one")
+    replays.forget("one")
+
     assert not replays.seen("one", clock.now())
 
 
-@pytest.mark.parametrize("copy", [None, b""], ids=["lost", "restored from an older copy"])
 def test_what_was_issued_before_the_agent_began_is_refused_where_the_file_knows_nothing_of_it(
-    tmp_path: Path, clock: ManualClock, copy: bytes | None
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     issued = clock.now()
-    Replays(ReplayFile(tmp_path), clock).remember("captured")
-    (tmp_path / FILE).unlink()
-    if copy is not None:
-        (tmp_path / FILE).write_bytes(copy)
     clock.advance(1)
-    again = Replays(ReplayFile(tmp_path), clock)
+    again = restarted(tmp_path, clock)
 
     assert again.seen("captured", issued)
     clock.advance(59)
@@ -115,7 +143,7 @@ def test_what_is_issued_in_the_second_in_which_an_agent_begins_is_let_in(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     clock.advance(0.75)
-    replays = Replays(ReplayFile(tmp_path), clock)
+    replays = Replays(InLedger(tmp_path, clock), clock)
 
     assert not replays.seen("new", clock.now().replace(microsecond=0))
 
@@ -123,7 +151,7 @@ def test_what_is_issued_in_the_second_in_which_an_agent_begins_is_let_in(
 def test_a_wall_clock_that_is_set_back_shuts_nobody_out_for_longer_than_the_memory_lasts(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    replays = Replays(ReplayFile(tmp_path), clock)
+    replays = Replays(InLedger(tmp_path, clock), clock)
     hour_back = clock.now() - timedelta(hours=1)
     clock.advance(KEEP_SECONDS - 1)
     assert replays.seen("new", hour_back)
