@@ -10,26 +10,32 @@ import pytest
 from byoc import sql
 from byoc.errors import ByocError
 from byoc.ids import new_id
-from tests.emulated.machines.api import MERGE
+from tests.emulated.machines.api import MERGE, STRATEGIC
 from tests.emulated.machines.world import STORAGE_CLASS, World
 from tests.kubernetes.plane import Plane
 
 Json = dict[str, Any]
 
 PASSWORD = "as long as its test"
-SERVER = """
+PREPARE = """
 set -e
-if [ ! -d /data/db ]; then
-  rm -rf /data/new
-  mkdir -p /data/new/mysql
-  (echo "use mysql;"; cd /usr/share/mysql; cat mysql_system_tables.sql mysql_system_tables_data.sql) |
-    mariadbd --no-defaults --datadir=/data/new --tmpdir=/run/engine --bootstrap --innodb-log-file-size=4M
-  mv /data/new /data/db
-fi
-exec mariadbd --no-defaults --datadir=/data/db --socket=/run/engine/s --bind-address=$(POD_IP) \
-  --init-file=/etc/engine/init.sql --pid-file=/run/engine/pid --tmpdir=/run/engine \
-  --innodb-log-file-size=4M --innodb-use-native-aio=0 --innodb-buffer-pool-size=16M
+[ -d /data/db ] && exit 0
+mariadb-install-db --datadir=/data/new
+mv /data/new /data/db
 """
+SERVER = (
+    "mariadbd",
+    "--no-defaults",
+    "--datadir=/data/db",
+    "--socket=/run/engine/s",
+    "--bind-address=$(POD_IP)",
+    "--init-file=/etc/engine/init.sql",
+    "--pid-file=/run/engine/pid",
+    "--tmpdir=/run/engine",
+    "--innodb-log-file-size=4M",
+    "--innodb-use-native-aio=0",
+    "--innodb-buffer-pool-size=16M",
+)
 TAINT = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 
 
@@ -46,8 +52,7 @@ def engine(name: str) -> Json:
     container = {
         "name": "engine",
         "image": "docker.io/library/mariadb@sha256:" + "0" * 64,
-        "command": ["/bin/sh", "-c"],
-        "args": [SERVER],
+        "command": list(SERVER),
         "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
         "readinessProbe": {"exec": {"command": ["/bin/sh", "-c", "test -S /run/engine/s"]}},
@@ -62,6 +67,9 @@ def engine(name: str) -> Json:
             {"name": "init", "mountPath": "/etc/engine"},
         ],
     }
+    kept = ("image", "securityContext", "volumeMounts", "resources")
+    prepare = {name: container[name] for name in kept}
+    prepare |= {"name": "prepare", "command": ["/bin/sh", "-c", PREPARE]}
     pod = {
         "securityContext": {
             "runAsNonRoot": True,
@@ -70,6 +78,7 @@ def engine(name: str) -> Json:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": 20,
+        "initContainers": [prepare],
         "containers": [container],
         "volumes": [{"name": "run", "emptyDir": {}}, {"name": "init", "secret": {"secretName": "init"}}],
     }
@@ -190,13 +199,27 @@ def test_a_deleted_pod_stops_cleanly_and_comes_back_with_its_volume(filled: Spac
     assert until(30, lambda: filled.sql(ROW)) == ((7,),)
 
 
+def test_a_resize_in_place_is_shown_without_a_restart(filled: Space) -> None:
+    wanted = {"requests": {"cpu": "2", "memory": "1Gi"}}
+    body = {"spec": {"containers": [{"name": "engine", "resources": wanted}]}}
+    path = filled.core("pods/engine-0/resize")
+    filled.ask("PATCH", path, body, STRATEGIC)
+
+    def shown() -> bool:
+        (status,) = (filled.pod() or {})["status"]["containerStatuses"]
+        return bool(status["resources"] == wanted)
+
+    until(20, shown)
+    assert filled.restarts() == 0
+
+
 def test_an_image_that_cannot_be_pulled_says_so_until_it_can(space: Space) -> None:
     space.world.images.broken.add("library/mariadb")
     try:
         space.ask("POST", space.sets, engine("engine"))
 
         def reason() -> str:
-            found = ((space.pod() or {}).get("status") or {}).get("containerStatuses") or [{}]
+            found = ((space.pod() or {}).get("status") or {}).get("initContainerStatuses") or [{}]
             return str((found[0].get("state", {}).get("waiting") or {}).get("reason"))
 
         until(30, lambda: reason() == "ImagePullBackOff")

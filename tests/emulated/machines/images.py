@@ -3,9 +3,19 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
+from byoc.dataplane.local import template
 from byoc.dataplane.local.engine import find
 from tests.emulated.machines.container import PATH, Mount
+
+_PROGRAMS: Final = "/opt/engine/bin"
+_TEMPLATE: Final = "/opt/engine/template"
+_INSTALL: Final = f"""#!/bin/sh
+for each; do case $each in --datadir=*) folder=${{each#*=}} ;; esac; done
+mkdir -p "$folder" && exec cp -R --sparse=always --reflink=auto {_TEMPLATE}/. "$folder"
+"""
 
 
 class NoSuchImage(Exception):
@@ -27,17 +37,28 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def engine() -> Program:
-    """Return this machine's SQL engine, wherever it is, as an image that has it on its PATH."""
+def engine(folder: Path) -> Program:
+    """Return this machine's SQL engine as an image that has it on its PATH.
+
+    What makes a data folder copies one that was made before: that is not what tests are about.
+    """
     found = find(os.environ)
     assert found is not None, "no SQL engine on this machine; get one with `byoc engine install`"
+    made = template.ensure(folder / "template", found)
+    for each in (made, *made.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)
+    programs = folder / "programs"
+    programs.mkdir()
+    (programs / "mariadb-install-db").write_text(_INSTALL)
+    (programs / "mariadb-install-db").chmod(0o755)
+    path, mounts = f"{_PROGRAMS}:{PATH}", [Mount(made, _TEMPLATE), Mount(programs, _PROGRAMS)]
     if found.root is None:
-        return Program()
+        return Program(mounts=mounts, environment={"PATH": path})
+    mounts += [Mount(found.root, str(found.root)), Mount(found.share, "/usr/share/mysql")]
     environment = {
-        "PATH": f"{found.program.parent}:{found.root}/usr/bin:{PATH}",
+        "PATH": f"{path}:{found.program.parent}:{found.root}/usr/bin",
         "LD_LIBRARY_PATH": os.pathsep.join(map(str, found.libraries)),
     }
-    mounts = [Mount(found.root, str(found.root)), Mount(found.share, "/usr/share/mysql")]
     return Program(mounts=mounts, environment=environment)
 
 
@@ -46,22 +67,27 @@ class Images:
     """The registry.
 
     A container runs for real where its image's repository (or a part of its name) is a key of
-    ``programs``, or where it is called ``engine``; any other is held ready without a process.
+    ``programs``, or where it is called ``engine`` (and what comes before one in its pod); any other is
+    held ready without a process.
 
     Attributes:
         broken: images that hold one of these texts cannot be pulled.
     """
 
-    engine: Program = field(default_factory=engine)
+    engine: Program
     programs: dict[str, Program] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
 
-    def pull(self, container: Mapping[str, object]) -> Program | None:
-        """Return what to run; None for a container that is only held ready."""
+    def pull(self, container: Mapping[str, object], *, of_engine: bool) -> Program | None:
+        """Return what to run; None for a container that is only held ready.
+
+        Args:
+            of_engine: the container is an engine, or prepares one.
+        """
         image = str(container["image"])
         if any(each in image for each in self.broken):
             raise NoSuchImage(f'failed to pull "{image}": not found')
         for part, program in self.programs.items():
             if part in image:
                 return program
-        return self.engine if container["name"] == "engine" else None
+        return self.engine if of_engine else None

@@ -37,6 +37,7 @@ class Keep:
     """One container and what its pod says of it.
 
     Args:
+        prepares: it is run before the pod's own containers, to its end.
         pack: returns what to run the container in; None for one that is only held ready.
         told: called when something changed.
         awake: waits for as long as the machine's kubelet does not run.
@@ -48,12 +49,14 @@ class Keep:
     told: Callable[[], Awaitable[None]]
     awake: Callable[[], Awaitable[None]]
     address: str
+    prepares: bool = False
     container: Container | None = None
     state: Json = field(default_factory=lambda: {"waiting": {"reason": "PodInitializing"}})
     last: Json = field(default_factory=dict)
     restarts: int = 0
     ready: bool = False
     started: bool = False
+    number: str = ""
 
     def status(self) -> Json:
         """Return the container's part of the pod's status."""
@@ -64,6 +67,9 @@ class Keep:
             "ready": self.ready,
             "started": self.started,
             "restartCount": self.restarts,
+            "containerID": f"process://{self.number}",
+            "allocatedResources": self.spec.get("resources", {}).get("requests"),
+            "resources": self.spec.get("resources") or {},
             "state": {"waiting": None, "running": None, "terminated": None, **self.state},
             "lastState": {"terminated": self.last or None},
         }
@@ -72,18 +78,17 @@ class Keep:
         """Run it to its end; return with what it ended."""
         box = await self._packed()
         if box is None:
-            await self._held()
-        else:
-            self.container = await Container.start(*box, self.words)
-            await self._now({"running": {"startedAt": now()}})
-            async with asyncio.TaskGroup() as group:
-                watching = group.create_task(self._watch(self.container))
-                await self.container.process.wait()
-                watching.cancel()
+            return await self._held()
+        container = self.container = await Container.start(*box, self.words)
+        self.number = f"{self.address}-{self.restarts}-{container.pid}"
+        await self._now({"running": {"startedAt": now()}})
+        async with asyncio.TaskGroup() as group:
+            watching = group.create_task(self._watch(container))
+            await container.process.wait()
+            watching.cancel()
         await self.awake()
-        assert self.container is not None
-        self.container.signal(9)
-        return await self._ended(self.container)
+        await container.kill()
+        return await self._ended(container)
 
     async def forever(self, *, always: bool) -> int:
         """Run it again whenever it ends; where not ``always``, only until it ends well."""
@@ -100,10 +105,15 @@ class Keep:
             delay = min(delay * 2, LONGEST_DELAY)
             self.restarts += 1
 
-    async def _held(self) -> None:
+    async def _held(self) -> int:
+        """Be ready without a process; what only prepares has done so at once."""
+        if self.prepares:
+            await self._now({"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": now()}})
+            return 0
         self.ready = self.started = True
         await self._now({"running": {"startedAt": now()}})
         await asyncio.Event().wait()
+        return 0
 
     async def _packed(self) -> tuple[Box, list[str]] | None:
         delay = FIRST_DELAY

@@ -62,7 +62,7 @@ class Life:
         self._task: asyncio.Task[None] | None = None
         pod["status"] = {**(pod.get("status") or {}), "podIP": address}
         spec = pod["spec"]
-        self._first = [self._keep(each) for each in spec.get("initContainers") or []]
+        self._first = [self._keep(each, first=True) for each in spec.get("initContainers") or []]
         self._keeps = [self._keep(each) for each in spec["containers"]]
         folder.mkdir(parents=True)
 
@@ -111,6 +111,14 @@ class Life:
             if each.container is not None and each.container.running:
                 each.container.signal(number)
 
+    async def changed(self, pod: Json) -> None:
+        """Take in what may change of a running pod: how much it may use, what it is labelled with."""
+        self.pod["metadata"] = pod["metadata"]
+        found = {each["name"]: each for each in pod["spec"]["containers"]}
+        for each in self._keeps:
+            each.spec["resources"] = found[each.spec["name"]].get("resources") or {}
+        await self._tell()
+
     async def refresh(self) -> None:
         """Bring changed ConfigMaps and Secrets into the volumes that show them."""
         for each in self.pod["spec"].get("volumes") or []:
@@ -126,9 +134,10 @@ class Life:
             self._task.cancel()
             await asyncio.wait([self._task])
 
-    def _keep(self, spec: Json) -> Keep:
+    def _keep(self, spec: Json, *, first: bool = False) -> Keep:
         words = self._folder / f"{spec['name']}.log"
-        return Keep(spec, words, self._pack, self._tell, self._place.awake, self.address)
+        prepares = first and spec.get("restartPolicy") != "Always"
+        return Keep(spec, words, self._pack, self._tell, self._place.awake, self.address, prepares)
 
     # --- from start to end -----------------------------------------------------------------
 
@@ -141,6 +150,7 @@ class Life:
                     sidecars.create_task(each.forever(always=True))
                 else:
                     await each.forever(always=False)
+                    each.ready = True
             self._phase = "Running"
             await self._contain()
             for task in list(sidecars._tasks):  # the group has no other way to end what never ends
@@ -213,7 +223,9 @@ class Life:
     # --- what a container is run in --------------------------------------------------------
 
     async def _pack(self, spec: Json) -> tuple[Box, list[str]] | None:
-        program = self._place.images.pull(spec)
+        names = {each["name"] for each in self.pod["spec"]["containers"]}
+        before = spec["name"] not in names and "engine" in names
+        program = self._place.images.pull(spec, of_engine=before or spec["name"] == "engine")
         if program is None:
             return None
         while not self.handles <= self._place.attached:  # taken away meanwhile: nothing may start without it

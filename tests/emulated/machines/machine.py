@@ -208,7 +208,9 @@ class Machine:
             await self._drop(uid)
         elif pod["metadata"].get("deletionTimestamp"):
             self._end(uid, pod)
-        elif life is None and phase not in {"Succeeded", "Failed"}:
+        elif life is not None:
+            await life.changed(pod)
+        elif phase not in {"Succeeded", "Failed"}:
             folder = self._folder / f"{pod['metadata']['name']}-{uid}"
             life = Life(self, pod, folder, self._address())
             self.lives[uid] = life

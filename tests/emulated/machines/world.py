@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 
 from tests.emulated.machines.api import Api, Json
 from tests.emulated.machines.cloud import DRIVER, Cloud
-from tests.emulated.machines.images import Images
+from tests.emulated.machines.images import Images, engine
 from tests.emulated.machines.keeping import Keep
 from tests.emulated.machines.machine import NODES, Machine
 from tests.kubernetes.plane import Plane
@@ -41,7 +41,8 @@ class World:
 
     def __init__(self, plane: Plane, folder: Path) -> None:
         self.plane = plane
-        self.images = Images()
+        folder.mkdir(parents=True, exist_ok=True)
+        self.images = Images(engine(folder))
         self.machines: dict[str, Machine] = {}
         self._folder = folder
         self._known: dict[tuple[str, str, str], Json] = {}
@@ -49,7 +50,7 @@ class World:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="world", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
-        (folder / "disks").mkdir(parents=True)
+        (folder / "disks").mkdir()
 
     # --- for tests ---------------------------------------------------------------------------
 
