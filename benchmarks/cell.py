@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from byoc.cell.assume import complete
 from byoc.cell.program import program
 from byoc.clock import SystemClock
 from tests.emulated.account import Account, serving
-from tests.emulated.monitor import AccountMocks, PlainMocks, deploy
+from tests.emulated.monitor import AccountMocks, PlainMocks, Registration, deploy
 from tests.emulated.plugins import lay_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,14 +58,36 @@ def _deploys(account: Account, runs: int) -> list[Figure]:
         account.reset()
         deploy(make, AccountMocks(account.aws(invoke=lambda _name, _payload: {})))
 
-    deploy(make, PlainMocks())
     applied()
-    plain = middle([timed(lambda: deploy(make, PlainMocks())) for _ in range(runs)]) / _SECONDS
-    moto = middle([timed(applied) for _ in range(runs)]) / _SECONDS
+    count = sum(one.custom for one in deploy(make, PlainMocks()).resources.values())
+    bare, plain, moto = (
+        middle([timed(work) for _ in range(runs)]) / _SECONDS
+        for work in (lambda: deploy(_bare(count), Nothing()), lambda: deploy(make, PlainMocks()), applied)
+    )
     return [
-        Figure("deploy of a whole cell, plain mocks", "s", plain, 0.3),
-        Figure("deploy of a whole cell into the emulated account", "s", moto, 2.5, plain),
-    ]
+        Figure("deploy of a cell, plain mocks", "s", plain, 0.3, bare,
+               note=f"baseline: {count} resources of no inputs"),
+        Figure("deploy of a cell, emulated account", "s", moto, 2.5, plain,
+               note="baseline: plain mocks"),
+    ]  # fmt: skip
+
+
+class Nothing:
+    """Mocks of resources that have nothing."""
+
+    def resource(self, asked: Registration, *, preview: bool) -> tuple[str, dict[str, object]]:
+        """A name for an id."""
+        return ("" if preview else asked.name), {}
+
+
+def _bare(count: int) -> Callable[[], None]:
+    def make() -> None:
+        import pulumi  # noqa: PLC0415 - as in the programs it stands for
+
+        for number in range(count):
+            pulumi.CustomResource("bare:index:Thing", f"n{number}", {})
+
+    return make
 
 
 def _life(account: Account) -> Figure:

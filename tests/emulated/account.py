@@ -1,5 +1,6 @@
 """One emulated AWS account behind an address: a server in this process, or in a process of its own.
 
+What it holds is the process's: a second one that is served there begins empty, and empties the first.
 Run as a program it serves until its parent is gone, and prints its address first:
 ``python -m tests.emulated.account``.
 """
@@ -10,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -58,6 +59,25 @@ class Account:
         }
 
 
+class OneAtATime:
+    """An application that answers one call after the other: moto's tables are not made for several threads.
+
+    A call of a function takes as long as the function and changes nothing of the account: it holds up nobody.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._lock = threading.RLock()
+
+    def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        """Answer one call as a whole."""
+        if environ["PATH_INFO"].endswith("/invocations"):
+            answered: Iterable[bytes] = self._app(environ, start_response)
+            return answered
+        with self._lock:
+            return list(self._app(environ, start_response))
+
+
 @contextmanager
 def serving(port: int = 0) -> Iterator[Account]:
     """Serve an account from a thread of this process; calls of this process's own take no socket."""
@@ -75,12 +95,14 @@ def serving(port: int = 0) -> Iterator[Account]:
     backends.list_of_moto_modules = lambda: names
     undo = bucket_policies.honour_conditions()
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    app = moto.DomainDispatcherApplication(moto.create_backend_app)
+    app = OneAtATime(moto.DomainDispatcherApplication(moto.create_backend_app))
     server = make_server("127.0.0.1", port, app, threaded=True, request_handler=moto.MotoRequestHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
+    account = Account(f"http://127.0.0.1:{server.server_port}", app)
+    account.reset()
     try:
-        yield Account(f"http://127.0.0.1:{server.server_port}", app)
+        yield account
     finally:
         server.shutdown()
         thread.join()

@@ -6,6 +6,7 @@ stock mocks forget dependencies and options, and let two resources share a URN.
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,9 +18,10 @@ from typing import Any, Protocol
 import pulumi
 from google.protobuf import empty_pb2
 from pulumi.runtime import mocks as sdk
+from pulumi.runtime import resource as sdk_resource
 from pulumi.runtime import rpc, settings
 from pulumi.runtime import stack as sdk_stack
-from pulumi.runtime.proto import resource_pb2
+from pulumi.runtime.proto import resource_pb2, source_pb2
 from pulumi.runtime.stack import run_in_stack
 
 from tests.emulated import resources
@@ -220,7 +222,7 @@ def deploy(
 
 
 def _run(program: Callable[[], None], monitor: StrictMonitor, config: dict[str, str]) -> None:
-    with _loop() as loop, _waiting_once():
+    with _uncollected(), _loop() as loop, _waiting_once(), _untraced():
         settings.set_root_resource(None)  # type: ignore[arg-type]  # a program starts without one
         settings.configure(_settings(monitor))
         pulumi.runtime.set_all_config(
@@ -284,6 +286,30 @@ def _waiting_once() -> Iterator[None]:
         yield
     finally:
         inside.asyncio = asyncio
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Keep the SDK from reading the sources of every caller of every resource, for an engine to show."""
+    inside: Any = sdk_resource
+    trace = inside._get_stack_trace
+    inside._get_stack_trace = source_pb2.StackTrace
+    try:
+        yield
+    finally:
+        inside._get_stack_trace = trace
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Collect garbage after the run: during it, each collection looks through the whole test session."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _registration(urn: str, request: Any) -> Registration:

@@ -55,7 +55,7 @@ class Site:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=300,
+            timeout=600,
             check=False,
         )
         assert ended.returncode == code, f"{ended.returncode}\n{ended.stdout}\n{ended.stderr}"
@@ -75,7 +75,8 @@ def site(engine: Pulumi, short_path: Path) -> Iterator[Site]:
             yield Site(aws, home, str(engine.path.parent))
 
 
-def test_from_an_empty_account_to_a_row_in_a_workspace_and_back(site: Site, tmp_path: Path) -> None:
+@pytest.mark.timeout(1200)
+def test_account_to_workspace_and_back_to_nothing(site: Site, tmp_path: Path) -> None:
     with Instance(tmp_path / "instance") as instance:
         reach = {"BYOC_URL": instance.line["url"], "BYOC_TOKEN": instance.line["token"]}
         where = (
