@@ -98,11 +98,16 @@ def server(
     ]
 
 
-def bootstrap(engine: Engine, data: Path, *, as_root: bool) -> list[str]:
-    """Return the command line that makes system tables from SQL on its standard input."""
+def bootstrap(engine: Engine, data: Path, temporary: Path, *, as_root: bool) -> list[str]:
+    """Return the command line that makes system tables from SQL on its standard input.
+
+    ``temporary`` is a folder of its own: a server that starts removes every temporary table of the folder
+    it is given, also those that another one is using.
+    """
     return [
         *_program(engine, data, as_root=as_root),
         "--bootstrap",
+        f"--tmpdir={temporary}",
         "--skip-networking",
         "--innodb-log-file-size=4M",
         "--innodb-buffer-pool-size=16M",

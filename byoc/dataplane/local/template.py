@@ -8,6 +8,7 @@ import errno
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Final
 
@@ -49,9 +50,9 @@ def ensure(folder: Path, engine: Engine) -> Path:
 def _bootstrap(engine: Engine, data: Path, words: Path) -> None:
     (data / "mysql").mkdir(mode=0o700)
     try:
-        with words.open("wb") as said:
+        with words.open("wb") as said, tempfile.TemporaryDirectory(dir=words.parent) as temporary:
             done = subprocess.run(
-                command.bootstrap(engine, data, as_root=as_root()),
+                command.bootstrap(engine, data, Path(temporary), as_root=as_root()),
                 input=command.bootstrap_sql(engine).encode(),
                 env=process_environment(engine.libraries),
                 stdout=said,
