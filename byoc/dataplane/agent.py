@@ -9,7 +9,7 @@ them back on the same ports.
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +20,9 @@ from byoc import durable, log
 from byoc.clock import Clock, SystemClock
 from byoc.dataplane import continuity
 from byoc.dataplane.app import CellApp, Door
+from byoc.dataplane.control import Control
+from byoc.dataplane.desk import AGENT_LOCK, BELL, Desk, FolderDesk
+from byoc.dataplane.doorbell import hung
 from byoc.dataplane.enrol import Enrolling
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
@@ -35,8 +38,9 @@ from byoc.dataplane.settings import AgentSettings
 from byoc.dataplane.standing import Standing
 from byoc.dataplane.state import CellState
 from byoc.dataplane.storage import Storage
-from byoc.errors import ByocError, DataInUse, LedgerBroken, Unwritable
+from byoc.errors import ByocError, DataInUse, LedgerBroken, Unreachable, Unwritable
 from byoc.ids import NewID, new_id
+from byoc.model.control import Standing as Said
 from byoc.model.report import CellFacts
 from byoc.model.spec import SPEC_VERSION
 from byoc.model.verbs import Verb
@@ -48,7 +52,6 @@ from byoc.nimbus.stream import Stream
 from byoc.nimbus.transport import Dial, dialler
 
 LEDGER: Final = "ledger"
-LOCK: Final = "agent.lock"
 _LOG: Final = log.get(__name__)
 _LOCK_SECONDS: Final = 70.0
 _LOCK_POLL: Final = 0.05
@@ -57,6 +60,8 @@ _FLUSH_SECONDS: Final = 30.0
 _TRY_AGAIN_SECONDS: Final = 5.0
 _REQUEST_SECONDS: Final = 10.0
 _LAST_REPORT_SECONDS: Final = 2.0
+_GOODBYE_SECONDS: Final = 0.1
+"""How long a tunnel is given to say goodbye once access is revoked."""
 
 Announce = Callable[[Mapping[str, object]], None]
 
@@ -68,6 +73,7 @@ class Memory:
     Attributes:
         seen: the requests of the last two minutes.
         ledger: this agent's own chain.
+        desk: the customer's papers, and the cell's own; None where they are files of the cell's folder.
         enrolled: called once the cell is enrolled, to put away what it was enrolled by.
     """
 
@@ -76,6 +82,7 @@ class Memory:
     ledger: Ledger
     standing: Standing
     enrolled: Callable[[], None] = lambda: None
+    desk: Desk | None = None
 
     @classmethod
     def of_files(cls, settings: AgentSettings, outside: "Outside") -> "Memory":
@@ -131,7 +138,7 @@ async def alone(folder: Path, clock: Clock) -> AsyncIterator[None]:
         Unwritable: the folder cannot be written.
     """
     durable.make_folder(folder)
-    lock = await _lock(folder / LOCK, clock)
+    lock = await _lock(folder / AGENT_LOCK, clock)
     try:
         yield
     finally:
@@ -155,6 +162,19 @@ async def _lock(path: Path, clock: Clock) -> int:
             return descriptor
 
 
+class Switch:
+    """Two events of which one is set: whether the Control Plane may be let in."""
+
+    def __init__(self) -> None:
+        self.on, self.off = asyncio.Event(), asyncio.Event()
+        self.off.set()
+
+    def set(self, on: bool) -> None:
+        """Turn it."""
+        (self.on if on else self.off).set()
+        (self.off if on else self.on).clear()
+
+
 class Agent:
     """The parts of the process, and how they begin and end."""
 
@@ -174,22 +194,34 @@ class Agent:
         self._keys = CellKeys.load_or_create(memory.kept)
         self._state = CellState.open(memory.kept, self._ledger, outside.new_id, self._changed)
         self._reconciler = Reconciler(self._state, runtime, self._clock)
+        self._policy = PolicyFile(settings.cell, settings.policy)
+        desk = memory.desk or FolderDesk(settings.cell, settings.control)
+        self._control = Control(desk, self._ledger, self._clock, self._changed)
+        self._let_in = Switch()
 
     async def run(self, stop: asyncio.Event, on_ready: Announce) -> None:
         """Work until told to stop."""
         self._open_ledger()
+        # Before anything dials: what the customer laid down counts from the first moment.
+        self._let_in.set(not self._control.look())
+        with hung(self._settings.cell / BELL, self._control.bell.ring):
+            await self._work(stop, on_ready)
+
+    async def _work(self, stop: asyncio.Event, on_ready: Announce) -> None:
+        looking = asyncio.create_task(self._control.run(self._on_access, self._describe))
         reconciling = asyncio.create_task(self._reconciler.run())
         connecting = asyncio.create_task(self._stay_connected())
         stopping = asyncio.create_task(stop.wait())
         try:
             on_ready({"thumbprint": self._keys.thumbprint})
-            await asyncio.wait({reconciling, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if reconciling.done():
-                reconciling.result()
+            await asyncio.wait({reconciling, stopping, looking}, return_when=asyncio.FIRST_COMPLETED)
+            for task in (reconciling, looking):
+                if task.done():
+                    task.result()
         finally:
             await _end(reconciling, stopping)
             await self._close()
-            await _end(connecting)
+            await _end(connecting, looking)
             self._ledger.close()
 
     def _open_ledger(self) -> None:
@@ -227,13 +259,58 @@ class Agent:
 
     async def _stay_connected(self) -> None:
         while True:
+            await self._let_in.on.wait()
             try:
-                await self._connect()
+                await self._until_revoked(self._connect())
             except Exception as error:  # noqa: BLE001 - the cell works on without its Control Plane
                 said = error.message if isinstance(error, ByocError) else "the tunnel failed"
                 _LOG.error("tunnel failed", error=repr(error))
                 self._standing.say("offline", said)
-            await self._clock.sleep(_TRY_AGAIN_SECONDS)
+            if self._let_in.on.is_set():
+                await self._until_revoked(self._clock.sleep(_TRY_AGAIN_SECONDS))
+
+    async def _until_revoked(self, doing: Coroutine[Any, Any, None]) -> None:
+        """Do something until it is done or access is revoked; then the tunnel is closed."""
+        task = asyncio.ensure_future(doing)
+        revoked = asyncio.create_task(self._let_in.off.wait())
+        try:
+            await asyncio.wait({task, revoked}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+            elif self._client is not None:
+                await self._cut(self._client)
+        finally:
+            await _end(task, revoked)
+
+    async def _cut(self, client: TunnelClient) -> None:
+        try:
+            async with within(self._clock, _GOODBYE_SECONDS, "the tunnel's end"):
+                await client.close("access is revoked")
+        except Unreachable as error:
+            # A gateway that takes nothing any more: its line ends with the task.
+            _LOG.info("tunnel cut", reason=error.message)
+
+    def _on_access(self, revoked: bool) -> None:
+        if revoked:
+            self._standing.say("revoked", self._control.gate.why)
+        self._let_in.set(not revoked)
+
+    def _describe(self, said: Said) -> Said:
+        """Complete what the cell shows of itself."""
+        state = self._client.state if self._client is not None else None
+        phase, reason = (str(state.phase), state.reason) if state is not None else ("none", "not dialled yet")
+        head = self._ledger.head()
+        return replace(
+            said,
+            tunnel="revoked" if said.revoked else phase,
+            reason=self._control.gate.why or reason,
+            sessions=self._client.sessions if self._client is not None else 0,
+            streams=self._client.streams if self._client is not None else 0,
+            policy=self._policy.current().digest(),
+            policy_problem=self._policy.problem,
+            ledger=f"{head.chain} {head.seq} {head.hash}" if head is not None else "",
+            workspaces=self._state.served(),
+        )
 
     async def _connect(self) -> None:
         identity, pinned = await self._identify()
@@ -242,16 +319,18 @@ class Agent:
         guard = Guard(
             identity.cell_id,
             pinned=pinned,
-            policy=PolicyFile(self._settings.cell, self._settings.policy),
+            policy=self._policy,
             ledger=self._ledger,
             replays=Replays(self._memory.seen, self._clock),
             rates=Rates(self._memory.kept, self._clock),
+            control=self._control,
             clock=self._clock,
         )
         door = Door(identity.cell_id, self._keys, guard)
         app = CellApp(door, self._state, self._reconciler, self._runtime, self._clock)
         client = self._client = self._tunnel(identity, app)
-        who = Reporting(identity.cell_id, self._keys, self._facts)
+        approvals = self._control.approvals
+        who = Reporting(identity.cell_id, self._keys, self._facts, lambda: approvals.decided)
         self._reporter = Reporter(who, self._state, pinned, self._post, self._clock)
         reporting = self._reporting = asyncio.create_task(self._report(self._reporter))
         flushing = asyncio.create_task(self._flush(guard))
@@ -313,7 +392,9 @@ class Agent:
         )
 
     def _on_state(self, state: ClientState) -> None:
-        self._standing.say(str(state.phase), state.reason)
+        if self._let_in.on.is_set():
+            self._standing.say(str(state.phase), state.reason)
+        self._control.bell.ring()
         if self._reporter is not None:
             self._reporter.connected(yes=state.phase is Phase.CONNECTED)
 

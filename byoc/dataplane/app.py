@@ -270,7 +270,8 @@ def _reply(value: object, outcome: str) -> _Answer:
 
 def _refuse(refused: Refused) -> _Answer:
     refusal: Refusal = refused.refusal()
-    return _Answer(refused.status, _dump(encode(refusal)), "refused", rule=refused.rule)
+    outcome = "waiting" if refused.status == HTTPStatus.ACCEPTED else "refused"
+    return _Answer(refused.status, _dump(encode(refusal)), outcome, rule=refused.rule)
 
 
 def _fail(status: HTTPStatus, error: ByocError | None) -> _Answer:

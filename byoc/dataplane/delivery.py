@@ -15,9 +15,10 @@ from byoc.errors import RefusedByCell
 from byoc.model import verbs
 from byoc.model.spec import Desired, GroupSpec, Spec
 from byoc.model.verbs import Verb
-from byoc.wire.cell import Refusal, spec_digest
+from byoc.wire.cell import APPROVAL_EXPIRED, WAITING_FOR_APPROVAL, Refusal, spec_digest
 from byoc.wire.tokens import Change, RequestClaims
 
+ACCEPTED: Final = 202
 FORBIDDEN: Final = 403
 CONFLICT: Final = 409
 
@@ -38,6 +39,13 @@ class Rule(StrEnum):
     TERMINATED = "terminated"
     LEDGER_UNWRITABLE = "ledger-unwritable"
     TOO_MANY_REQUESTS = "too-many-requests"
+    ACCESS_REVOKED = "access-revoked"
+    """The customer has pulled the kill switch: nothing is let in, and nothing that waits is lost."""
+    WAITING_FOR_APPROVAL = WAITING_FOR_APPROVAL
+    """No refusal yet: the change waits until somebody in the cell answers."""
+    APPROVAL_REFUSED = "approval-refused"
+    APPROVAL_EXPIRED = APPROVAL_EXPIRED
+    """Nobody answered within a day."""
 
 
 class Decision(StrEnum):

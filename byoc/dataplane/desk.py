@@ -18,6 +18,8 @@ from byoc.wire.canonical import sha256
 
 BELL: Final = "bell"
 """A named pipe in the cell's folder: a byte in it makes the agent look at the papers at once."""
+AGENT_LOCK: Final = "agent.lock"
+"""Held by the agent that works on a cell's folder."""
 _LOCK: Final = ".lock"
 
 
@@ -130,6 +132,21 @@ class FolderPapers:
             yield
         finally:
             os.close(descriptor)
+
+
+def is_worked_on(folder: Path) -> bool:
+    """Whether an agent works on the cell in ``folder``: it holds the folder's lock."""
+    try:
+        descriptor = os.open(folder / AGENT_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _text(path: Path) -> str:

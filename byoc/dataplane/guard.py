@@ -19,13 +19,26 @@ from typing import Any, Final
 
 from byoc import faults, log
 from byoc.clock import Clock, stamp
-from byoc.dataplane.delivery import FORBIDDEN, Decision, Refused, Rule, Situation, check, doings
+from byoc.dataplane.approvals import Wish
+from byoc.dataplane.control import Control
+from byoc.dataplane.delivery import (
+    ACCEPTED,
+    FORBIDDEN,
+    Decision,
+    Doing,
+    Refused,
+    Rule,
+    Situation,
+    check,
+    doings,
+)
 from byoc.dataplane.keys import PinnedKeys
 from byoc.dataplane.ledger import Ledger
-from byoc.dataplane.policy import Policy, PolicyFile, decide
+from byoc.dataplane.policy import Policy, PolicyFile, decide, first
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import Replays
 from byoc.errors import BadToken, ByocError, LedgerBroken, TooManyRequests, Unwritable
+from byoc.model.control import Stage
 from byoc.model.spec import Spec
 from byoc.model.verbs import Verb
 from byoc.wire.jws import Fault, Kind, bad
@@ -39,6 +52,16 @@ UNAVAILABLE: Final = 503
 _WINDOW_SECONDS: Final = 60.0
 _MAX_UNRECORDED: Final = 1000
 _BEARER: Final = "bearer "
+_ANSWERS: Final[dict[Stage, tuple[Rule | None, int, str]]] = {
+    Stage.WAITING: (
+        Rule.WAITING_FOR_APPROVAL,
+        ACCEPTED,
+        "{verbs} waits for approval in the cell until {until} (`byoc policy approve {id}` there)",
+    ),
+    Stage.REFUSED: (Rule.APPROVAL_REFUSED, FORBIDDEN, "{verbs} was refused in the cell"),
+    Stage.EXPIRED: (Rule.APPROVAL_EXPIRED, FORBIDDEN, "nobody in the cell approved {verbs} within a day"),
+    Stage.APPROVED: (None, ACCEPTED, ""),
+}
 _LOG: Final = log.get(__name__)
 
 
@@ -64,8 +87,8 @@ class _Count:
 class Guard:
     """Checks of one cell.
 
-    ``pinned``: the Control Plane's keys; ``policy``: the customer's; ``ledger``, ``replays`` and
-    ``rates``: what the cell remembers.
+    ``pinned``: the Control Plane's keys; ``policy`` and ``control``: the customer's; ``ledger``,
+    ``replays`` and ``rates``: what the cell remembers.
     """
 
     def __init__(
@@ -77,6 +100,7 @@ class Guard:
         ledger: Ledger,
         replays: Replays,
         rates: Rates,
+        control: Control,
         clock: Clock,
     ) -> None:
         self._cell = cell_id
@@ -85,6 +109,7 @@ class Guard:
         self._ledger = ledger
         self._replays = replays
         self._rates = rates
+        self._control = control
         self._clock = clock
         self._counts: dict[str, _Count] = {}
         self._unrecorded: list[dict[str, Any]] = []
@@ -98,7 +123,7 @@ class Guard:
         Requests that come together share one fsync.
 
         Raises:
-            Refused: 401 with a ``Fault`` as rule; 429; 503 ``ledger-unwritable``.
+            Refused: 401 with a ``Fault`` as rule; 429; 503 ``ledger-unwritable`` or ``access-revoked``.
         """
         try:
             claims = self._authenticate(authorization, method, target, body)
@@ -107,7 +132,14 @@ class Guard:
             raise Refused(error.reason, error.message, UNAUTHENTICATED) from error
         seq = await self._record(claims)
         faults.reach(faults.Step.REQUEST_RECORDED)
-        return Admission(claims, seq)
+        admission = Admission(claims, seq)
+        try:
+            self._check_gate(admission)
+        except Refused as refused:
+            self._outcome(seq, refused.status, "refused", rule=refused.rule)
+            raise
+        self._control.heard.note(self._clock.now(), claims)
+        return admission
 
     async def _record(self, claims: RequestClaims) -> int:
         try:
@@ -138,6 +170,14 @@ class Guard:
             self._outcome(seq, TOO_MANY, "refused", rule=Rule.TOO_MANY_REQUESTS)
             raise Refused(Rule.TOO_MANY_REQUESTS, error.message, TOO_MANY, jti=claims.jti) from error
 
+    def _check_gate(self, admission: Admission) -> None:
+        """Let nothing pass while access is revoked: asked at the door and again before each act."""
+        gate = self._control.gate
+        if gate.look():
+            gate.refused += 1
+            reason = "the customer has revoked access to the cell"
+            raise Refused(Rule.ACCESS_REVOKED, reason, UNAVAILABLE, jti=admission.jti)
+
     def _authenticate(
         self, authorization: str | None, method: str, target: str, body: bytes
     ) -> RequestClaims:
@@ -159,6 +199,7 @@ class Guard:
         Raises:
             Refused: the verb was not signed, or the policy says no.
         """
+        self._check_gate(admission)
         claims = admission.claims
         if verb not in claims.verbs:
             reason = f"{verb} would be done but was not signed"
@@ -187,6 +228,7 @@ class Guard:
             Refused: it must not be applied; 409 ``base-moved`` asks for it to be signed anew.
             Unwritable: what would be done cannot be counted, so it is not done.
         """
+        self._check_gate(admission)
         situation, policy = Situation(held, effective, terminated), self._policy.current()
         claims, now = admission.claims, self._clock.now()
         try:
@@ -197,9 +239,30 @@ class Guard:
                 self._alarm(admission, new)
             raise
         if decision is Decision.APPLY:
-            for doing in doings(claims, effective, new):
+            found = doings(claims, effective, new)
+            self._check_approval(admission, new, [one for one in found if first(policy.approval, one.verb)])
+            for doing in found:
                 self._rates.spend(policy, doing.verb)
+            self._control.approvals.over(new)
         return decision
+
+    def _check_approval(self, admission: Admission, new: Spec, wanted: list[Doing]) -> None:
+        """Let what needs approval pass once somebody in the cell has approved this very content."""
+        asked = next((doing.asked for doing in wanted if doing.asked is not None), None)
+        if asked is None:
+            return
+        verbs = tuple(doing.verb for doing in wanted)
+        try:
+            request = self._control.approvals.ask(Wish(new, verbs, asked.sub, asked.at))
+        except TooManyRequests as error:
+            raise Refused(Rule.TOO_MANY_REQUESTS, error.message, TOO_MANY, jti=admission.jti) from error
+        except LedgerBroken as error:
+            raise Refused(Rule.LEDGER_UNWRITABLE, error.message, UNAVAILABLE, jti=admission.jti) from error
+        rule, status, reason = _ANSWERS[request.stage]
+        if rule is not None:
+            said = reason.format(verbs=", ".join(request.verbs), id=request.id, until=stamp(request.until))
+            generation, digest = new.generation, request.digest
+            raise Refused(rule, said, status, generation=generation, digest=digest, jti=admission.jti)
 
     def finish(self, admission: Admission, status: int, outcome: str, *, rule: str = "") -> None:
         """Record how an admitted request ended: ``outcome`` is a word such as ``applied`` or ``refused``.

@@ -85,13 +85,14 @@ def snapshot(
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who reports, when, in which order, and where the ledger ends."""
+    """Who reports, when, in which order, where the ledger ends, and what was decided in the cell."""
 
     cell: CellID
     incarnation: str
     seq: int
     at: datetime
     ledger: LedgerHead | None = None
+    decided: tuple[str, ...] = ()
 
 
 def full(
@@ -136,4 +137,5 @@ def _report(envelope: Envelope, what: Snapshot, transitions: Iterable[Transition
         intervals=tuple(sorted(what.intervals, key=lambda interval: (interval.start, interval.id))),
         transitions=tuple(transitions),
         ledger=envelope.ledger,
+        decided=envelope.decided,
     )

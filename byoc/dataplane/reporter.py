@@ -40,11 +40,12 @@ Post = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Who reports: the cell's name, its keys, and what it is made of."""
+    """Who reports: the cell's name and keys, what it is made of, and which waits for approval are over."""
 
     cell: CellID
     keys: CellKeys
     facts: Callable[[], CellFacts]
+    decided: Callable[[], tuple[str, ...]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,7 @@ class Reporter:
             seq=state.life.next_seq(),
             at=self._clock.now(),
             ledger=state.ledger.head(),
+            decided=self._who.decided(),
         )
         if self._acknowledged is None:
             built = report.full(envelope, now, transitions, self._who.facts())

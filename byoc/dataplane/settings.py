@@ -29,6 +29,7 @@ class AgentSettings:
         reconnect_cap: longest wait in seconds before a gateway that is out of reach is dialled again.
         enrolment: where the enrolment is handed over, if not in the cell's folder.
         policy: the customer's policy, if not in the cell's folder.
+        control: where the customer's other papers are, if not there.
     """
 
     data: Path
@@ -38,6 +39,7 @@ class AgentSettings:
     reconnect_cap: float = CAP
     enrolment: Path | None = None
     policy: Path | None = None
+    control: Path | None = None
 
     @property
     def cell(self) -> Path:
@@ -57,12 +59,13 @@ class AgentSettings:
             gateway, ca = value["gateway"], _path(value, "ca")
             cap = float(value.get("reconnectCap", CAP))
             enrolment, policy = _path(value, "enrolment"), _path(value, "policy")
+            control = _path(value, "control")
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"{path} does not say which gateway to dial"
             raise PreconditionFailed(message, hint="`byoc up` writes it for a local cell") from error
         if not isinstance(gateway, str) or not gateway.startswith("wss://"):
             raise PreconditionFailed(f"{path}: `gateway` is not a wss:// address")
-        return cls(data.absolute(), gateway, ca, stop_engines, cap, enrolment, policy)
+        return cls(data.absolute(), gateway, ca, stop_engines, cap, enrolment, policy, control)
 
 
 def _path(value: Any, name: str) -> Path | None:

@@ -15,6 +15,7 @@ from byoc.dataplane.passwords import Passwords
 from byoc.dataplane.storage import Storage
 from byoc.dataplane.views import Views
 from byoc.ids import NewID
+from byoc.model.control import Served
 from byoc.model.report import LedgerHead
 
 
@@ -44,6 +45,15 @@ class CellState:
     meter: Meter
     views: Views
     ledger: Record
+
+    def served(self) -> tuple[Served, ...]:
+        """Return every workspace as the customer is shown it."""
+        seen = self.views.now
+        return tuple(
+            Served(name, held.spec.name, view.phase.value, view.since, view.endpoint or "")
+            for name, held in self.desired.workspaces.items()
+            if (view := seen.get(name)) is not None
+        )
 
     @classmethod
     def open(cls, kept: Storage, ledger: Record, new_id: NewID, changed: Callable[[], None]) -> Self:

@@ -1,6 +1,6 @@
 """What stands in the papers between a customer and a cell, as values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -116,6 +116,11 @@ class GlassNote:
     at: datetime
     until: datetime
 
+    @property
+    def name(self) -> str:
+        """What stands for it: it is put on record once."""
+        return f"{self.session} {self.what}"
+
 
 @dataclass(frozen=True, slots=True)
 class GlassNotes:
@@ -142,6 +147,7 @@ class Standing:
     Attributes:
         at: when it was written.
         heard: time of the newest word on access that the cell has carried out; None before any.
+        recorded: time of the newest one that is in its ledger.
         revoked: whether the Control Plane is kept out.
         tunnel: what the tunnel is doing, and why.
         sessions: tunnels that stand.
@@ -149,12 +155,14 @@ class Standing:
         refusing_since: since when every verb is refused; None where verbs are let in.
         refused: verbs refused since then.
         last_command_at, last_command: the newest request that was let in.
+        glass: the break-glass notes that are in the ledger.
         policy: digest of the policy in force.
         policy_problem: what is wrong with the newest text of it; empty where nothing is.
     """
 
     at: datetime
     heard: datetime | None = None
+    recorded: datetime | None = None
     revoked: bool = False
     tunnel: str = ""
     reason: str = ""
@@ -167,4 +175,5 @@ class Standing:
     policy: str = ""
     policy_problem: str = ""
     ledger: str = ""
-    workspaces: tuple[Served, ...] = field(default=())
+    glass: tuple[str, ...] = ()
+    workspaces: tuple[Served, ...] = ()

@@ -209,7 +209,12 @@ class CellFacts:
 
 @dataclass(frozen=True, slots=True)
 class CellReport:
-    """One report. ``full`` means: what is not named here, the cell does not have."""
+    """One report. ``full`` means: what is not named here, the cell does not have.
+
+    Attributes:
+        decided: objects whose change was answered in the cell, or expired there, after it had to wait for
+            approval: delivered anew, it ends.
+    """
 
     cell: CellID
     incarnation: str
@@ -223,3 +228,4 @@ class CellReport:
     transitions: tuple[Transition, ...] = ()
     ledger: LedgerHead | None = None
     facts: CellFacts | None = None
+    decided: tuple[str, ...] = ()

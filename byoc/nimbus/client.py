@@ -136,6 +136,16 @@ class TunnelClient:
         connection = self._connection
         return connection is not None and not connection.going_away.is_set()
 
+    @property
+    def sessions(self) -> int:
+        """How many tunnels stand: beside the one that is used, those that are being drained."""
+        return len(self._carriers)
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open in the tunnel that is used."""
+        return self._connection.streams if self._connection is not None else 0
+
     async def wait_connected(self, *, timeout: float) -> None:  # noqa: ASYNC109 - on our own clock
         """Return once the tunnel stands.
 

@@ -44,6 +44,10 @@ from byoc.wire.canonical import digest
 
 T = TypeVar("T")
 
+WAITING_FOR_APPROVAL: Final = "waiting-for-approval"
+"""Rule of a :class:`Refusal` with status 202: not refused, waiting for somebody in the cell."""
+APPROVAL_EXPIRED: Final = "approval-expired"
+"""Rule of a refusal: nobody in the cell answered in time."""
 ANSWER_HEADER: Final = "byoc-answer"
 """Header with the cell's signature under its answer; an answer without it is no answer."""
 

@@ -6,9 +6,11 @@ reaches; ``--cell`` one in AWS, through its control function, with the caller's 
 
 import getpass
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -21,6 +23,9 @@ Directory = Annotated[
     Path | None,
     typer.Option("--dir", metavar="DIR", help="The cell's folder. [default: the local instance's cell]"),
 ]
+
+
+_AT_ONCE: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,14 @@ class Inside:
 
     Attributes:
         who: the caller, as this machine or AWS knows them; it goes into the cell's record.
+        patience: how long the cell may take to carry out what was laid down.
+        alive: tells whether an agent works there; None where only its own word says so.
     """
 
     papers: Papers
     who: str
+    patience: timedelta
+    alive: Callable[[], bool | None] = lambda: None
 
 
 def inside(given: Context, where: Where) -> Inside:
@@ -48,13 +57,14 @@ def inside(given: Context, where: Where) -> Inside:
     Raises:
         UsageError: two ways are named at once, or none and two instances run.
     """
-    return Inside(_folder(given, where.directory), local_user())
+    return _folder(given, where.directory)
 
 
-def _folder(given: Context, directory: Path | None) -> Papers:
-    from byoc.dataplane.desk import FolderPapers  # noqa: PLC0415 - only these commands need it
+def _folder(given: Context, directory: Path | None) -> Inside:
+    from byoc.dataplane.desk import FolderPapers, is_worked_on  # noqa: PLC0415 - only these commands need it
 
-    return FolderPapers(cell_folder(given, directory))
+    folder = cell_folder(given, directory)
+    return Inside(FolderPapers(folder), local_user(), _AT_ONCE, lambda: is_worked_on(folder))
 
 
 def cell_folder(given: Context, directory: Path | None) -> Path:

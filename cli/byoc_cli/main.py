@@ -19,6 +19,7 @@ import typer
 
 from byoc.errors import ByocError, Cancelled, Failed, UsageError
 from byoc_cli import (
+    access,
     bootstrap,
     breakglass,
     cell,
@@ -84,6 +85,7 @@ def build() -> typer.Typer:
         bootstrap.add,
         cell.add,
         policy.add,
+        access.add,
         breakglass.add,
         ledger.add,
         operate.add,

@@ -17,8 +17,10 @@ from byoc_cli.tree import INSIDE, noun, verb
 
 if TYPE_CHECKING:
     from byoc.dataplane.policy import Policy, Verdict
+    from byoc.model.control import Request
     from byoc.model.verbs import Verb
 
+RequestName = Annotated[str, typer.Argument(metavar="ID", help="Of the change, as requests lists it.")]
 TERMS: Final = View(
     (
         Column("VERB", lambda each: each.verb.value),
@@ -31,6 +33,20 @@ TERMS: Final = View(
     ),
     id=lambda each: str(each.verb.value),
     json=lambda each: _terms_json(each),  # noqa: PLW0108 - it is defined below
+)
+REQUESTS: Final = View(
+    (
+        Column("ID", lambda row: row[0].id),
+        Column("STATE", lambda row: row[1]),
+        Column("WOULD DO", lambda row: ", ".join(row[0].verbs)),
+        Column("OF", lambda row: f"{row[0].kind} {row[0].name}"),
+        Column("ASKED BY", lambda row: row[0].sub),
+        Column("SINCE", lambda row: stamp(row[0].since)),
+        Column("UNTIL", lambda row: stamp(row[0].until)),
+        Column("ANSWERED BY", lambda row: row[0].by, spare=True),
+    ),
+    id=lambda row: str(row[0].id),
+    json=lambda row: _request_json(row),  # noqa: PLW0108 - it is defined below
 )
 VERDICT: Final = View(
     (
@@ -83,7 +99,15 @@ def add(app: typer.Typer) -> None:
     """Add the noun to the program."""
     policies = noun("Say what the control plane may do in the cell.")
     app.add_typer(policies, name="policy", rich_help_panel=INSIDE)
-    for name, command in (("show", show), ("check", check), ("set", set_policy), ("explain", explain)):
+    for name, command in (
+        ("show", show),
+        ("check", check),
+        ("set", set_policy),
+        ("explain", explain),
+        ("requests", requests),
+        ("approve", approve),
+        ("refuse", refuse),
+    ):
         verb(policies, name)(command)
 
 
@@ -149,6 +173,41 @@ def explain(
         raise Forbidden(f"no: {found.verdict.reason}", hint=f"the line that decided: {found.verdict.setting}")
 
 
+def requests(ctx: typer.Context, directory: Directory = None) -> None:
+    """List the changes that wait for approval in the cell, and those answered lately."""
+    from byoc.wire.control import requests as read  # noqa: PLC0415 - slow to import
+
+    given = of(ctx)
+    way, now = inside(given, Where(directory)), given.clock.now()
+    found = [(one, _stage(one, now)) for one in read(way.papers)]
+    given.out.rows(REQUESTS, found, empty="no change waits for approval")
+
+
+def approve(ctx: typer.Context, name: RequestName, directory: Directory = None) -> None:
+    """Let one change happen: this object, this generation, this content; within a day of its coming."""
+    _answer(of(ctx), name, Where(directory), approved=True)
+
+
+def refuse(ctx: typer.Context, name: RequestName, directory: Directory = None) -> None:
+    """End one change: the control plane is told no, and puts back what was before."""
+    _answer(of(ctx), name, Where(directory), approved=False)
+
+
+def _answer(given: Context, name: str, where: Where, *, approved: bool) -> None:
+    from byoc.wire.control import answer  # noqa: PLC0415 - slow to import
+
+    way, now = inside(given, where), given.clock.now()
+    found = answer(way.papers, name, approved=approved, by=way.who, now=now)
+    what = f"{', '.join(found.verbs)} of {found.kind} `{found.name}`, generation {found.generation}"
+    then = "it happens when the control plane delivers it anew" if approved else "it is put back"
+    word = "approved" if approved else "refused"
+    given.out.done(f"{word}: {what}; {then}", _request_json((found, found.stage.value)), found.id)
+
+
+def _stage(request: "Request", now: datetime) -> str:
+    return "expired" if request.stage == "waiting" and now >= request.until else request.stage.value
+
+
 def _held(given: Context, where: Where) -> _Held:
     """Return the policy in force, and what is wrong with a newer one."""
     from byoc.dataplane.policy import in_force  # noqa: PLC0415 - slow to import
@@ -209,3 +268,10 @@ def _terms_json(each: Any) -> dict[str, Any]:
         "maxAge": each.max_age,
         "rate": each.rate or None,
     }
+
+
+def _request_json(row: "tuple[Request, str]") -> dict[str, Any]:
+    from byoc.wire.cell import encode  # noqa: PLC0415 - slow to import
+
+    shaped: dict[str, Any] = encode(row[0])
+    return shaped | {"stage": row[1], "until": stamp(row[0].until)}

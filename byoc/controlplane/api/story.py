@@ -35,7 +35,8 @@ async def get_detail(call: Caller, workspace: WorkspaceInPath) -> Response:
     """A workspace with its phase, reason and generations, and whether its cell is connected."""
     record = await call.fleet.workspace(call.by, _id(workspace))
     cell = await call.fleet.cell(call.by, record.cell_id)
-    return answer(detail(record, cell), generation=record.spec.generation)
+    newest = await call.fleet.events(call.by, record.spec.id, after=0, newest=1)
+    return answer(detail(record, cell, newest[-1] if newest else None), generation=record.spec.generation)
 
 
 @router.get("/{workspaceID}/events", **documented("Event"))
@@ -137,8 +138,10 @@ def shape(event: records.Event) -> Event:
     return shaped
 
 
-def detail(record: records.WorkspaceRecord, cell: records.CellRecord) -> WorkspaceDetail:
-    """Return everything that is known of a workspace, but secrets."""
+def detail(
+    record: records.WorkspaceRecord, cell: records.CellRecord, newest: records.Event | None = None
+) -> WorkspaceDetail:
+    """Return everything that is known of a workspace, but secrets; ``newest``: its last event."""
     spec, report, state = record.spec, record.seen.report, state_of(record)
     shaped: WorkspaceDetail = {
         "workspaceID": spec.id,
@@ -163,6 +166,10 @@ def detail(record: records.WorkspaceRecord, cell: records.CellRecord) -> Workspa
         shaped["terminatedAt"] = stamp(record.terminated_at)
     if report is not None:
         _add_report(shaped, report, state)
+    if newest is not None and newest.kind == "waiting" and newest.generation == spec.generation:
+        # It waits outside the cell's own work, so nothing in a report can say for what.
+        shaped["reason"], shaped["reasonText"] = newest.reason, newest.text
+        shaped["since"] = stamp(newest.at)
     return shaped
 
 

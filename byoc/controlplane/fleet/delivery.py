@@ -16,7 +16,7 @@ from byoc.model.spec import Desired, GroupSpec, Spec, WorkspaceSpec
 from byoc.model.verbs import Verb
 from byoc.store.transaction import Transaction
 from byoc.store.values import ChangeRecord, HeldGroup, HeldWorkspace
-from byoc.wire.cell import Delivery, Refusal, Resync
+from byoc.wire.cell import APPROVAL_EXPIRED, Delivery, Refusal, Resync
 from byoc.wire.tokens import Change
 
 TOO_OLD: Final = "too-old"
@@ -138,7 +138,7 @@ def refuse(tx: Transaction, claim: Claim, due: Due, refusal: Refusal, now: datet
     if held.record.spec.generation != due.spec.generation:
         return True
     tx.topics.add(topics.cell(claim.cell))
-    kind = "expired" if refusal.rule == TOO_OLD else "refused"
+    kind = "expired" if refusal.rule in {TOO_OLD, APPROVAL_EXPIRED} else "refused"
     told = _Told(kind, refusal.rule, _spell(refusal))
     if isinstance(held, HeldWorkspace):
         _refuse_workspace(tx, held, told, now)
@@ -155,8 +155,11 @@ class _Told:
 
 
 def _spell(refusal: Refusal) -> str:
-    reason = "".join(c if c.isprintable() else "?" for c in refusal.reason[:_LONGEST_REASON])
-    return f"the cell refused it: rule `{refusal.rule[:64]}`: {reason}"
+    return f"the cell refused it: rule `{refusal.rule[:64]}`: {_printable(refusal.reason)}"
+
+
+def _printable(reason: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in reason[:_LONGEST_REASON])
 
 
 def _refuse_workspace(tx: Transaction, held: HeldWorkspace, told: _Told, now: datetime) -> None:
@@ -183,6 +186,33 @@ def _refuse_group(tx: Transaction, held: HeldGroup, told: _Told, now: datetime) 
     # A group has no story of its own: those of its workspaces tell it.
     for workspace in tx.workspaces.of_group(record.spec.id, include_terminated=False):
         recording.tell(tx, workspace, told.kind, told.rule, f"workspace group: {told.text}", now)
+
+
+def wait(tx: Transaction, claim: Claim, due: Due, refusal: Refusal, now: datetime) -> bool:
+    """Write, once for each generation, that ``due`` waits for approval in the cell; False as above."""
+    if not tx.cells.holds_claim(claim.cell, claim.fence):
+        return False
+    held = tx.workspaces.get(due.spec.id) or tx.groups.get(due.spec.id)
+    if held is None or held.record.terminated_at is not None:
+        return True
+    if held.record.spec.generation != due.spec.generation:
+        return True
+    text = _printable(refusal.reason)
+    if isinstance(held, HeldWorkspace):
+        _tell_wait(tx, held.record, refusal.rule, text, now)
+        return True
+    # A group has no story of its own: those of its workspaces tell it, and the cell's.
+    tx.cells.tell(claim.cell, now, refusal.rule, f"group `{due.spec.name}`: {text}")
+    for workspace in tx.workspaces.of_group(held.record.spec.id, include_terminated=False):
+        _tell_wait(tx, workspace, refusal.rule, f"workspace group: {text}", now)
+    return True
+
+
+def _tell_wait(tx: Transaction, record: WorkspaceRecord, rule: str, text: str, now: datetime) -> None:
+    last = tx.story.events(record.spec.id, above=0, newest=1)
+    if last and (last[0].kind, last[0].text, last[0].generation) == ("waiting", text, record.spec.generation):
+        return
+    recording.tell(tx, record, "waiting", rule, text, now)
 
 
 def bury(tx: Transaction, claim: Claim, own: str, now: datetime) -> bool:

@@ -30,7 +30,7 @@ from byoc.nimbus.http import HttpResponse
 from byoc.store.seam import Store, Topics
 from byoc.store.transaction import Transaction
 from byoc.store.values import HeldCell
-from byoc.wire.cell import Acknowledged, Refusal, decode, spec_digest
+from byoc.wire.cell import WAITING_FOR_APPROVAL, Acknowledged, Refusal, decode, spec_digest
 
 R = TypeVar("R")
 
@@ -43,7 +43,10 @@ _FIRST_DELAY: Final = 0.05
 _LONGEST_DELAY: Final = 30.0
 _TOLD_AFTER: Final = 3
 """Rounds without an answer, until the workspaces that wait are told so."""
+_LOOK_AGAIN: Final = timedelta(minutes=5)
+"""How soon a change that waits for approval is delivered anew, where no report says that it was answered."""
 _OK: Final = 200
+_ACCEPTED: Final = 202
 _FORBIDDEN: Final = 403
 _CONFLICT: Final = 409
 _LOG: Final = log.get(__name__)
@@ -93,6 +96,8 @@ class Dispatcher:
         self._interval = interval
         self._workers: dict[CellID, _Worker] = {}
         self._claims: dict[CellID, tuple[Claim, datetime]] = {}
+        # What waits for approval in a cell, with its generation and until when it is left alone.
+        self._waiting: dict[str, tuple[int, datetime]] = {}
         self._running = False
         store.listen(self._heard)
 
@@ -123,6 +128,9 @@ class Dispatcher:
             self._workers.clear()
 
     def _heard(self, heard: Topics) -> None:
+        for topic in heard:
+            if topic.startswith(topics.DECIDED):
+                self._waiting.pop(topic.removeprefix(topics.DECIDED), None)
         for topic in heard:
             if topic.startswith(topics.CELL):
                 self.wake(CellID(topic.removeprefix(topics.CELL)))
@@ -220,7 +228,7 @@ class Dispatcher:
         base: int | None = None
         for _ in range(MOST_TRIES):
             due = await self._store.read(lambda tx, base=base: delivery.pack(tx, own, base=base))  # type: ignore[misc]
-            if due is None:
+            if due is None or self._waits(due):
                 return Result.DONE
             answer = await self._courier.send(cell, due.parcel(due.acknowledged if base is None else base))
             if answer.status == _OK:
@@ -230,7 +238,8 @@ class Dispatcher:
                 await self._tell(cell, f"cell `{cell.name}` cannot take it now ({answer.status})", "not-now")
                 return Result.RETRY
             if answer.status != _CONFLICT:
-                return await self._take_no(claim, due, refusal)
+                take = self._take_wait if answer.status == _ACCEPTED else self._take_no
+                return await take(claim, due, refusal)
             if not _may_sign_anew(refusal, due):
                 return await self._take_conflict(claim, due, refusal)
             self._counters.signed_anew += 1
@@ -258,6 +267,21 @@ class Dispatcher:
             return Result.STUCK
         now = self._clock.now()
         held = await self._store.write(lambda tx: delivery.refuse(tx, claim, due, refusal, now))
+        return self._held(claim, held)
+
+    def _waits(self, due: Due) -> bool:
+        """Whether it waits for somebody in the cell: asking again would change nothing."""
+        generation, until = self._waiting.get(due.spec.id, (0, self._clock.now()))
+        if generation == due.spec.generation and self._clock.now() < until:
+            return True
+        self._waiting.pop(due.spec.id, None)
+        return False
+
+    async def _take_wait(self, claim: Claim, due: Due, refusal: Refusal) -> Result:
+        now = self._clock.now()
+        held = await self._store.write(lambda tx: delivery.wait(tx, claim, due, refusal, now))
+        if held:
+            self._waiting[due.spec.id] = due.spec.generation, now + _LOOK_AGAIN
         return self._held(claim, held)
 
     async def _take_conflict(self, claim: Claim, due: Due, refusal: Refusal) -> Result:
@@ -337,12 +361,14 @@ def _may_sign_anew(refusal: Refusal, due: Due) -> bool:
 
 
 def _read_refusal(answer: HttpResponse) -> Refusal | None:
-    if answer.status not in {_FORBIDDEN, _CONFLICT}:
+    if answer.status not in {_ACCEPTED, _FORBIDDEN, _CONFLICT}:
         return None
     try:
-        return decode(Refusal, _json(answer))
+        refusal = decode(Refusal, _json(answer))
     except UsageError:
         return None
+    waits = refusal.rule == WAITING_FOR_APPROVAL
+    return refusal if waits is (answer.status == _ACCEPTED) else None
 
 
 def _json(answer: HttpResponse) -> object:

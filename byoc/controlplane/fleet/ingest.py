@@ -15,6 +15,7 @@ from typing import Final
 
 from byoc import faults, log
 from byoc.clock import Clock
+from byoc.controlplane.fleet import topics
 from byoc.controlplane.fleet.courier import Counters
 from byoc.controlplane.fleet.placing import Placing
 from byoc.controlplane.keys import ControlPlaneKeys
@@ -30,6 +31,7 @@ from byoc.wire.cell import ReportAnswer, decode
 from byoc.wire.keys import PublicKey
 from byoc.wire.tokens import Behind, ReportName
 
+_MOST_DECIDED: Final = 1000
 _LOG: Final = log.get(__name__)
 
 
@@ -144,6 +146,9 @@ class Ingest:
         tx.cells.seen(report.cell, now, report.facts)
         if report.ledger is not None:
             self._note_head(tx, report.cell, report.ledger)
+        if report.decided:
+            tx.topics.update(topics.decided(own) for own in report.decided[:_MOST_DECIDED])
+            tx.topics.add(topics.cell(report.cell))
         outcome = Placing(tx, held.record, report, now, new_life=new_life and bool(held.incarnation)).place()
         wanted = outcome.full_wanted or (held.full_wanted and not report.full)
         if wanted != held.full_wanted:

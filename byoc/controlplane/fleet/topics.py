@@ -4,6 +4,7 @@ from typing import Final
 
 CELL: Final = "cell:"
 WORKSPACE: Final = "workspace:"
+DECIDED: Final = "decided:"
 
 
 def cell(own: str) -> str:
@@ -14,3 +15,8 @@ def cell(own: str) -> str:
 def workspace(own: str) -> str:
     """There is a new event of this workspace."""
     return WORKSPACE + own
+
+
+def decided(own: str) -> str:
+    """The cell has decided about this object, whose change had to wait for approval."""
+    return DECIDED + own

@@ -13,6 +13,8 @@ from typing import Any
 
 from byoc.dataplane import continuity
 from byoc.dataplane.app import CellApp, Door
+from byoc.dataplane.control import Control
+from byoc.dataplane.desk import FolderDesk
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys, accept_enrolment
@@ -45,6 +47,7 @@ class RealCell:
         self.app: CellApp | None = None
         self.reporter: Reporter | None = None
         self.pinned: PinnedKeys | None = None
+        self.control: Control | None = None
         self.posted: list[str] = []
 
     # --- joining -------------------------------------------------------------------------
@@ -102,6 +105,9 @@ class RealCell:
         assert identity is not None
         assert pinned is not None
         continuity.check(self.folder / "ledger", cell.state)
+        control = self.control = Control(
+            FolderDesk(self.folder), cell.ledger, clock, lambda: [heard() for heard in cell.heard]
+        )
         guard = Guard(
             identity.cell_id,
             pinned=pinned,
@@ -109,12 +115,13 @@ class RealCell:
             ledger=cell.ledger,
             replays=Replays(InLedger(self.folder / "ledger", clock), clock),
             rates=Rates(FileStorage(self.folder), clock),
+            control=control,
             clock=clock,
         )
         door = Door(identity.cell_id, keys, guard)
         self.cell, self.pinned = cell, pinned
         self.app = CellApp(door, cell.state, cell.reconciler, cell.runtime, clock)
-        who = Reporting(identity.cell_id, keys, cell.runtime.facts)
+        who = Reporting(identity.cell_id, keys, cell.runtime.facts, lambda: control.approvals.decided)
         self.reporter = Reporter(who, cell.state, pinned, self._post, clock)
         cell.heard.append(self.reporter.changed)
         return self.reporter

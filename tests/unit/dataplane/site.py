@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from byoc.dataplane.app import CellApp, Door
+from byoc.dataplane.control import Control
+from byoc.dataplane.desk import FolderDesk
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
@@ -123,6 +125,7 @@ def assemble(cell: MemoryCell, provider: MemoryProvider) -> Site:
         ledger=cell.ledger,
         replays=Replays(InLedger(folder / "ledger", cell.clock), cell.clock),
         rates=Rates(FileStorage(folder), cell.clock),
+        control=Control(FolderDesk(folder), cell.ledger, cell.clock),
         clock=cell.clock,
     )
     door = Door(CELL, keys, guard)

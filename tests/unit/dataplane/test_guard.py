@@ -11,6 +11,8 @@ from typing import Any
 import jwt
 import pytest
 
+from byoc.dataplane.control import Control
+from byoc.dataplane.desk import FolderDesk
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Admission, Decision, Guard, Refused
 from byoc.dataplane.keys import PinnedKeys
@@ -88,6 +90,7 @@ class Cell:
         assert pinned is not None
         self.pinned = pinned
         self.ledger = Ledger(self.folder / "ledger", self.clock, lambda: "chain-1")
+        self.control = Control(FolderDesk(self.folder), self.ledger, self.clock)
         self.guard = Guard(
             CELL,
             pinned=pinned,
@@ -95,6 +98,7 @@ class Cell:
             ledger=self.ledger,
             replays=Replays(InLedger(self.folder / "ledger", self.clock), self.clock),
             rates=Rates(FileStorage(self.folder), self.clock),
+            control=self.control,
             clock=self.clock,
         )
 

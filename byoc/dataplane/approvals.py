@@ -1,0 +1,213 @@
+"""Changes that wait until somebody in the cell approves them, and what was answered.
+
+Asked by the guard for each delivery that needs approval; the answers are in one of the customer's papers,
+which nothing that comes through the tunnel can write. The invariants: an approval is for one object, one
+generation and one content; it dies with a newer generation and after a day; what waits is shown, and
+survives a restart, before anybody is told that it waits; an answer is on record before it counts.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from byoc import log
+from byoc.clock import Clock, stamp
+from byoc.dataplane.desk import Desk
+from byoc.dataplane.state import Record
+from byoc.errors import LedgerBroken, TooManyRequests, Unwritable, UsageError
+from byoc.model.control import APPROVAL_LIFE, Answer, Answers, Request, Requests, Stage
+from byoc.model.papers import Paper
+from byoc.model.spec import GroupSpec, Spec
+from byoc.model.verbs import Verb
+from byoc.wire.cell import spec_digest
+from byoc.wire.control import dump, load, request_id
+
+MOST: Final = 1000
+"""Changes that wait at once at most: whoever may ask cannot fill the cell's disk."""
+_LOG: Final = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A delivery that needs approval.
+
+    Attributes:
+        verbs: those that do.
+        sub, at: of the newest change that asks for the first of them.
+    """
+
+    new: Spec
+    verbs: tuple[Verb, ...]
+    sub: str
+    at: datetime
+
+    def request(self, now: datetime) -> Request:
+        """Return it as it is shown."""
+        new, digest = self.new, spec_digest(self.new)
+        return Request(
+            id=request_id(new.id, new.generation, digest),
+            own=new.id,
+            kind="group" if isinstance(new, GroupSpec) else "workspace",
+            name=new.name,
+            generation=new.generation,
+            digest=digest,
+            verbs=tuple(verb.value for verb in self.verbs),
+            sub=self.sub,
+            asked_at=self.at,
+            since=now,
+        )
+
+
+class Approvals:
+    """The newest request of each object.
+
+    Args:
+        changed: called when there is something the Control Plane should know.
+    """
+
+    def __init__(self, desk: Desk, ledger: Record, clock: Clock, changed: Callable[[], None]) -> None:
+        self._desk = desk
+        self._ledger = ledger
+        self._clock = clock
+        self._changed = changed
+        shown = load(Requests, desk.shown(Paper.REQUESTS), Requests())
+        self._requests = {one.own: one for one in shown.requests}
+        self._told: set[str] = set()
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The objects whose wait is over: their change, delivered anew, ends."""
+        return tuple(
+            own
+            for own, one in self._requests.items()
+            if one.id not in self._told and self._now(one).stage is not Stage.WAITING
+        )
+
+    def ask(self, wish: Wish) -> Request:
+        """Return the request of a delivery as it stands now; one that is new waits from now on.
+
+        Raises:
+            TooManyRequests: too many changes wait.
+            Unwritable, LedgerBroken: it could not be shown or recorded.
+        """
+        self.look()
+        new = wish.request(self._clock.now())
+        held = self._requests.get(new.own)
+        if held is not None and held.id == new.id:
+            return self._tell(self._now(held))
+        self._make_room(new)
+        if held is not None:
+            self._died(held)
+        self._ledger.record(
+            "approval-asked",
+            **_named(new),
+            verbs=list(new.verbs),
+            sub=new.sub,
+            requestedAt=stamp(new.asked_at),
+        )
+        self._put(new)
+        # An answer may have been there first: of a request that another agent of this cell had shown.
+        self.look()
+        return self._tell(self._requests[new.own])
+
+    def _tell(self, found: Request) -> Request:
+        if found.stage is not Stage.WAITING:
+            self._told.add(found.id)
+        return found
+
+    def over(self, new: Spec) -> None:
+        """Forget the request of an object: ``new`` is carried out, so nothing of it waits any more."""
+        held = self._requests.pop(new.id, None)
+        if held is None:
+            return
+        self._told.discard(held.id)
+        try:
+            if held.id != request_id(new.id, new.generation, spec_digest(new)):
+                self._died(held)
+            self._show()
+        except (Unwritable, LedgerBroken) as error:
+            # What was asked is done; that it is still shown as a request harms nobody.
+            _LOG.warning("requests not shown", error=error.message)
+
+    def look(self) -> None:
+        """Take in what was answered, and let expire what nobody answered."""
+        try:
+            answers = load(Answers, self._desk.word(Paper.ANSWERS), Answers()).answers
+        except UsageError as error:
+            _LOG.error("answers to requests are not understood; none counts", error=error.message)
+            answers = ()
+        for answer in answers:
+            self._take(answer)
+        for held in [one for one in self._requests.values() if self._now(one) != one]:
+            self._expire(held)
+
+    def _take(self, answer: Answer) -> None:
+        held = self._requests.get(answer.own)
+        meant = (answer.generation, answer.digest)
+        if held is None or held.stage is not Stage.WAITING or (held.generation, held.digest) != meant:
+            return
+        if not held.since - APPROVAL_LIFE <= answer.at < held.until:
+            return
+        stage = Stage.APPROVED if answer.approved else Stage.REFUSED
+        self._settle(
+            replace(held, stage=stage, by=answer.by, answered_at=answer.at),
+            "approval",
+            approved=answer.approved,
+            by=answer.by,
+            answeredAt=stamp(answer.at),
+        )
+
+    def _expire(self, held: Request) -> None:
+        self._settle(replace(held, stage=Stage.EXPIRED), "approval-died", why="expired")
+
+    def _settle(self, new: Request, kind: str, **fields: object) -> None:
+        try:
+            self._ledger.record(kind, **_named(new), **fields)
+            self._put(new)
+        except (Unwritable, LedgerBroken) as error:
+            _LOG.error("an answer does not count: it cannot be recorded", error=error.message, id=new.id)
+            return
+        _LOG.info("request answered", id=new.id, stage=new.stage, by=new.by)
+        self._changed()
+
+    def _now(self, held: Request) -> Request:
+        over = held.stage in {Stage.WAITING, Stage.APPROVED} and self._clock.now() >= held.until
+        return replace(held, stage=Stage.EXPIRED) if over else held
+
+    def _died(self, held: Request) -> None:
+        if held.stage in {Stage.WAITING, Stage.APPROVED}:
+            self._ledger.record("approval-died", **_named(held), why="newer")
+
+    def _make_room(self, new: Request) -> None:
+        if new.own in self._requests or len(self._requests) < MOST:
+            return
+        answered = [one for one in self._requests.values() if one.stage is not Stage.WAITING]
+        if not answered:
+            raise TooManyRequests(f"{MOST} changes wait for approval already")
+        del self._requests[min(answered, key=lambda one: one.since).own]
+
+    def _put(self, new: Request) -> None:
+        before = self._requests.get(new.own)
+        self._requests[new.own] = new
+        try:
+            self._show()
+        except Unwritable:
+            if before is None:
+                del self._requests[new.own]
+            else:
+                self._requests[new.own] = before
+            raise
+
+    def _show(self) -> None:
+        listed = sorted(self._requests.values(), key=lambda one: one.since)
+        self._desk.show(Paper.REQUESTS, dump(Requests(tuple(listed))))
+
+
+def _named(request: Request) -> dict[str, object]:
+    return {
+        "request": request.id,
+        "id": request.own,
+        "generation": request.generation,
+        "digest": request.digest,
+    }
