@@ -83,7 +83,7 @@ PROOF: Final = View(
         Column("open streams", lambda found: 0 if found.away else found.said.streams if found.said else None),
         Column("verbs", lambda found: _verbs(found)),  # noqa: PLW0108 - it is defined below
         Column("last command", lambda found: _last(found.said)),
-        Column("SQL served", lambda found: _served(found)),  # noqa: PLW0108
+        Column("databases", lambda found: _served(found)),  # noqa: PLW0108
         Column("control plane can do", lambda found: found.can),
         Column("as of", lambda found: stamp(found.said.at) if found.said else None),
     ),
@@ -190,7 +190,7 @@ def _last(said: Standing | None) -> str | None:
 def _served(found: Proof) -> str | None:
     if found.said is None:
         return None
-    return f"{len(found.serving)} of {len(found.said.workspaces)} workspaces"
+    return f"{len(found.serving)} of {len(found.said.workspaces)} workspaces serve SQL"
 
 
 def _json(found: Proof) -> dict[str, Any]:

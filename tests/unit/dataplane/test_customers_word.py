@@ -1,0 +1,140 @@
+"""Threats to the customer's word: a race with the policy, and everything that the tunnel could try."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from byoc.dataplane.desk import FolderPapers
+from byoc.model.control import Access, Answer, Answers, Stage
+from byoc.model.papers import BY_CUSTOMER, Paper
+from byoc.model.verbs import Verb
+from byoc.testing.cell import GROUP, ORDERS, following
+from byoc.wire.canonical import canonical
+from byoc.wire.cell import Delivery, encode
+from byoc.wire.control import dump, requests
+from tests.unit.dataplane.site import Site
+
+WAITS = 'approval = ["workspace.resize"]\n'
+
+
+def papers(site: Site) -> FolderPapers:
+    return FolderPapers(site.cell.folder)
+
+
+def laid_down(site: Site) -> dict[str, str]:
+    return {paper: papers(site).read(paper).text for paper in BY_CUSTOMER}
+
+
+async def test_a_policy_that_changes_between_admission_and_act_counts(site: Site) -> None:
+    """The body comes in two pieces; the policy is replaced after the request was let in."""
+    await site.bring_up()
+    guard = site.app._door.guard
+    new = following(ORDERS, size="S-0")
+    signed = site.provider.delivery(new, ORDERS)
+    admission = await guard.admit(f"Bearer {signed.token}", signed.method, signed.target, signed.body)
+    (site.cell.folder / Paper.POLICY).write_text('deny = ["workspace.resize"]')
+
+    with pytest.raises(Exception, match="policy-deny"):
+        guard.check_delivery(admission, held=ORDERS, effective=ORDERS, new=new)
+
+
+async def test_access_that_is_revoked_between_admission_and_act_counts(site: Site) -> None:
+    await site.bring_up()
+    guard = site.app._door.guard
+    new = following(ORDERS, size="S-0")
+    signed = site.provider.delivery(new, ORDERS)
+    admission = await guard.admit(f"Bearer {signed.token}", signed.method, signed.target, signed.body)
+    text = dump(Access(True, "ann", site.cell.clock.now()))
+    papers(site).write(Paper.ACCESS, text, papers(site).read(Paper.ACCESS).version)
+
+    with pytest.raises(Exception, match="access-revoked"):
+        guard.check_delivery(admission, held=ORDERS, effective=ORDERS, new=new)
+
+
+def attempts(site: Site, digest: str) -> list[tuple[str, str, bytes]]:
+    """What a hostile Control Plane, which signs whatever it likes, could send to be believed."""
+    answer = Answer("x", ORDERS.id, 2, digest, True, "ann", site.cell.clock.now())
+    texts = [
+        dump(Answers((answer,))).encode(),
+        dump(Access(False, "ann", site.cell.clock.now())).encode(),
+        b'allow = ["*"]',
+    ]
+    targets = [
+        f"/cell/v1/{name}"
+        for paper in Paper
+        for name in (paper, f"control/{paper}", f"../control/{paper}", f"workspaces/../control/{paper}")
+    ]
+    targets += ["/cell/v1/policy", "/cell/v1/access", f"/cell/v1/workspaces/{ORDERS.id}/approve"]
+    return [(method, target, text) for method in ("PUT", "POST") for target in targets for text in texts]
+
+
+async def test_nothing_in_the_tunnel_writes_a_paper_of_the_customers(site: Site) -> None:
+    (site.cell.folder / Paper.POLICY).write_text(WAITS)
+    await site.bring_up()
+    resized = following(ORDERS, size="S-0")
+    assert (await site.deliver(resized)).status == 202
+    (request,) = requests(papers(site))
+    before = laid_down(site)
+
+    for method, target, text in attempts(site, request.digest):
+        token = site.token(method, target, text, verbs=list(Verb))
+        answer = await site.call(token, method, target, text)
+        assert answer.status in {400, 404}, (method, target)
+    extra: dict[str, Any] = encode(Delivery(workspace=resized)) | {"approved": True}
+    body = canonical(extra)
+    smuggled = site.provider.delivery(resized, ORDERS)
+    token = site.token("PUT", smuggled.target, body, base=1, changes=[])
+    assert (await site.call(token, "PUT", smuggled.target, body)).status == 403
+
+    assert laid_down(site) == before
+    assert requests(papers(site))[0].stage is Stage.WAITING
+    assert site.cell.state.desired.workspaces[ORDERS.id].spec.size == "S-00"
+
+
+async def test_a_flood_of_changes_that_wait_is_bounded(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("byoc.dataplane.approvals.MOST", 3)
+    (site.cell.folder / Paper.POLICY).write_text('approval = ["workspace.create"]')
+    assert (await site.deliver(GROUP, password="first")).status == 200
+    statuses = []
+    for number in range(5):
+        own = f"{number}2222222-2222-4222-8222-222222222222"
+        statuses.append((await site.deliver(replace(ORDERS, id=own))).status)
+
+    assert statuses == [202, 202, 202, 429, 429]
+    assert len(requests(papers(site))) == 3
+
+
+async def test_the_same_delivery_waits_once_and_its_answer_is_signed(site: Site) -> None:
+    (site.cell.folder / Paper.POLICY).write_text(WAITS)
+    await site.bring_up()
+    resized = following(ORDERS, size="S-0")
+    answers = [await site.deliver(resized) for _ in range(3)]
+
+    assert [json.loads(one.body)["rule"] for one in answers] == ["waiting-for-approval"] * 3
+    assert all("byoc-answer" in one.headers for one in answers)
+    assert len(requests(papers(site))) == 1
+
+
+async def test_an_answer_that_cannot_be_recorded_does_not_count(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site.cell.folder / Paper.POLICY).write_text(WAITS)
+    await site.bring_up()
+    resized = following(ORDERS, size="S-0")
+    await site.deliver(resized)
+    (request,) = requests(papers(site))
+    word = Answer(request.id, request.own, request.generation, request.digest, True, "ann", request.since)
+    papers(site).write(Paper.ANSWERS, dump(Answers((word,))), papers(site).read(Paper.ANSWERS).version)
+    ledger = site.cell.folder / "ledger"
+    ledger.rename(site.cell.folder / "elsewhere")
+    ledger.write_text("no folder")
+    control = site.app._door.guard._control
+    control.look()
+    assert requests(papers(site))[0].stage is Stage.WAITING
+
+    ledger.unlink()
+    (site.cell.folder / "elsewhere").rename(ledger)
+    control.look()
+    assert requests(papers(site))[0].stage is Stage.APPROVED
