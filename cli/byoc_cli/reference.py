@@ -1,12 +1,11 @@
-"""Writes ``docs/cli.md`` from the tree of commands: ``python -m byoc_cli.reference > docs/cli.md``.
+"""The page ``docs/cli.md``, from the tree of commands; ``scripts/docs`` writes it.
 
-A test compares the page with what this module writes, so that the page is always what the
+A test compares the page with what this module returns, so that the page is always what the
 program does.
 """
 
 import inspect
 import io
-import sys
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -34,7 +33,7 @@ EXIT_CODES: Final = {
 }
 _INTRODUCTION: Final = """# The command line
 
-Made by `python -m byoc_cli.reference`; a test keeps it current.
+Made by `scripts/docs`; a test keeps it current.
 
 Data goes to stdout, everything else to stderr. `-o table` (the default), `-o json` and `-o name` are
 three forms of the same data: a table, JSON (a list is an array; with `--follow` one object a line), one
@@ -71,6 +70,16 @@ def commands() -> list[str]:
     """Return the words of every command that does something."""
     root = typer.main.get_command(build())
     return [words for panel in PANELS for words, _ in _walk(root, panel)]
+
+
+def summaries(panel: str) -> list[tuple[str, str]]:
+    """Return the words of each command of a panel with the first sentence of its help."""
+    root = typer.main.get_command(build())
+    return [(words, _summary(command.help or "")) for words, command in _walk(root, panel)]
+
+
+def _summary(text: str) -> str:
+    return " ".join(text.split("\n\n", maxsplit=1)[0].split())
 
 
 def _exit_codes() -> str:
@@ -130,7 +139,3 @@ def _help(command: Any, path: str, parent: Any) -> str:
     context = typer.Context(command, info_name=name, parent=outer, obj=nowhere, terminal_width=WIDTH, **own)
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     return f"```\n{text}\n```\n"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(render())

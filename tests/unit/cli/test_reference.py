@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "cli.md"
 def test_the_page_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     fresh = reference.render()
-    assert PAGE.read_text(encoding="utf-8") == fresh, "run: python -m byoc_cli.reference > docs/cli.md"
+    assert PAGE.read_text(encoding="utf-8") == fresh, "run: scripts/docs"
 
 
 @pytest.mark.parametrize("words", reference.commands())
