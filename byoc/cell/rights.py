@@ -19,6 +19,7 @@ from byoc.cell.incluster import (
     NAMESPACE,
     POLICY,
     STORAGE_CLASS,
+    TOKEN,
 )
 
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -93,17 +94,18 @@ AGENT_AT_HOME: Final = (
     Right(
         "coordination.k8s.io",
         ("leases",),
-        (*_LOOK, "update", "patch"),
-        "one of the two agents leads",
+        ("get", "patch"),
+        "one of the two agents leads; the installation makes the object",
         names=(AGENT,),
     ),
     Right(
         "",
         ("configmaps",),
-        _ALL,
-        "the cell's state, one object a specification; the admission policy keeps the others from it",
+        ("get", "create", "patch"),
+        "the cell's state, and how it stands; the admission policy keeps the other ConfigMaps from it",
     ),
-    Right("", ("secrets",), _ALL, "the cell's keys and its groups' passwords; the token, once it was used"),
+    Right("", ("secrets",), ("get", "create", "patch"), "the cell's keys and its groups' passwords"),
+    Right("", ("secrets",), ("delete",), "the enrolment token, once it was used", names=(TOKEN,)),
 )
 """Of the agent, in its own namespace."""
 

@@ -9,7 +9,7 @@ them back on the same ports.
 import asyncio
 import fcntl
 import os
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,6 +66,10 @@ _GOODBYE_SECONDS: Final = 0.1
 Announce = Callable[[Mapping[str, object]], None]
 
 
+async def _nothing() -> None:
+    """Put nothing away."""
+
+
 @dataclass(frozen=True)
 class Memory:
     """What the agent remembers with.
@@ -74,14 +78,18 @@ class Memory:
         seen: the requests of the last two minutes.
         ledger: this agent's own chain.
         desk: the customer's papers, and the cell's own; None where they are files of the cell's folder.
-        enrolled: called once the cell is enrolled, to put away what it was enrolled by.
+        enrolled: awaited once the cell is enrolled, to put away what it was enrolled by.
+        leading: whether this agent is the cell now; where there is one agent, it always is.
+        epoch: of the term in which it leads; 0 where there is one agent.
     """
 
     kept: Storage
     seen: Seen
     ledger: Ledger
     standing: Standing
-    enrolled: Callable[[], None] = lambda: None
+    enrolled: Callable[[], Awaitable[None]] = _nothing
+    leading: Callable[[], bool] = lambda: True
+    epoch: int = 0
     desk: Desk | None = None
 
     @classmethod
@@ -199,6 +207,11 @@ class Agent:
         self._control = Control(desk, self._ledger, self._clock, self._changed)
         self._let_in = Switch()
 
+    @property
+    def thumbprint(self) -> str:
+        """Of the cell's signing key."""
+        return self._keys.thumbprint
+
     async def run(self, stop: asyncio.Event, on_ready: Announce) -> None:
         """Work until told to stop."""
         self._open_ledger()
@@ -247,7 +260,7 @@ class Agent:
         if self._reporting is None or self._reporter is None:
             return
         await _end(self._reporting)
-        if self._client is None or not self._client.connected:
+        if self._client is None or not self._client.connected or not self._memory.leading():
             return
         try:
             async with within(self._clock, _LAST_REPORT_SECONDS, "the last report"):
@@ -354,7 +367,7 @@ class Agent:
                 self._settings.enrolment,
             )
             identity, pinned = await enrolling.enrol()
-        self._memory.enrolled()
+        await self._memory.enrolled()
         return identity, pinned
 
     def _tunnel(self, identity: Identity, app: CellApp) -> TunnelClient:

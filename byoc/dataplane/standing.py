@@ -5,6 +5,7 @@ Written by the agent at each change, read by ``byoc status`` and ``byoc doctor``
 """
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,11 +19,16 @@ _LOG: Final = log.get(__name__)
 
 
 class Standing:
-    """The file ``status.json``: {phase, reason, since}."""
+    """The file ``status.json``: {phase, reason, since}.
 
-    def __init__(self, folder: Path, clock: Clock) -> None:
+    Args:
+        also: told each reason too.
+    """
+
+    def __init__(self, folder: Path, clock: Clock, also: Callable[[str], None] | None = None) -> None:
         self._path = folder / FILE
         self._clock = clock
+        self._also = also
         self._said = ("", "")
 
     def say(self, phase: str, reason: str) -> None:
@@ -31,6 +37,8 @@ class Standing:
             return
         self._said = (phase, reason)
         _LOG.info("standing", phase=phase, reason=reason)
+        if self._also is not None:
+            self._also(reason)
         value = {"phase": phase, "reason": reason, "since": stamp(self._clock.now())}
         try:
             durable.write_file(self._path, json.dumps(value) + "\n")

@@ -74,7 +74,7 @@ class Storage(Protocol):
         ...
 
     def change(self, shelf: Shelf, changes: Mapping[str, bytes | None]) -> None:
-        """Store records, or remove those that are None; each by itself, in this order.
+        """Store records, or remove those that are None; each by itself, on a shelf that was read before.
 
         Raises:
             Unwritable: disk full, no permission, the cluster's API away: try again later.

@@ -10,7 +10,13 @@ from tests.architecture import tree
 
 _OURS: Final = {"byoc": tree.ROOT / "byoc", "byoc_cli": tree.ROOT / "cli" / "byoc_cli"}
 
-AGENT: Final = ("byoc.dataplane.agent", "byoc.dataplane.local.runtime", "byoc.dataplane.settings", "byoc.log")
+AGENT: Final = (
+    "byoc.dataplane.agent",
+    "byoc.dataplane.local.runtime",
+    "byoc.dataplane.kubernetes.lead",
+    "byoc.dataplane.settings",
+    "byoc.log",
+)
 CONTROL_PLANE: Final = (
     "byoc.controlplane.serve",
     "byoc.controlplane.settings",

@@ -161,6 +161,7 @@ class Cluster:
             }
             new = held.applied(manager, body, force=query.get("force") == "true")
         elif method == "PATCH":
+            self._check_version(held, body)
             new = held.updated(manager, merge(held.value, body))
         else:
             self._check_version(held, body)
@@ -168,7 +169,7 @@ class Cluster:
         return self._keep(path, old, new, dry=query.get("dryRun") == "All")
 
     def _check_version(self, held: Stored, body: Json) -> None:
-        wanted = body["metadata"].pop("resourceVersion", None)
+        wanted = body.get("metadata", {}).pop("resourceVersion", None)
         if wanted and wanted != held.value["metadata"].get("resourceVersion"):
             raise Refusal(409, "the object has been modified")
 

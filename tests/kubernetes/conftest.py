@@ -56,6 +56,16 @@ def _budget(seconds: float) -> Budget:
 @pytest.fixture
 def site(plane: Plane) -> Site:
     """The cluster with nothing of ours in it but, perhaps, the namespace, which ends slowly."""
+    return _emptied(plane)
+
+
+@pytest.fixture(scope="module")
+def module_site(plane: Plane) -> Site:
+    """The same, once for a module."""
+    return _emptied(plane)
+
+
+def _emptied(plane: Plane) -> Site:
     found = Site(plane.url, plane.authority, plane.tokens["admin"], _budget)
     api = Api(found.server, found.authority, lambda: found.token, _budget(60))
     for kind in reversed(ORDER):

@@ -1,0 +1,1 @@
+"""Workspaces as objects of a Kubernetes cluster."""

@@ -1,0 +1,68 @@
+"""What an agent shows of itself in its cluster: the thumbprint of its keys, and how the cell stands.
+
+Written by the agent that leads, read by whoever installs the cell and by ``byoc access status``. Nothing
+depends on it: it is written aside, the newest word only, and tried again when it could not be.
+"""
+
+import asyncio
+from typing import Final
+
+from lightkube import Client
+from lightkube.resources.core_v1 import ConfigMap, Secret
+from lightkube.types import PatchType
+
+from byoc import log
+from byoc.cell.incluster import ENROLMENT, TOKEN
+from byoc.clock import Clock
+from byoc.dataplane.bell import Bell
+from byoc.dataplane.kubernetes.connect import translated
+from byoc.errors import ByocError, NotFound
+
+_AGAIN_SECONDS: Final = 5.0
+_LOG: Final = log.get(__name__)
+
+
+class Notice:
+    """The ConfigMap ``byoc-enrolment``."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client = client
+        self._bell = Bell(clock)
+        self._wanted: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
+
+    def show(self, **said: str) -> None:
+        """Show ``thumbprint`` or ``standing``, soon."""
+        self._wanted |= said
+        self._bell.ring()
+
+    async def run(self) -> None:
+        """Write what is to be shown, until cancelled."""
+        while True:
+            wanted = dict(self._wanted)
+            failed = False
+            if wanted != self._shown:
+                try:
+                    await asyncio.to_thread(self._write, wanted)
+                    self._shown = wanted
+                except ByocError as error:
+                    failed = True
+                    _LOG.warning("standing not shown in the cluster", error=error.message)
+            await self._bell.wait(_AGAIN_SECONDS if failed else None)
+
+    def _write(self, said: dict[str, str]) -> None:
+        with translated(f"ConfigMap {ENROLMENT}"):
+            self._client.patch(ConfigMap, ENROLMENT, {"data": said}, patch_type=PatchType.MERGE)
+
+
+def put_token_away(client: Client) -> None:
+    """Remove the Secret by which the cell was enrolled: the token in it was used.
+
+    Raises:
+        ByocError: it could not be removed.
+    """
+    try:
+        with translated(f"Secret {TOKEN}"):
+            client.delete(Secret, TOKEN)
+    except NotFound:
+        return
