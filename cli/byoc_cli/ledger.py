@@ -1,5 +1,6 @@
 """``byoc ledger``: the cell's own record of every request. Never passes the control plane."""
 
+import heapq
 import io
 import tarfile
 from collections import deque
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from byoc.errors import Failed, LedgerBroken
+from byoc.errors import Failed, LedgerBroken, UsageError
 from byoc_cli import machine
 from byoc_cli.context import Context, of
 from byoc_cli.output import Column, Format, View, cell_text, compact
@@ -18,14 +19,19 @@ from byoc_cli.tree import INSIDE, noun, verb
 
 if TYPE_CHECKING:
     from byoc.dataplane.ledger_verify import Verification
+    from byoc.wire.keys import PublicKey
 
-Directory = Annotated[
-    Path | None,
-    typer.Option("--dir", metavar="DIR", help="The cell's folder. [default: the local instance's cell]"),
+Directories = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--dir",
+        metavar="DIR",
+        help="The cell's folder; once for each of its agents. [default: the local instance's cell]",
+    ),
 ]
 _POLL: Final = 0.25
 _AFTER_TIME: Final = 29
-_PUBLIC: Final = ("ledger/ledger.jsonl", "ledger/receipts.jsonl", "pinned.json", "identity.json")
+_PUBLIC: Final = ("pinned.json", "identity.json")
 _OWN: Final = frozenset({"seq", "prev", "at", "kind", "hash"})
 
 FOUND: Final = View(
@@ -38,6 +44,20 @@ FOUND: Final = View(
         Column("proven up to record", lambda found: str(found.receipted)),
         Column("receipts of unknown keys", lambda found: found.unknown_receipts or None),
         Column("last line", lambda found: "incomplete" if found.torn else None),
+        Column("led in terms", lambda found: " ".join(map(str, found.terms)) or None),
+    ),
+    id=lambda found: str(found.chain),
+    json=lambda found: _json(found),  # noqa: PLW0108 - it is defined below
+)
+
+CHAINS: Final = View(
+    (
+        Column("chain", lambda found: found.chain),
+        Column("result", lambda found: "good" if found.ok else f"broken: {found.problem}"),
+        Column("records", lambda found: str(found.records)),
+        Column("proven up to", lambda found: str(found.receipted)),
+        Column("terms", lambda found: " ".join(map(str, found.terms)) or "-"),
+        Column("means", lambda found: found.summary()),
     ),
     id=lambda found: str(found.chain),
     json=lambda found: _json(found),  # noqa: PLW0108 - it is defined below
@@ -60,14 +80,18 @@ def add(app: typer.Typer) -> None:
         verb(ledgers, name)(command)
 
 
-def _folders(given: Context, directory: Path | None) -> Folders:
+def _all_folders(given: Context, directories: list[Path] | None) -> list[Folders]:
     """Return the folders meant: a cell's, an instance's, or one that holds nothing but a ledger."""
-    if directory is None:
+    if not directories:
         from byoc.embedded.places import Places  # noqa: PLC0415 - only without --dir
 
-        directory = Places(machine.folder(given, None, "--dir")).cell
+        directories = [Places(machine.folder(given, None, "--dir")).cell]
+    return [_folders(directory) for directory in directories]
+
+
+def _folders(directory: Path) -> Folders:
     base = directory.expanduser().absolute()
-    if (base / "ledger.jsonl").exists():
+    if next(base.glob("ledger*.jsonl"), None) is not None:
         return Folders(base.parent, base)
     cell = base / "cell" if (base / "cell" / "ledger").is_dir() else base
     return Folders(cell, cell / "ledger")
@@ -75,16 +99,19 @@ def _folders(given: Context, directory: Path | None) -> Folders:
 
 def tail(
     ctx: typer.Context,
-    directory: Directory = None,
+    directory: Directories = None,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many of the newest.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added.")] = False,
 ) -> None:
-    """Show the newest records."""
+    """Show the newest records; of several chains in the order of their times."""
     from byoc.dataplane.ledger_verify import read_records  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
-    where = _folders(given, directory).ledger
-    newest = deque(read_records(where), maxlen=lines)
+    where = [each.ledger for each in _all_folders(given, directory)]
+    if follow and len(where) > 1:
+        raise UsageError("one chain can be followed at a time", hint="follow the other one beside it")
+    merged = heapq.merge(*map(read_records, where), key=lambda record: str(record.get("at")))
+    newest = deque(merged, maxlen=lines)
     if given.format is Format.JSON and not follow:
         given.out.json(list(newest))
         return
@@ -92,8 +119,8 @@ def tail(
     for record in newest:
         last = _show(given, record)
     if follow:
-        last = last or max((each["seq"] for each in read_records(where)), default=0)
-        for record in read_records(where, after=last, wait=lambda: _pause(given)):
+        last = last or max((each["seq"] for each in read_records(where[0])), default=0)
+        for record in read_records(where[0], after=last, wait=lambda: _pause(given)):
             _show(given, record)
 
 
@@ -133,28 +160,42 @@ def _told(record: dict[str, Any]) -> str:
     )
 
 
-def verify(ctx: typer.Context, directory: Directory = None) -> None:
+def verify(ctx: typer.Context, directory: Directories = None) -> None:
     """Check that no record was edited or cut away, and say which of the two could be proven."""
-    from byoc.dataplane.files import FileStorage  # noqa: PLC0415
-    from byoc.dataplane.keys import Identity, PinnedKeys  # noqa: PLC0415 - slow to import
-    from byoc.dataplane.ledger_verify import verify as check  # noqa: PLC0415
+    from byoc.dataplane.ledger_verify import verify_chains  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
-    where = _folders(given, directory)
-    kept = FileStorage(where.cell)
-    pinned = PinnedKeys.load(kept, given.clock)
-    identity = Identity.load(kept)
-    found = check(
-        where.ledger,
-        pinned.receipt_keys if pinned else {},
-        cell=identity.cell_id if identity else "",
-    )
-    given.out.item(FOUND, found)
+    where = _all_folders(given, directory)
+    keys, cell = _trusted(given, where)
+    found = verify_chains([each.ledger for each in where], keys, cell=cell)
+    if len(found.chains) == 1:
+        given.out.item(FOUND, found.chains[0])
+    else:
+        given.out.rows(CHAINS, found.chains, empty="no chain")
+    for sentence in found.unproven:
+        given.out.note(sentence)
     if not found.ok:
+        bad = next((place for place, each in zip(where, found.chains, strict=True) if not each.ok), where[0])
+        said = found.problem or next(each.summary() for each in found.chains if not each.ok)
         raise LedgerBroken(
-            f"the ledger in {where.ledger} does not verify: {found.summary()}",
+            f"the ledger in {bad.ledger} does not verify: {said}",
             hint="keep the file as it is, and compare it with a copy of your own",
         )
+
+
+def _trusted(given: Context, where: list[Folders]) -> tuple[dict[str, "PublicKey"], str]:
+    """Return the keys that receipts are checked with, and the cell that they must be for."""
+    from byoc.dataplane.files import FileStorage  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.keys import Identity, PinnedKeys  # noqa: PLC0415
+
+    keys: dict[str, PublicKey] = {}
+    cell = ""
+    for place in where:
+        kept = FileStorage(place.cell)
+        pinned, identity = PinnedKeys.load(kept, given.clock), Identity.load(kept)
+        keys |= pinned.receipt_keys if pinned else {}
+        cell = cell or (identity.cell_id if identity else "")
+    return keys, cell
 
 
 def _json(found: "Verification") -> dict[str, Any]:
@@ -170,46 +211,53 @@ def _json(found: "Verification") -> dict[str, Any]:
         "receipted": found.receipted,
         "proven": [str(each) for each in found.proven],
         "torn": found.torn,
+        "file": found.file,
+        "terms": list(found.terms),
     }
 
 
 def export(
     ctx: typer.Context,
-    directory: Directory = None,
+    directory: Directories = None,
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="FILE", help="A tar.gz that can be verified elsewhere; else stdout."),
     ] = None,
 ) -> None:
     """Copy the ledger out: its lines to stdout, or with receipts and public keys to a file."""
+    from byoc.dataplane.ledger_verify import read_lines  # noqa: PLC0415 - slow to import
+
     given = of(ctx)
-    where = _folders(given, directory)
+    where = _all_folders(given, directory)
+    for place in where:
+        # Only to say in the same words that there is no ledger.
+        next(read_lines(place.ledger), None)
     if to is None:
-        for line in _lines(where.ledger / "ledger.jsonl"):
-            given.out.text(line)
+        for place in where:
+            for line in read_lines(place.ledger):
+                given.out.text(line.decode(errors="replace"))
         return
     target = to.expanduser().absolute()
     try:
         with target.open("xb") as raw, tarfile.open(fileobj=raw, mode="w:gz") as archive:
             target.chmod(0o600)
-            names = [name for name in _PUBLIC if _pack(archive, where, name)]
+            names = [name for name, path in _exported(where) if _pack(archive, name, path)]
     except OSError as error:
         raise Failed(f"cannot write {target}: {error.strerror}", hint="name another file") from error
     given.out.done(f"wrote {target}", {"file": str(target), "holds": names}, str(target))
 
 
-def _lines(path: Path) -> Iterator[str]:
-    from byoc.dataplane.ledger_verify import read_records  # noqa: PLC0415 - slow to import
+def _exported(where: list[Folders]) -> Iterator[tuple[str, Path]]:
+    """Yield what is exported, by its name in the archive: of several chains, each in a folder of its own."""
+    for number, place in enumerate(where, 1):
+        above = f"{number}/" if len(where) > 1 else ""
+        for path in [*sorted(place.ledger.glob("ledger*.jsonl")), place.ledger / "receipts.jsonl"]:
+            yield f"{above}ledger/{path.name}", path
+        for name in _PUBLIC:
+            yield f"{above}{name}", place.cell / name
 
-    # Only to say in the same words that there is no ledger.
-    next(read_records(path.parent), None)
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for line in stream:
-            yield line.rstrip("\n")
 
-
-def _pack(archive: tarfile.TarFile, where: Folders, name: str) -> bool:
-    path = where.ledger / Path(name).name if name.startswith("ledger/") else where.cell / name
+def _pack(archive: tarfile.TarFile, name: str, path: Path) -> bool:
     if not path.exists():
         return False
     content = path.read_bytes()

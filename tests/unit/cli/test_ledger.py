@@ -131,3 +131,101 @@ def test_tail_says_who_asked_for_what_and_what_came_of_it(
         "received       logs.read on workspaces/w1/logs by bob@acme.test",
         "outcome        refused by rule policy-allow, request 4 (status 403)",
     ]
+
+
+# --- the two agents of a cell ---------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path, clock: ManualClock) -> tuple[Path, Path]:
+    """Two agents' folders: the second took over from the first, which wrote on for a moment."""
+    first = Ledger(tmp_path / "a" / "ledger", clock, lambda: "chain-a")
+    first.record("leader", epoch=1, holder="agent-0")
+    first.record("received", sub="ann@acme.test")
+    head = first.head()
+    assert head is not None
+    clock.advance(1)
+    second = Ledger(tmp_path / "b" / "ledger", clock, lambda: "chain-b")
+    second.record("leader", epoch=2, follows={"chain": head.chain, "seq": head.seq, "hash": head.hash})
+    clock.advance(1)
+    first.record("note")
+    return tmp_path / "a", tmp_path / "b"
+
+
+def both(pair: tuple[Path, Path]) -> list[str]:
+    return [word for folder in pair for word in ("--dir", str(folder))]
+
+
+def test_two_chains_are_verified_against_each_other(byoc: Any, pair: tuple[Path, Path]) -> None:
+    ended = byoc("ledger", "verify", *both(pair), "-o", "json")
+    assert ended.code == 0
+    assert [(each["chain"], each["terms"]) for each in ended.json] == [("chain-a", [1]), ("chain-b", [2])]
+    assert ended.json[0]["proven"] == ["unedited", "handed-over"]
+
+
+def test_a_chain_cut_before_the_other_took_over_is_found_without_a_receipt(
+    byoc: Any, pair: tuple[Path, Path]
+) -> None:
+    path = pair[0] / "ledger" / "ledger.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    assert byoc("ledger", "verify", "--dir", str(pair[0])).code == 0, "alone it cannot be known"
+
+    ended = byoc("ledger", "verify", *both(pair), "-o", "json")
+
+    assert ended.code == 1
+    assert ended.json[0]["problem"] == "cut"
+
+
+def test_a_chain_rewritten_before_the_other_took_over_is_found(
+    byoc: Any, pair: tuple[Path, Path], clock: ManualClock
+) -> None:
+    (pair[0] / "ledger" / "ledger.jsonl").unlink()
+    other = Ledger(pair[0] / "ledger", clock, lambda: "chain-a")
+    for _ in range(4):
+        other.record("note")
+
+    ended = byoc("ledger", "verify", *both(pair), "-o", "json")
+
+    assert (ended.code, ended.json[0]["problem"], ended.json[0]["firstBadLine"]) == (1, "rewritten", 3)
+
+
+def test_one_term_with_two_leaders_is_found(byoc: Any, pair: tuple[Path, Path], clock: ManualClock) -> None:
+    Ledger(pair[0] / "ledger", clock, lambda: "unused").record("leader", epoch=2)
+
+    ended = byoc("ledger", "verify", *both(pair))
+
+    assert ended.code == 1
+    assert "term 2 has records in two chains" in ended.err
+
+
+def test_a_term_that_nobody_has_a_record_of_is_said(
+    byoc: Any, pair: tuple[Path, Path], clock: ManualClock
+) -> None:
+    Ledger(pair[0] / "ledger", clock, lambda: "unused").record("leader", epoch=4)
+
+    ended = byoc("ledger", "verify", *both(pair))
+
+    assert ended.code == 0
+    assert "no chain here has a record of term 3" in ended.err
+
+
+def test_tail_of_two_chains_is_in_the_order_of_their_times(byoc: Any, pair: tuple[Path, Path]) -> None:
+    records = byoc("ledger", "tail", *both(pair), "-o", "json").json
+    assert [each["kind"] for each in records] == ["chain", "leader", "received", "chain", "leader", "note"]
+    assert byoc("ledger", "tail", *both(pair), "--follow").code == 2
+
+
+def test_an_export_of_two_chains_holds_both(byoc: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    target = tmp_path / "out.tar.gz"
+    ended = byoc("ledger", "export", *both(pair), "--to", str(target), "-o", "json")
+    assert ended.json["holds"] == ["1/ledger/ledger.jsonl", "2/ledger/ledger.jsonl"]
+
+
+def test_a_ledger_over_several_files_is_exported_whole(byoc: Any, tmp_path: Path, clock: ManualClock) -> None:
+    ledger = Ledger(tmp_path / "cell" / "ledger", clock, lambda: "chain-1", full=300)
+    for _ in range(5):
+        ledger.record("note")
+
+    ended = byoc("ledger", "export", "--dir", str(tmp_path / "cell"))
+
+    assert [json.loads(line)["seq"] for line in ended.out.splitlines()] == [1, 2, 3, 4, 5, 6]
