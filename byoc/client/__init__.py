@@ -9,6 +9,7 @@ from byoc.client.aio import AsyncClient
 from byoc.client.answers import Answer
 from byoc.client.models import (
     Cell,
+    CellEvent,
     Changed,
     Connection,
     Created,
@@ -28,6 +29,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "Cell",
+    "CellEvent",
     "Changed",
     "Client",
     "Connection",

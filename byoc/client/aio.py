@@ -22,6 +22,7 @@ from byoc.client.answers import Answer
 from byoc.client.http import AsyncHTTP, Cut, lost, read_event
 from byoc.client.models import (
     Cell,
+    CellEvent,
     Changed,
     Connection,
     Created,
@@ -251,6 +252,10 @@ class Cells:
     async def connections(self, cell_id: str) -> list[Connection]:
         """Return the tunnel sessions of a cell."""
         return await self._http.send(calls.connections(cell_id))
+
+    async def events(self, cell_id: str) -> list[CellEvent]:
+        """Return what happened to a cell, in order."""
+        return await self._http.send(calls.cell_events(cell_id))
 
     async def list(self) -> list[Cell]:
         """Return all cells."""

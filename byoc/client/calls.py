@@ -13,6 +13,7 @@ from urllib.parse import quote
 from byoc.client.answers import Answer
 from byoc.client.models import (
     Cell,
+    CellEvent,
     Changed,
     Connection,
     Created,
@@ -193,6 +194,11 @@ def retire_cell(cell_id: str) -> Call[None]:
 def connections(cell_id: str) -> Call[list[Connection]]:
     """The tunnel sessions of a cell."""
     return Call("GET", _path("/byoc/v1/cells", cell_id, "sessions"), partial(_many, Connection))
+
+
+def cell_events(cell_id: str) -> Call[list[CellEvent]]:
+    """What happened to a cell, in order."""
+    return Call("GET", _path("/byoc/v1/cells", cell_id, "events"), partial(_many, CellEvent))
 
 
 def _path(base: str, *parts: str) -> str:

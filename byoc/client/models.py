@@ -147,6 +147,17 @@ class Connection(FromJSON):
 
 
 @dataclass(frozen=True, slots=True)
+class CellEvent(FromJSON):
+    """Something about a cell that its owner should know."""
+
+    number: int
+    at: datetime
+    kind: str
+    text: str
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolment(FromJSON):
     """What a cell needs to be enrolled; handed over by the customer, never through the tunnel."""
 

@@ -24,6 +24,7 @@ from byoc.client.answers import Answer
 from byoc.client.http import Cut, SyncHTTP, lost, read_event
 from byoc.client.models import (
     Cell,
+    CellEvent,
     Changed,
     Connection,
     Created,
@@ -251,6 +252,10 @@ class Cells:
     def connections(self, cell_id: str) -> list[Connection]:
         """Return the tunnel sessions of a cell."""
         return self._http.send(calls.connections(cell_id))
+
+    def events(self, cell_id: str) -> list[CellEvent]:
+        """Return what happened to a cell, in order."""
+        return self._http.send(calls.cell_events(cell_id))
 
     def list(self) -> list[Cell]:
         """Return all cells."""

@@ -1,7 +1,7 @@
 """What the Control Plane counts about itself, as Prometheus text.
 
 Called by the outermost layer of the app and by ``GET /metrics``. Labels are route
-templates, codes and names of cells: never an id, a name or a key of a customer's object.
+templates, codes and states: never an id, a name or a key of a customer's object, for no key is asked for.
 Counting is plain numbers; the library that writes the text is loaded when it is first asked for.
 """
 
@@ -108,12 +108,9 @@ class Metrics:
 
 
 def _state(overview: Overview) -> Iterator["Metric"]:
-    connected: dict[str, int] = {}
-    for cell in overview.cells:
-        connected[cell.name] = max(connected.get(cell.name, 0), int(cell.connected))
-    yield _gauges("byoc_cell_connected", "Whether a cell has a tunnel session open.", "cell", connected)
-    count = sum(cell.connected for cell in overview.cells)
-    yield _gauge("byoc_cells_connected", "Cells with an open tunnel session.", count)
+    yield _gauges("byoc_cells", "Cells by state.", "state", dict(sorted(overview.cells.items())))
+    yield _gauge("byoc_cells_connected", "Cells with an open tunnel session.", overview.connected)
+    yield _gauge("byoc_cells_lost", "Enrolled cells without a tunnel session.", overview.lost)
     yield _gauge("byoc_groups", "Live workspace groups.", overview.groups)
     states = dict(sorted(overview.workspaces.items()))
     yield _gauges("byoc_workspaces", "Live workspaces by state.", "state", states)

@@ -78,6 +78,17 @@ class CellRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class CellEvent:
+    """Something about a cell that its owner should know."""
+
+    number: int
+    at: datetime
+    kind: str
+    text: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """One tunnel session, as the Control Plane knows it."""
 

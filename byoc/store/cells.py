@@ -10,12 +10,12 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from byoc.ids import CellID, OrganizationID
-from byoc.model.records import CellRecord, CellState, SessionRecord
+from byoc.model.records import CellEvent, CellRecord, CellState, SessionRecord
 from byoc.model.report import CellFacts, LedgerHead
 from byoc.store.rows import dump, load_mapping, to_moment, to_moment_or_none, to_number
 from byoc.store.setting import set_columns
 from byoc.store.tables import cell_events, cells, incarnations, ledger_heads, sessions
-from byoc.store.values import CellEvent, HeldCell
+from byoc.store.values import HeldCell
 
 _CELL: Final = (
     select(

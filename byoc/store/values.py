@@ -76,17 +76,6 @@ class NewEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class CellEvent:
-    """Something about a cell that its owner should know."""
-
-    number: int
-    at: datetime
-    kind: str
-    text: str
-    by: str
-
-
-@dataclass(frozen=True, slots=True)
 class NamedInterval:
     """A metered interval with the name of its workspace."""
 

@@ -27,6 +27,7 @@ from byoc.ids import (
 )
 from byoc.model.password import generate_password
 from byoc.model.records import (
+    CellEvent,
     CellRecord,
     CellState,
     CreatedGroup,
@@ -188,6 +189,11 @@ class MemoryFleet:
         """Return its sessions."""
         await self.cell(by, cell_id)
         return [session for session in self._sessions if session.cell_id == cell_id]
+
+    async def cell_events(self, by: Principal, cell_id: CellID, /) -> list[CellEvent]:
+        """Return its enrolment."""
+        cell = await self.cell(by, cell_id)
+        return [CellEvent(1, cell.created_at, "registered", "the cell may enrol", by.email)]
 
     async def register_cell(
         self, by: Principal, name: str, provider: str, region: str, region_name: str, /

@@ -441,6 +441,19 @@ class Session(TypedDict):
     openedAt: Stamp
 
 
+class _CellEventAlways(TypedDict):
+    number: int
+    at: Stamp
+    kind: str
+    text: str
+
+
+class CellEvent(_CellEventAlways, total=False):
+    """Something about a cell that its owner should know."""
+
+    by: str
+
+
 class EnrolmentGrant(TypedDict):
     """What a cell needs to enrol: handed to it by its owner, never sent to it by us."""
 

@@ -14,6 +14,7 @@ from byoc_cli.context import of
 from byoc_cli.output import Column, View
 from byoc_cli.tree import ACCOUNT, noun, verb
 
+_CONTESTED: Final = "contested"
 Name = Annotated[str, typer.Argument(metavar="CELL", help="Name or id of the cell.")]
 
 
@@ -62,6 +63,18 @@ CONNECTIONS: Final = View(
 )
 
 
+EVENTS: Final = View(
+    (
+        Column("AT", _when("at")),
+        Column("KIND", lambda event: event.kind),
+        Column("BY", lambda event: event.by, spare=True),
+        Column("WHAT", lambda event: event.text),
+    ),
+    id=lambda event: str(event.number),
+    json=lambda event: event.raw,
+)
+
+
 def _engine(facts: Any) -> str | None:
     return f"{facts.get('engine')} {facts.get('engineVersion')}" if facts else None
 
@@ -76,6 +89,7 @@ def add(app: typer.Typer) -> None:
         ("list", list_cells),
         ("show", show),
         ("connections", connections),
+        ("events", events),
         ("enrol", enrol),
         ("retire", retire),
         ("upgrade", upgrade.upgrade),
@@ -92,6 +106,9 @@ def list_cells(ctx: typer.Context) -> None:
     with given.client() as client:
         found = client.cells.list()
     given.out.rows(LIST, found, empty="no cells")
+    for cell in found:
+        if cell.state == _CONTESTED:
+            given.out.note(f"two keys claim to be cell {cell.name}: see `byoc cell events {cell.name}`")
 
 
 def show(ctx: typer.Context, name: Name) -> None:
@@ -108,6 +125,15 @@ def connections(ctx: typer.Context, name: Name) -> None:
         cell = names.cell(client, name)
         found = client.cells.connections(cell.cell_id)
     given.out.rows(CONNECTIONS, found, empty=f"cell {cell.name} is not connected")
+
+
+def events(ctx: typer.Context, name: Name) -> None:
+    """List what happened to a cell: enrolment, contests, a cut ledger, lost state."""
+    given = of(ctx)
+    with given.client() as client:
+        cell = names.cell(client, name)
+        found = client.cells.events(cell.cell_id)
+    given.out.rows(EVENTS, found, empty=f"nothing has happened to cell {cell.name}")
 
 
 def enrol(

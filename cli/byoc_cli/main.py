@@ -18,22 +18,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from byoc.errors import ByocError, Cancelled, Failed, UsageError
-from byoc_cli import (
-    access,
-    bootstrap,
-    breakglass,
-    cell,
-    context,
-    engine,
-    group,
-    ledger,
-    machine,
-    operate,
-    policy,
-    session,
-    tree,
-    workspace,
-)
+from byoc_cli import context, operate, tree
 from byoc_cli.context import Context
 from byoc_cli.output import Format
 
@@ -56,8 +41,12 @@ def _version(ctx: typer.Context, value: bool) -> None:
         raise typer.Exit
 
 
-def build() -> typer.Typer:
-    """Return the tree of all commands, in the order of the help."""
+def build(first: str = "") -> typer.Typer:
+    """Return the tree of all commands, in the order of the help.
+
+    ``first``: the first word that was typed. Where it names a server, the tree has no other branch: a server
+    lives long, and the rest of the command line would be 2 MB of it.
+    """
     app = typer.Typer(
         cls=tree.Root,
         no_args_is_help=True,
@@ -76,22 +65,41 @@ def build() -> typer.Typer:
         """Managed database workspaces whose data never leaves your own account."""
         del version
 
-    for add in (
-        machine.add,
-        engine.add,
-        session.add,
-        group.add,
-        workspace.add,
-        bootstrap.add,
-        cell.add,
-        policy.add,
-        access.add,
-        breakglass.add,
-        ledger.add,
-        operate.add,
-    ):
-        add(app)
+    if first not in operate.SERVERS:
+        _add_what_people_use(app)
+    operate.add(app)
     return app
+
+
+def _add_what_people_use(app: typer.Typer) -> None:
+    from byoc_cli import (  # noqa: PLC0415 - no server needs them
+        access,
+        bootstrap,
+        breakglass,
+        cell,
+        engine,
+        group,
+        ledger,
+        machine,
+        policy,
+        session,
+        workspace,
+    )
+
+    for noun in (
+        machine,
+        engine,
+        session,
+        group,
+        workspace,
+        bootstrap,
+        cell,
+        policy,
+        access,
+        breakglass,
+        ledger,
+    ):
+        noun.add(app)
 
 
 def program(argument: str, environment: dict[str, str]) -> str:
@@ -112,7 +120,9 @@ def program(argument: str, environment: dict[str, str]) -> str:
 def main(arguments: Sequence[str], given: Context) -> int:
     """Run one command; return the exit code. Never raises."""
     try:
-        result = build()(list(arguments), prog_name="byoc", standalone_mode=False, obj=given)
+        result = build(next(iter(arguments), ""))(
+            list(arguments), prog_name="byoc", standalone_mode=False, obj=given
+        )
         given.out.flush()
     except BrokenPipeError:
         return _nobody_reads()

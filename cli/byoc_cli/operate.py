@@ -22,6 +22,7 @@ ReadyFD = Annotated[
     typer.Option("--ready-fd", metavar="FD", help="Write one line of JSON here once ready."),
 ]
 
+SERVERS: Final = frozenset({"controlplane", "gateway", "agent"})
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
 

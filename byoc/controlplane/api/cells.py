@@ -12,8 +12,9 @@ from byoc.clock import stamp
 from byoc.controlplane.api.calls import Caller, CellInPath, answer, check_name, documented
 from byoc.errors import UsageError
 from byoc.ids import CellID, parse_id
-from byoc.model.records import CellRecord, SessionRecord
+from byoc.model.records import CellEvent, CellRecord, SessionRecord
 from byoc.wire.management import Cell, CellCreate, CellEnrolment, Session
+from byoc.wire.management import CellEvent as CellEventShape
 
 router = APIRouter(prefix="/byoc/v1/cells", tags=["cells"])
 
@@ -70,6 +71,12 @@ async def list_sessions(call: Caller, cell: CellInPath) -> Response:
     return answer([_session(session) for session in await call.fleet.sessions(call.by, _id(cell))])
 
 
+@router.get("/{cellID}/events", **documented("[CellEvent]"))
+async def list_events(call: Caller, cell: CellInPath) -> Response:
+    """What happened to the cell: enrolment, contests, a cut ledger, lost state, retirement."""
+    return answer([_event(event) for event in await call.fleet.cell_events(call.by, _id(cell))])
+
+
 def _id(text: str) -> CellID:
     return CellID(parse_id(text, "cellID"))
 
@@ -97,6 +104,16 @@ def shape(cell: CellRecord) -> Cell:
             "memoryBytes": cell.facts.memory_bytes,
         }
     return shaped
+
+
+def _event(event: CellEvent) -> CellEventShape:
+    shaped: CellEventShape = {
+        "number": event.number,
+        "at": stamp(event.at),
+        "kind": event.kind,
+        "text": event.text,
+    }
+    return shaped | {"by": event.by} if event.by else shaped
 
 
 def _session(session: SessionRecord) -> Session:

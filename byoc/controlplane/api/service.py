@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from byoc.ids import CellID, GroupID, WorkspaceID
 from byoc.model.records import (
+    CellEvent,
     CellRecord,
     CreatedGroup,
     Event,
@@ -159,6 +160,10 @@ class Cells(Protocol):
         """Return its open tunnel sessions, newest last."""
         ...
 
+    async def cell_events(self, by: Principal, cell_id: CellID, /) -> list[CellEvent]:
+        """Return what happened to a cell, in order: enrolment, contests, a cut ledger, lost state."""
+        ...
+
     async def register_cell(
         self, by: Principal, name: str, provider: str, region: str, region_name: str, /
     ) -> CellRecord:
@@ -197,20 +202,19 @@ class FleetService(Authenticator, Workspaces, Groups, Cells, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class CellSummary:
-    """One line of the status page."""
-
-    name: str
-    region: str
-    state: str
-    connected: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Overview:
-    """What the status page and the metrics show of the whole instance: names of cells and counts only."""
+    """What the status page and the metrics show of the whole instance, without a key: counts and no names.
 
-    cells: tuple[CellSummary, ...] = ()
+    Attributes:
+        cells: by state.
+        connected: cells with a tunnel session open.
+        lost: cells that should have one and have none.
+        workspaces: by state.
+    """
+
+    cells: dict[str, int] = field(default_factory=dict)
+    connected: int = 0
+    lost: int = 0
     groups: int = 0
     workspaces: dict[str, int] = field(default_factory=dict)
 

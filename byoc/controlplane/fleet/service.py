@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 
 from byoc import faults
 from byoc.clock import Clock
-from byoc.controlplane.api.service import CellSummary, Overview
+from byoc.controlplane.api.service import Overview
 from byoc.controlplane.billing.usage import Aggregate, usage_rows
 from byoc.controlplane.fleet import groups, membership, visible, workspaces
 from byoc.controlplane.fleet.courier import Courier, Parcel
@@ -25,6 +25,7 @@ from byoc.controlplane.keys import ControlPlaneKeys
 from byoc.errors import CellAway, Failed, NotAuthenticated, NotFound, RefusedByCell, UsageError
 from byoc.ids import CellID, GroupID, NewID, WorkspaceID
 from byoc.model.records import (
+    CellEvent,
     CellRecord,
     CellState,
     CreatedGroup,
@@ -44,7 +45,6 @@ from byoc.model.records import (
 from byoc.model.verbs import Verb
 from byoc.store.seam import Store
 from byoc.store.transaction import Transaction
-from byoc.store.values import CellEvent
 from byoc.wire import tokens
 from byoc.wire.cell import Refusal, decode
 
@@ -300,17 +300,18 @@ class Fleet:
         return usage_rows(metered, own, start=start, end=end, aggregate=aggregate)
 
     async def overview(self) -> Overview:
-        """Return what there is, over all organizations: counts and names of cells only."""
+        """Return what there is, over all organizations: counts only."""
 
         def look(tx: Transaction) -> Overview:
             states = Counter(state_of(record).value for record in tx.workspaces.live())
-            cells = tuple(
-                CellSummary(
-                    cell.record.name, cell.record.region, cell.record.state.value, cell.record.connected
-                )
-                for cell in tx.cells.all()
+            cells = [cell.record for cell in tx.cells.all()]
+            return Overview(
+                cells=dict(Counter(cell.state.value for cell in cells)),
+                connected=sum(cell.connected for cell in cells),
+                lost=sum(cell.state is CellState.ENROLLED and not cell.connected for cell in cells),
+                groups=tx.groups.count_live(),
+                workspaces=dict(states),
             )
-            return Overview(cells, tx.groups.count_live(), dict(states))
 
         return await self._store.scan(look)
 

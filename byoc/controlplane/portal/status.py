@@ -1,7 +1,7 @@
 """The status page at ``/``: one self-contained HTML page. Pure; called by its route.
 
-It shows counts and names of cells only, because it asks for no key. Everything that did not
-come from this file is escaped, and the page's policy forbids scripts and outside assets.
+It shows counts and no names, because it asks for no key. Everything that did not come from this
+file is escaped, and the page's policy forbids scripts and outside assets.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from html import escape
 from typing import Final
 
 from byoc.clock import stamp
-from byoc.controlplane.api.service import CellSummary, Overview
+from byoc.controlplane.api.service import Overview
 
 POLICY: Final = (
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none';"
@@ -51,21 +51,15 @@ a {{ color: var(--link) }}
 .soft, footer {{ color: var(--soft) }}
 .card {{ background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden }}
 .pill {{ border: 1px solid currentColor; border-radius: 1rem; padding: .05rem .8rem; font-weight: 600 }}
-.pill::before, td.tunnel::before {{ content: "\\25cf\\a0" }}
+.pill::before {{ content: "\\25cf\\a0" }}
 .tiles {{ display: grid; gap: .6rem; grid-template-columns: repeat(auto-fill, minmax(8rem, 1fr)); margin: 0 }}
 .tiles div {{ display: flex; flex-direction: column-reverse; padding: .7rem .9rem }}
 .tiles dd {{ font-size: 1.7rem; line-height: 1.2; margin: 0; font-variant-numeric: tabular-nums }}
 .tiles dt {{ color: var(--soft); font-size: .85rem }}
 .empty, .reasons {{ margin: 0; padding: .8rem 1rem }}
 .reasons {{ border-color: var(--bad); margin-top: 1rem; padding-left: 2rem }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ text-align: left; padding: .55rem 1rem }}
-td:nth-child(-n+2) {{ overflow-wrap: anywhere }} td:nth-child(n+3) {{ white-space: nowrap }}
-th {{ color: var(--soft); font-size: .85rem; font-weight: normal }}
-tr + tr {{ border-top: 1px solid var(--line) }}
 code {{ overflow-wrap: anywhere }}
 footer {{ font-size: .85rem; margin-top: 2rem }}
-@media (max-width: 36rem) {{ .wide {{ display: none }} th, td {{ padding: .5rem .7rem }} }}
 </style>
 </head>
 <body>
@@ -81,8 +75,13 @@ footer {{ font-size: .85rem; margin-top: 2rem }}
 </body>
 </html>
 """
-_TONES: Final = {"ACTIVE": "good", "PENDING": "busy", "FAILED": "bad"}
-_ORDER: Final = ("FAILED", "PENDING", "ACTIVE", "SUSPENDED")
+_TONES: Final = {
+    "ACTIVE": "good", "PENDING": "busy", "FAILED": "bad", "connected": "good", "not connected": "bad",
+    "contested": "bad",
+}  # fmt: skip
+_ORDER: Final = ("FAILED", "PENDING", "ACTIVE", "SUSPENDED", "not connected", "contested", "connected")
+_SHOWN_OTHERWISE: Final = "enrolled"
+"""Of enrolled cells the page says whether they are connected."""
 
 
 def render(overview: Overview, unready: Mapping[str, str], *, version: str, now: datetime) -> str:
@@ -97,16 +96,17 @@ def render(overview: Overview, unready: Mapping[str, str], *, version: str, now:
     failed = overview.workspaces.get("FAILED", 0)
     summary = "not ready" if unready else "ready"
     said = f"{_number(failed, 'workspace')} FAILED" if failed else summary
-    connected = sum(cell.connected for cell in overview.cells)
+    cells = sum(overview.cells.values())
     return _PAGE.format(
         title=f"{said} - byoc control plane",
         tone="bad" if unready else "good",
         summary=summary,
         reasons=_list([f"{name}: {reason}" for name, reason in unready.items()]),
-        connected=f"{connected} of {len(overview.cells)} connected" if overview.cells else "",
-        cells=_cells(overview.cells),
+        connected=f"{overview.connected} of {cells} connected" if cells else "",
+        cells=_tiles(_cells(overview)) or _empty("byoc cell enrol NAME", "lets one in"),
         groups=f"{sum(overview.workspaces.values())} in {_number(overview.groups, 'group')}",
-        workspaces=_counts(overview.workspaces),
+        workspaces=_tiles(overview.workspaces)
+        or _empty("byoc workspace create NAME --group GROUP", "makes one"),
         version=escape(version),
         now=escape(stamp(now.replace(microsecond=0))),
     )
@@ -118,34 +118,25 @@ def _list(lines: list[str]) -> str:
     return '<ul class="card reasons">' + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
-def _cells(cells: tuple[CellSummary, ...]) -> str:
-    if not cells:
-        return '<p class="card empty soft">none yet: <code>byoc cell enrol NAME</code> lets one in</p>'
-    heads = '<tr><th>cell</th><th class="wide">region</th><th>state</th><th>tunnel</th></tr>'
-    return f'<div class="card"><table>{heads}{"".join(map(_cell, cells))}</table></div>'
+def _cells(overview: Overview) -> dict[str, int]:
+    """Say of enrolled cells whether they are connected; of the others their state."""
+    others = {state: count for state, count in overview.cells.items() if state != _SHOWN_OTHERWISE}
+    return {"connected": overview.connected, "not connected": overview.lost} | others
 
 
-def _cell(cell: CellSummary) -> str:
-    tone, tunnel = ("good", "connected") if cell.connected else ("bad", "not connected")
-    if not cell.connected and cell.state != "enrolled":
-        tone = "soft"  # nothing is wrong with a cell that is not to connect
-    return (
-        f'<tr><td>{escape(cell.name)}</td><td class="wide">{escape(cell.region)}</td>'
-        f'<td>{escape(cell.state)}</td><td class="tunnel {tone}">{tunnel}</td></tr>'
-    )
+def _empty(command: str, what: str) -> str:
+    return f'<p class="card empty soft">none yet: <code>{command}</code> {what}</p>'
 
 
-def _counts(states: Mapping[str, int]) -> str:
-    if not states:
-        example = "byoc workspace create NAME --group GROUP"
-        return f'<p class="card empty soft">none yet: <code>{example}</code> makes one</p>'
-    known = [state for state in _ORDER if states.get(state)]
+def _tiles(counts: Mapping[str, int]) -> str:
+    known = [name for name in _ORDER if counts.get(name)]
+    others = sorted(name for name in counts.keys() - set(_ORDER) if counts[name])
     tiles = "".join(
-        f'<div class="card"><dt>{escape(state)}</dt>'
-        f'<dd class="{_TONES.get(state, "")}">{states[state]}</dd></div>'
-        for state in [*known, *sorted(states.keys() - set(_ORDER))]
+        f'<div class="card"><dt>{escape(name)}</dt>'
+        f'<dd class="{_TONES.get(name, "")}">{counts[name]}</dd></div>'
+        for name in [*known, *others]
     )
-    return f'<dl class="tiles">{tiles}</dl>'
+    return f'<dl class="tiles">{tiles}</dl>' if tiles else ""
 
 
 def _number(count: int, what: str) -> str:

@@ -63,6 +63,7 @@ class Plane:
     cells: list[dict[str, Any]] = field(default_factory=list)
     regions: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
+    cell_events: list[dict[str, Any]] = field(default_factory=list)
     detail: dict[str, Any] = field(default_factory=dict)
     story: list[Any] = field(default_factory=list)
     errors: dict[str, tuple[int, str, dict[str, str]]] = field(default_factory=dict)
@@ -82,7 +83,7 @@ class Plane:
         if wrong:
             status, text, headers = wrong
             return httpx2.Response(status, text=text, headers={"content-type": "text/plain"} | headers)
-        if path.endswith("/events"):
+        if path.endswith("/events") and "/workspaces/" in path:
             return httpx2.Response(200, stream=_Stream(self._tell(request)))
         answer = self._answer(request.method, path, body or {}, request.url.params)
         if answer is None:
@@ -138,6 +139,7 @@ class Plane:
             return None
         answers = {
             "sessions": self.sessions,
+            "events": self.cell_events,
             "password": {"adminPassword": "generated!"},
             "enrolment": {"token": "t", "rootKey": {"kty": "OKP"}},
         }

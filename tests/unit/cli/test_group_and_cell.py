@@ -156,6 +156,19 @@ def test_the_tunnel_sessions_of_a_cell_are_listed(byoc: Any, plane: Any) -> None
     )
 
 
+def test_what_happened_to_a_cell_is_told_and_two_keys_are_warned_of(byoc: Any, plane: Any) -> None:
+    assert byoc("cell", "events", "prod").err == "nothing has happened to cell prod\n"
+    told = {"number": 7, "at": "2026-01-01T00:00:00Z", "kind": "contested", "text": "another key came"}
+    plane.cell_events.append(told)
+    assert byoc("cell", "events", "prod").out == (
+        "AT                    KIND       BY  WHAT\n2026-01-01T00:00:00Z  contested  -   another key came\n"
+    )
+    assert byoc("cell", "events", "prod", "-o", "json").json == [told]
+    assert "two keys" not in byoc("cell", "list").err
+    plane.cells[0]["state"] = "contested"
+    assert byoc("cell", "list").err == "two keys claim to be cell prod: see `byoc cell events prod`\n"
+
+
 def test_an_enrolment_is_handed_over_in_the_cells_own_folder(byoc: Any, plane: Any, tmp_path: Path) -> None:
     (tmp_path / "thumbprint").write_text("thumb\n")
     assert byoc("cell", "enrol", "prod", "--dir", str(tmp_path)).code == 0

@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from byoc.controlplane.api.service import CellSummary, Overview
+from byoc.controlplane.api.service import Overview
 from byoc.controlplane.app import ControlPlaneApp, build
 from byoc.controlplane.settings import ControlPlaneSettings
 from byoc.model.report import Phase, Reason
@@ -22,7 +22,8 @@ class KnownInstance:
     reasons: dict[str, str] = field(default_factory=dict)
     seen: Overview = field(
         default_factory=lambda: Overview(
-            cells=(CellSummary("local", "US Local", "enrolled", connected=True),),
+            cells={"enrolled": 1},
+            connected=1,
             groups=1,
             workspaces={"ACTIVE": 2},
         )

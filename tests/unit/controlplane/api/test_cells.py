@@ -32,6 +32,16 @@ async def test_every_cell_is_a_region(world: Any) -> None:
     assert await world.ok("GET", "/v1/regions/sharedtier?fields=region") == []
 
 
+async def test_what_happened_to_a_cell_is_told_to_its_owner_alone(world: Any) -> None:
+    cell = (await world.ok("GET", "/byoc/v1/cells"))[0]
+    path = f"/byoc/v1/cells/{cell['cellID']}/events"
+    (event,) = await world.ok("GET", path)
+    assert event["kind"] == "registered"
+    assert set(event) == {"number", "at", "kind", "text", "by"}
+    assert (await world.stranger.get(path)).status_code == 404
+    assert (await world.client.get(path, headers={"authorization": ""})).status_code == 401
+
+
 async def test_the_tunnel_sessions_of_a_cell_are_listed(world: Any) -> None:
     cell = (await world.ok("GET", "/byoc/v1/cells"))[0]
     assert cell["lastSeenAt"] == "2030-01-01T00:00:00Z"

@@ -1,11 +1,12 @@
 """Health, readiness, metrics and the status page."""
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
-from byoc.controlplane.api.service import CellSummary, Overview
+from byoc.controlplane.api.service import Overview
 from byoc.controlplane.app import build
 from byoc.controlplane.metrics import Metrics
 from byoc.controlplane.settings import ControlPlaneSettings
@@ -38,7 +39,8 @@ async def test_metrics_count_answers_and_refusals_without_ids(world: Any) -> Non
     assert f'byoc_http_requests_total{{{route},status="200"}} 1.0' in lines
     assert f"byoc_http_request_seconds_count{{{route}}} 2.0" in lines
     assert 'byoc_refused_total{code="not_found"} 1.0' in lines
-    assert 'byoc_cell_connected{cell="local"} 1.0' in lines
+    assert 'byoc_cells{state="enrolled"} 1.0' in lines
+    assert {"byoc_cells_connected 1.0", "byoc_cells_lost 0.0"} <= set(lines)
     assert 'byoc_workspaces{state="ACTIVE"} 2.0' in lines
     assert workspace not in answer.text
     assert "orders" not in answer.text
@@ -52,8 +54,9 @@ async def test_paths_that_are_no_route_and_strange_methods_make_no_new_series(wo
 
 
 def test_a_label_from_outside_cannot_forge_a_line() -> None:
-    cell = CellSummary('x"} 1\nfake 2', "r", "enrolled", connected=True)
-    lines = Metrics("0").text(Overview(cells=(cell,))).decode().splitlines()
+    metrics = Metrics("0")
+    metrics.answered("GET", 'x"} 1\nfake 2', 200, 0.1, "")
+    lines = metrics.text(Overview()).decode().splitlines()
     assert not any(line.startswith("fake") for line in lines)
 
 
@@ -74,7 +77,7 @@ class _Page(HTMLParser):
 
 async def test_the_status_page_is_self_contained_and_escapes_what_it_shows(world: Any) -> None:
     evil = "<script>alert(1)</script>"
-    world.instance.seen = Overview((CellSummary(evil, "US", "enrolled", connected=True),), 3, {"ACTIVE": 2})
+    world.instance.seen = Overview({"enrolled": 1}, 1, 0, 3, {"ACTIVE": 2, evil: 1})
     world.instance.reasons = {"gateway": evil}
     answer = await world.client.get("/")
     page = _Page()
@@ -95,19 +98,26 @@ async def test_the_status_page_says_what_there_is_not_yet(world: Any) -> None:
 
 
 async def test_the_status_page_names_failures_first_and_in_its_title(world: Any) -> None:
-    cells = tuple(
-        CellSummary(name, "US", state, connected=False)
-        for name, state in (("lost", "enrolled"), ("old", "retired"))
-    )
-    world.instance.seen = Overview(cells, 1, {"ACTIVE": 3, "FAILED": 1, "SUSPENDED": 2})
+    states = {"ACTIVE": 3, "FAILED": 1, "SUSPENDED": 2}
+    world.instance.seen = Overview({"enrolled": 3, "retired": 1}, 2, 1, 1, states)
     text = (await world.client.get("/")).text
     assert "<title>1 workspace FAILED - byoc control plane</title>" in text
-    assert "0 of 2 connected" in text
+    assert "2 of 4 connected" in text
     assert "6 in 1 group<" in text
     assert text.index("<dt>FAILED") < text.index("<dt>ACTIVE") < text.index("<dt>SUSPENDED")
-    lost, old = (line for line in text.split("<tr>") if "not connected" in line)
-    assert '"tunnel bad"' in lost
-    assert '"tunnel soft"' in old
+    assert '<dt>not connected</dt><dd class="bad">1</dd>' in text
+    assert '<dt>retired</dt><dd class="">1</dd>' in text
+
+
+async def test_without_a_key_nothing_shows_a_name_or_an_id_of_anybody(world: Any) -> None:
+    workspace = await world.active()
+    shown = "".join(
+        [(await world.client.get(path)).text for path in ("/", "/metrics", "/readyz", "/healthz")]
+    )
+    cells = await world.ok("GET", "/byoc/v1/cells")
+    organization = await world.ok("GET", "/v1/organizations/current")
+    names = {workspace, "orders", cells[0]["cellID"], cells[0]["name"], organization["orgID"]}
+    assert not [name for name in names if re.search(rf"\b{re.escape(name)}\b", shown)]
 
 
 async def test_nothing_serves_docs_from_elsewhere(world: Any) -> None:
