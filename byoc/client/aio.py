@@ -31,6 +31,7 @@ from byoc.client.models import (
     Event,
     Group,
     Identity,
+    Metrics,
     Organization,
     Region,
     Workspace,
@@ -46,6 +47,10 @@ class Groups:
 
     def __init__(self, http: AsyncHTTP) -> None:
         self._http = http
+
+    async def metrics(self, group_id: str) -> list[Metrics]:
+        """Return what each workspace of a group uses now, read from its cell."""
+        return await self._http.send(calls.group_metrics(group_id))
 
     async def list(self, *, include_terminated: bool = False) -> list[Group]:
         """Return all groups."""
@@ -117,6 +122,10 @@ class Workspaces:
     async def logs(self, workspace_id: str) -> str:
         """Return the engine's own log, if the cell's policy lets it out."""
         return await self._http.send(calls.logs(workspace_id))
+
+    async def metrics(self, workspace_id: str) -> Metrics:
+        """Return what a workspace uses now, read from its cell."""
+        return await self._http.send(calls.workspace_metrics(workspace_id))
 
     async def events(
         self, workspace_id: str, *, after: int = 0, newest: int | None = None, follow: bool = False

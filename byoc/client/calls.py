@@ -21,6 +21,7 @@ from byoc.client.models import (
     Enrolment,
     Group,
     Identity,
+    Metrics,
     Organization,
     Region,
     Workspace,
@@ -194,6 +195,16 @@ def retire_cell(cell_id: str) -> Call[None]:
 def connections(cell_id: str) -> Call[list[Connection]]:
     """The tunnel sessions of a cell."""
     return Call("GET", _path("/byoc/v1/cells", cell_id, "sessions"), partial(_many, Connection))
+
+
+def workspace_metrics(workspace_id: str) -> Call[Metrics]:
+    """What a workspace uses now."""
+    return Call("GET", _path("/byoc/v1/workspaces", workspace_id, "metrics"), partial(_one, Metrics))
+
+
+def group_metrics(group_id: str) -> Call[list[Metrics]]:
+    """What each workspace of a group uses now."""
+    return Call("GET", _path("/byoc/v1/workspaceGroups", group_id, "metrics"), partial(_many, Metrics))
 
 
 def cell_events(cell_id: str) -> Call[list[CellEvent]]:

@@ -147,6 +147,20 @@ class Connection(FromJSON):
 
 
 @dataclass(frozen=True, slots=True)
+class Metrics(FromJSON):
+    """What a workspace used when it was asked: ``nodes`` has values by node and by name."""
+
+    workspace_id: str
+    at: datetime
+    nodes: JSON = field(default_factory=dict)
+
+    def total(self, name: str) -> float | None:
+        """Return the sum over all nodes; None where none has a value."""
+        values = [node[name] for node in self.nodes.values() if name in node]
+        return sum(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
 class CellEvent(FromJSON):
     """Something about a cell that its owner should know."""
 

@@ -33,6 +33,7 @@ from byoc.client.models import (
     Event,
     Group,
     Identity,
+    Metrics,
     Organization,
     Region,
     Workspace,
@@ -48,6 +49,10 @@ class Groups:
 
     def __init__(self, http: SyncHTTP) -> None:
         self._http = http
+
+    def metrics(self, group_id: str) -> list[Metrics]:
+        """Return what each workspace of a group uses now, read from its cell."""
+        return self._http.send(calls.group_metrics(group_id))
 
     def list(self, *, include_terminated: bool = False) -> list[Group]:
         """Return all groups."""
@@ -119,6 +124,10 @@ class Workspaces:
     def logs(self, workspace_id: str) -> str:
         """Return the engine's own log, if the cell's policy lets it out."""
         return self._http.send(calls.logs(workspace_id))
+
+    def metrics(self, workspace_id: str) -> Metrics:
+        """Return what a workspace uses now, read from its cell."""
+        return self._http.send(calls.workspace_metrics(workspace_id))
 
     def events(
         self, workspace_id: str, *, after: int = 0, newest: int | None = None, follow: bool = False

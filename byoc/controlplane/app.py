@@ -19,6 +19,7 @@ from byoc.controlplane.api import (
     billing,
     cells,
     document,
+    figures,
     groups,
     health,
     identity,
@@ -48,7 +49,7 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
     "operation_spans": False,
     "auto_configure": False,
 }
-_ROUTERS = (regions, groups, workspaces, billing, cells, story, identity, health)
+_ROUTERS = (regions, groups, workspaces, billing, cells, story, identity, health, figures)
 
 
 class ControlPlaneApp:

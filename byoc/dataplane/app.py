@@ -22,11 +22,20 @@ from byoc.dataplane.reconcile import Reconciler
 from byoc.dataplane.runtime import Runtime
 from byoc.dataplane.state import CellState
 from byoc.errors import ByocError, CannotUnseal, NotFound, Unwritable, UsageError
-from byoc.ids import CellID, WorkspaceID
+from byoc.ids import CellID, GroupID, WorkspaceID
 from byoc.model.spec import Desired, GroupSpec, Spec
 from byoc.model.verbs import Verb
 from byoc.nimbus.http import Receive, Scope, Send
-from byoc.wire.cell import ANSWER_HEADER, Acknowledged, CellStatus, Refusal, encode, spec_digest
+from byoc.wire.cell import (
+    ANSWER_HEADER,
+    Acknowledged,
+    CellStatus,
+    Measured,
+    Reading,
+    Refusal,
+    encode,
+    spec_digest,
+)
 from byoc.wire.sealing import unseal
 
 BAD_REQUEST: Final = "bad-request"
@@ -133,6 +142,8 @@ class CellApp:
                 return self._resync
             case "GET", ["workspaces", _, "logs"]:
                 return self._logs
+            case "GET", ["groups" | "workspaces", _, "metrics"]:
+                return self._metrics
             case _:
                 raise NotFound("the cell has no such route")
 
@@ -222,6 +233,20 @@ class CellApp:
             raise NotFound("the cell has no such workspace")
         text = await self._runtime.logs(name)
         return _Answer(HTTPStatus.OK, text.encode(), "answered", content_type="text/plain; charset=utf-8")
+
+    async def _metrics(self, admission: Admission, asked: _Asked) -> _Answer:
+        self._door.guard.authorize(admission, Verb.METRICS_READ)
+        kind, name, _ = asked.parts
+        desired = self._state.desired
+        if kind == "groups":
+            known, wanted = GroupID(name) in desired.groups, desired.members(GroupID(name))
+        else:
+            known, wanted = WorkspaceID(name) in desired.workspaces, (WorkspaceID(name),)
+        if not known:
+            raise NotFound(f"the cell has no such {kind.removesuffix('s')}")
+        found = await asyncio.gather(*(self._runtime.metrics(each) for each in wanted))
+        measured = tuple(Measured(each, samples) for each, samples in zip(wanted, found, strict=True))
+        return _reply(Reading(self._clock.now(), measured), "answered")
 
     # --- sending -------------------------------------------------------------------------
 

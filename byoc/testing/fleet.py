@@ -25,6 +25,7 @@ from byoc.ids import (
     WorkspaceID,
     new_id,
 )
+from byoc.model.metrics import Sample
 from byoc.model.password import generate_password
 from byoc.model.records import (
     CellEvent,
@@ -47,6 +48,7 @@ from byoc.model.records import (
 from byoc.model.report import EXPLANATIONS, Phase, Reason, WorkspaceReport
 from byoc.model.spec import AutoSuspend, Desired, GroupSpec, WorkspaceSpec
 from byoc.model.workspace import Change, Seen, State, check_change, public_state
+from byoc.wire.cell import Measured, Reading
 
 R = TypeVar("R", CellRecord, GroupRecord, WorkspaceRecord)
 
@@ -89,6 +91,8 @@ class MemoryFleet:
         """What ``usage`` answers, whatever is asked."""
         self.log_text = ""
         """What ``logs`` answers; empty: the cell's policy refuses."""
+        self.samples: dict[WorkspaceID, tuple[Sample, ...]] = {}
+        """What is measured of workspaces that run."""
 
     # What tests set up.
 
@@ -385,6 +389,20 @@ class MemoryFleet:
         if not self.log_text:
             raise RefusedByCell("the cell refused logs.read: rule `default`")
         return self.log_text
+
+    async def workspace_metrics(self, by: Principal, workspace_id: WorkspaceID, /) -> Reading:
+        """Return its ``samples``."""
+        await self.workspace(by, workspace_id)
+        return self._reading([workspace_id])
+
+    async def group_metrics(self, by: Principal, group_id: GroupID, /) -> Reading:
+        """Return the ``samples`` of its workspaces."""
+        await self.group(by, group_id)
+        return self._reading([workspace.spec.id for workspace in self._of_group(group_id)])
+
+    def _reading(self, names: list[WorkspaceID]) -> Reading:
+        measured = tuple(Measured(name, self.samples.get(name, ())) for name in names)
+        return Reading(self._clock.now(), measured)
 
     async def _change(
         self,

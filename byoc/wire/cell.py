@@ -11,6 +11,8 @@ PUT      /cell/v1/groups/{id}               body :class:`Delivery`
 PUT      /cell/v1/workspaces/{id}           body :class:`Delivery`
 PUT      /cell/v1/resync                    body :class:`Resync` (verb cell.resync)
 GET      /cell/v1/workspaces/{id}/logs      the engine's own log (verb logs.read)
+GET      /cell/v1/workspaces/{id}/metrics   :class:`Reading` (verb metrics.read)
+GET      /cell/v1/groups/{id}/metrics       the same of all its workspaces
 =======  =================================  ===========================================
 
 Routes of the Control Plane for cells (service ``controlplane`` of the tunnel):
@@ -38,7 +40,8 @@ from cattrs.preconf.json import configure_converter
 
 from byoc.clock import parse_stamp, stamp
 from byoc.errors import UsageError
-from byoc.ids import CellID
+from byoc.ids import CellID, WorkspaceID
+from byoc.model.metrics import Sample
 from byoc.model.spec import GroupSpec, WorkspaceSpec
 from byoc.wire.canonical import digest
 
@@ -167,6 +170,22 @@ class CellStatus:
     workspaces: int = 0
     groups: int = 0
     details: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What was measured of one workspace; no samples while it does not run."""
+
+    workspace_id: WorkspaceID
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Metrics as they were read in the cell, at one moment; never stored."""
+
+    at: datetime
+    workspaces: tuple[Measured, ...] = ()
 
 
 def _camel(name: str) -> str:

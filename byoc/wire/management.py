@@ -441,6 +441,14 @@ class Session(TypedDict):
     openedAt: Stamp
 
 
+class WorkspaceMetrics(TypedDict):
+    """Metrics of a workspace, by node and name; no nodes while it does not run."""
+
+    workspaceID: ID
+    at: Stamp
+    nodes: dict[str, dict[str, float]]
+
+
 class _CellEventAlways(TypedDict):
     number: int
     at: Stamp

@@ -7,7 +7,7 @@ import typer
 
 from byoc.clock import stamp
 from byoc.errors import UsageError
-from byoc_cli import names, values
+from byoc_cli import figures, names, values
 from byoc_cli.connect import connect
 from byoc_cli.context import Context, of
 from byoc_cli.group import firewall_text, is_local
@@ -119,6 +119,7 @@ def add(app: typer.Typer) -> None:
         ("logs", logs),
     ):
         verb(workspaces, name)(command)
+    figures.add(app, workspaces)
 
 
 def list_workspaces(

@@ -27,6 +27,7 @@ from byoc.model.records import (
     WorkspaceChanges,
     WorkspaceRecord,
 )
+from byoc.wire.cell import Reading
 
 Aggregate = Literal["hour", "day", "month"]
 
@@ -102,13 +103,25 @@ class Workspaces(Protocol):
         """Return when there may be an event above ``after``, or after ``timeout`` seconds."""
         ...
 
-    async def logs(self, by: Principal, workspace_id: WorkspaceID, /) -> str:
-        """Return the engine's own log, fetched from the cell and stored nowhere.
 
-        Raises:
-            RefusedByCell: the cell's policy does not name ``logs.read``.
-            CellAway: the cell is not connected.
-        """
+class Reads(Protocol):
+    """What is asked of a cell at once and stored nowhere.
+
+    Raises:
+        RefusedByCell: the cell's policy does not allow it.
+        CellAway: the cell is not connected.
+    """
+
+    async def logs(self, by: Principal, workspace_id: WorkspaceID, /) -> str:
+        """Return the engine's own log."""
+        ...
+
+    async def workspace_metrics(self, by: Principal, workspace_id: WorkspaceID, /) -> Reading:
+        """Return the metrics of one workspace."""
+        ...
+
+    async def group_metrics(self, by: Principal, group_id: GroupID, /) -> Reading:
+        """Return the metrics of all workspaces of a group."""
         ...
 
 
@@ -183,7 +196,7 @@ class Cells(Protocol):
         ...
 
 
-class FleetService(Authenticator, Workspaces, Groups, Cells, Protocol):
+class FleetService(Authenticator, Workspaces, Groups, Cells, Reads, Protocol):
     """Everything together."""
 
     async def organization(self, by: Principal, /) -> Organization:

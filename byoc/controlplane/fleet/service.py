@@ -1,28 +1,28 @@
 """The fleet's service: what the API calls. Authorizes by organization, writes intent, returns.
 
-Nothing here waits for a cell but ``logs``. The invariant: when a method that changes
+Nothing here waits for a cell but what reads it (``reads``). The invariant: when a method that changes
 something returns, the change is on disk and will end: done, superseded, refused or expired.
 """
 
 import hashlib
-import json
 import secrets
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from byoc import faults
 from byoc.clock import Clock
 from byoc.controlplane.api.service import Overview
 from byoc.controlplane.billing.usage import Aggregate, usage_rows
 from byoc.controlplane.fleet import groups, membership, visible, workspaces
-from byoc.controlplane.fleet.courier import Courier, Parcel
+from byoc.controlplane.fleet.courier import Courier
 from byoc.controlplane.fleet.groups import Act
 from byoc.controlplane.fleet.news import News
+from byoc.controlplane.fleet.reads import Reads
 from byoc.controlplane.fleet.recording import state_of
 from byoc.controlplane.keys import ControlPlaneKeys
-from byoc.errors import CellAway, Failed, NotAuthenticated, NotFound, RefusedByCell, UsageError
+from byoc.errors import NotAuthenticated, NotFound
 from byoc.ids import CellID, GroupID, NewID, WorkspaceID
 from byoc.model.records import (
     CellEvent,
@@ -42,15 +42,12 @@ from byoc.model.records import (
     WorkspaceChanges,
     WorkspaceRecord,
 )
-from byoc.model.verbs import Verb
 from byoc.store.seam import Store
 from byoc.store.transaction import Transaction
 from byoc.wire import tokens
-from byoc.wire.cell import Refusal, decode
+from byoc.wire.cell import Reading
 
 R = TypeVar("R")
-_OK: Final = 200
-_NOT_FOUND: Final = 404
 
 
 def hash_key(key: str) -> str:
@@ -82,6 +79,7 @@ class Fleet:
         self._new_id = new_id
         self._choose = choose
         self._news = News(store, clock)
+        self._reads = Reads(store, courier)
 
     def _act(self, by: Principal) -> Act:
         return Act(by, self._clock.now())
@@ -271,23 +269,19 @@ class Fleet:
         """Return when there is an event above ``after``, or after ``timeout`` seconds."""
         await self._news.wait(workspace_id, after, timeout)
 
+    # --- asked of the cell -----------------------------------------------------------------
+
     async def logs(self, by: Principal, workspace_id: WorkspaceID, /) -> str:
         """Return the engine's own log, fetched from the cell and stored nowhere."""
+        return await self._reads.logs(by, workspace_id)
 
-        def look(tx: Transaction) -> CellRecord | None:
-            held = tx.cells.get(visible.workspace(tx, by, workspace_id).record.cell_id)
-            return held.record if held is not None else None
+    async def workspace_metrics(self, by: Principal, workspace_id: WorkspaceID, /) -> Reading:
+        """Return the metrics of one workspace, read now."""
+        return await self._reads.workspace_metrics(by, workspace_id)
 
-        cell = await self._store.read(look)
-        if cell is None or not cell.connected:
-            raise CellAway("the cell is not connected", hint="logs are kept in the cell only")
-        target = f"/cell/v1/workspaces/{workspace_id}/logs"
-        answer = await self._courier.send(cell, Parcel("GET", target, by.email, verbs=(Verb.LOGS_READ,)))
-        if answer.status == _OK:
-            return answer.body.decode("utf-8", "replace")
-        if answer.status == _NOT_FOUND:
-            raise NotFound("the cell has no such workspace")
-        raise _refused(Verb.LOGS_READ, answer.body)
+    async def group_metrics(self, by: Principal, group_id: GroupID, /) -> Reading:
+        """Return the metrics of all workspaces of a group, read now."""
+        return await self._reads.group_metrics(by, group_id)
 
     # --- figures -------------------------------------------------------------------------
 
@@ -319,11 +313,3 @@ class Fleet:
         result = await self._store.write(change)
         faults.reach(faults.Step.INTENT_COMMITTED)
         return result
-
-
-def _refused(verb: Verb, body: bytes) -> Exception:
-    try:
-        refusal = decode(Refusal, json.loads(body))
-    except (ValueError, UsageError):
-        return Failed(f"the cell could not do {verb}")
-    return RefusedByCell(f"the cell refused {verb}: rule `{refusal.rule}`: {refusal.reason[:200]}")

@@ -82,6 +82,7 @@ class FakeCell:
     seq: int = 0
     intervals: dict[str, Interval] = field(default_factory=dict)
     logs: str = ""
+    metrics: str = ""
     sent: list[str] = field(default_factory=list)
     """Every report, signed."""
 
@@ -139,11 +140,12 @@ class FakeCell:
             raise Refused("ledger-unwritable", "the disk is full", 503)
         if self.veto:
             raise Refused(self.veto, "no")
-        if asked.target.endswith("/logs"):
-            verdict = decide(self.policy, Verb.LOGS_READ, claims.sub, claims.issued_at, now)
+        if asked.target.endswith(("/logs", "/metrics")):
+            verb = Verb.LOGS_READ if asked.target.endswith("/logs") else Verb.METRICS_READ
+            verdict = decide(self.policy, verb, claims.sub, claims.issued_at, now)
             if not verdict.allowed:
                 raise Refused(verdict.rule, verdict.reason)
-            return 200, self.logs.encode()
+            return 200, (self.logs if verb is Verb.LOGS_READ else self.metrics).encode()
         if asked.target == "/cell/v1/resync":
             return self._resync(decode(Resync, json.loads(asked.body)), claims)
         delivery = decode(Delivery, json.loads(asked.body))

@@ -1,6 +1,7 @@
 """The service on a real database: limits, names, writers at once, events, keys, logs, expiry."""
 
 import asyncio
+import json
 import sqlite3
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,7 @@ from byoc.dataplane.policy import Policy
 from byoc.errors import (
     CellAway,
     Conflict,
+    Failed,
     IllegalState,
     LimitReached,
     NotAuthenticated,
@@ -20,10 +22,13 @@ from byoc.errors import (
     UsageError,
 )
 from byoc.ids import KeyID, UserID, new_id
+from byoc.model.metrics import Metric, Sample
 from byoc.model.password import check_password
 from byoc.model.records import GroupChanges, NewGroup, NewWorkspace, WorkspaceChanges
 from byoc.model.spec import AutoSuspend, Desired, SuspendType
+from byoc.model.verbs import Verb
 from byoc.model.workspace import State
+from byoc.wire.cell import Measured, Reading, encode
 from tests.integration.fleet.world import World
 
 
@@ -225,6 +230,29 @@ async def test_expiry_runs_by_itself(fleet: World) -> None:
         return (await fleet.fleet.group(fleet.by, group)).spec.desired is Desired.TERMINATED
 
     await fleet.until(going)
+
+
+async def test_metrics_come_from_the_cell_at_once_and_are_found_nowhere_else(fleet: World) -> None:
+    group, orders = await fleet.running()
+    measured = Measured(orders, (Sample(Metric.CONNECTIONS, 4711.0, "node-1"),))
+    fleet.cell.metrics = json.dumps(encode(Reading(fleet.clock.now(), (measured,))))
+    for reading in (
+        await fleet.fleet.workspace_metrics(fleet.by, orders),
+        await fleet.fleet.group_metrics(fleet.by, group),
+    ):
+        assert reading.workspaces == (measured,)
+    targets = [target for target, claims in fleet.cell.asked if claims.verbs == (Verb.METRICS_READ,)]
+    assert targets == [f"/cell/v1/workspaces/{orders}/metrics", f"/cell/v1/groups/{group}/metrics"]
+    fleet.cell.metrics = '{"at": "2026-01-01T00:00:00Z", "workspaces": [], "newer": 1}'
+    with pytest.raises(Failed, match="not understood"):
+        await fleet.fleet.group_metrics(fleet.by, group)
+
+
+async def test_metrics_that_the_policy_denies_are_refused_by_name(fleet: World) -> None:
+    group, _ = await fleet.running()
+    fleet.cell.policy = Policy(deny=("metrics.read",))
+    with pytest.raises(RefusedByCell, match=r"metrics\.read.*policy-deny"):
+        await fleet.fleet.group_metrics(fleet.by, group)
 
 
 async def test_the_overview_counts_what_lives(fleet: World) -> None:

@@ -64,6 +64,8 @@ class Plane:
     regions: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     cell_events: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    """What is measured of the workspace, look by look; the last one lasts."""
     detail: dict[str, Any] = field(default_factory=dict)
     story: list[Any] = field(default_factory=list)
     errors: dict[str, tuple[int, str, dict[str, str]]] = field(default_factory=dict)
@@ -115,6 +117,9 @@ class Plane:
         head, _, rest = path.removeprefix("/byoc").removeprefix("/v1/").partition("/")
         if head == "workspaces" and not rest and method == "GET":
             return [each for each in self.workspaces if each["workspaceGroupID"] == query["workspaceGroupID"]]
+        if path.endswith("/metrics"):
+            seen = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+            return [seen] if "/workspaceGroups/" in path else seen
         if path.startswith("/byoc/v1/workspaces/"):
             return "the engine's log\n" if path.endswith("/logs") else self.detail
         if head == "organizations":

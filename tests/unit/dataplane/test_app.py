@@ -12,6 +12,7 @@ import pytest
 from byoc.dataplane.ledger_verify import read_records
 from byoc.dataplane.runtime import Action
 from byoc.ids import new_id
+from byoc.model.metrics import Metric, total
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired
 from byoc.model.verbs import Verb
@@ -20,7 +21,7 @@ from byoc.testing.cell import GROUP, ORDERS, OTHER, following
 from byoc.testing.clock import ManualClock
 from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
-from byoc.wire.cell import ANSWER_HEADER, Delivery, encode, spec_digest
+from byoc.wire.cell import ANSWER_HEADER, Delivery, Reading, decode, encode, spec_digest
 from byoc.wire.keys import SigningKey
 from byoc.wire.tokens import (
     Change,
@@ -323,6 +324,36 @@ class TestReads:
     async def test_a_verb_that_was_not_signed_reads_nothing(self, site: Site) -> None:
         answer = await site.read("/cell/v1/status", Verb.METRICS_READ)
         assert (answer.status, answer.json["rule"]) == (403, "verb-not-signed")
+
+    async def test_metrics_of_a_workspace_and_of_its_group_are_read_as_they_are_now(self, site: Site) -> None:
+        await site.bring_up()
+        await site.deliver(OTHER)
+        site.cell.runtime.use(ORDERS.id, connections=3)
+        answer = await site.read(f"/cell/v1/workspaces/{ORDERS.id}/metrics", Verb.METRICS_READ)
+        (measured,) = decode(Reading, answer.json).workspaces
+        assert measured.workspace_id == ORDERS.id
+        assert {sample.metric for sample in measured.samples} == set(Metric)
+        assert total(measured.samples, Metric.THREADS_CONNECTED) == 3
+        await site.deliver(suspended(OTHER))
+        answer = await site.read(f"/cell/v1/groups/{GROUP.id}/metrics", Verb.METRICS_READ)
+        reading = decode(Reading, answer.json)
+        assert {each.workspace_id: bool(each.samples) for each in reading.workspaces} == {
+            ORDERS.id: True,
+            OTHER.id: False,
+        }
+
+    async def test_metrics_need_their_own_verb_a_policy_that_allows_it_and_an_object_that_is_here(
+        self, site: Site
+    ) -> None:
+        await site.bring_up()
+        target = f"/cell/v1/workspaces/{ORDERS.id}/metrics"
+        assert (await site.read(target, Verb.LOGS_READ)).json["rule"] == "verb-not-signed"
+        for unknown in ("groups", "workspaces"):
+            answer = await site.read(f"/cell/v1/{unknown}/{new_id()}/metrics", Verb.METRICS_READ)
+            assert answer.status == 404
+        (site.cell.folder / "policy.toml").write_text('deny = ["metrics.read"]\n')
+        answer = await site.read(target, Verb.METRICS_READ)
+        assert (answer.status, answer.json["rule"]) == (403, "policy-deny")
 
     async def test_logs_are_read_only_if_the_customer_says_so(self, site: Site) -> None:
         await site.bring_up()
