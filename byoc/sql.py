@@ -1,4 +1,4 @@
-"""SQL connections that we make ourselves: probes of the local runtime, and ``workspace connect``.
+"""SQL connections that we make ourselves: probes of the runtimes, and ``workspace connect``.
 
 The one home of the driver. The invariant: nothing of it leaves this module, neither its
 types nor its exceptions, and a password never stands in a statement or an error.
@@ -12,8 +12,10 @@ import contextlib
 import hashlib
 import re
 import socket as socketlib
+import ssl
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -55,6 +57,14 @@ class Result:
     affected: int
 
 
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whom to believe that it is the server: whoever has a certificate of ``authority`` for ``name``."""
+
+    authority: str = field(repr=False)
+    name: str
+
+
 class Session:
     """One connection, in autocommit; a context manager that closes it."""
 
@@ -73,6 +83,12 @@ class Session:
         """Say goodbye; a connection that is already lost is no error."""
         with contextlib.suppress(pymysql.err.Error, OSError):
             self._connection.close()
+
+    @property
+    def certificate(self) -> bytes | None:
+        """What the server showed, DER; None where the connection is not encrypted."""
+        line = self._connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
+        return line.getpeercert(binary_form=True) if isinstance(line, ssl.SSLSocket) else None
 
     def execute(self, statement: str, values: Sequence[object] = ()) -> Result:
         """Run one statement; each ``%s`` in it takes the next of ``values``, if any are given.
@@ -133,11 +149,13 @@ def connect(
     *,
     database: str | None = None,
     socket: str | None = None,
+    tls: Tls | None = None,
     timeout: float = 10.0,
     answer_timeout: float | None = None,
 ) -> Session:
     """Open a session.
 
+    With ``tls`` the connection is encrypted and the server proves its name, or there is none.
     ``socket`` is the path of a Unix socket; with it ``host`` and ``port`` do not count.
     ``timeout`` is in seconds and counts for the connection, ``answer_timeout`` for each
     answer; None waits for ever.
@@ -146,7 +164,8 @@ def connect(
         Unreachable, NotAuthenticated, TooManyRequests, UsageError: see the module.
     """
     connection: pymysql.Connection[Any] = pymysql.Connection(
-        host=host,
+        # The driver compares this name with the certificate's; the connection itself is made by us.
+        host=tls.name if tls is not None else host,
         port=port,
         user=user,
         # As bytes: the driver would encode text as Latin-1 and fail on the rest of the world.
@@ -154,13 +173,8 @@ def connect(
         database=database,
         read_timeout=timeout,
         write_timeout=answer_timeout,
-        charset="utf8mb4",
-        autocommit=True,
-        client_flag=CLIENT.MULTI_RESULTS,
-        auth_plugin_map=dict.fromkeys(_REVEALING, _Refusing),
-        # Making a TLS context costs more than the whole of a local session.
-        ssl_disabled=socket is not None or host in _LOOPBACK,
-        defer_connect=True,
+        **_HOW,
+        **_encryption(tls, private=socket is not None or host in _LOOPBACK),
     )
     try:
         connection.connect(_dial(host, port, socket, timeout))
@@ -170,6 +184,29 @@ def connect(
     # The driver knows one timeout; a greeting that never comes must not be waited for like an answer.
     connection._read_timeout = answer_timeout  # type: ignore[attr-defined]  # noqa: SLF001
     return Session(connection)
+
+
+_HOW: Final[dict[str, Any]] = {
+    "charset": "utf8mb4",
+    "autocommit": True,
+    "client_flag": CLIENT.MULTI_RESULTS,
+    "auth_plugin_map": dict.fromkeys(_REVEALING, _Refusing),
+    "defer_connect": True,
+}
+
+
+def _encryption(tls: Tls | None, *, private: bool) -> dict[str, Any]:
+    if tls is not None:
+        return {"ssl": _context(tls.authority)}
+    # Making a TLS context costs more than the whole of a local session.
+    return {"ssl_disabled": private}
+
+
+@lru_cache(maxsize=4)
+def _context(authority: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cadata=authority)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _dial(host: str, port: int, path: str | None, timeout: float) -> socketlib.socket:

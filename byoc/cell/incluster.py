@@ -27,6 +27,8 @@ SYSTEM_TAINT: Final = "byoc.dev/system"
 """Key of the system group's taint; value ``true``, effect ``NoSchedule``."""
 
 STORAGE_CLASS: Final = "byoc-gp3"
+WORKSPACE_PRIORITY: Final = "byoc-workspace"
+"""Priority class of the pods of workspaces: they go before whatever else somebody runs in the cluster."""
 ENGINE_OPERATOR: Final = "byoc-engine-operator"
 """The one ClusterRole that the agent may bind, in a workspace's namespace only."""
 WORKSPACE_LABEL: Final = "byoc.dev/workspace"

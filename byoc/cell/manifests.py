@@ -26,6 +26,7 @@ from byoc.cell.incluster import (
 )
 from byoc.cell.installer.kinds import in_order
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
+from byoc.cell.priority import priority
 from byoc.cell.rights import rights
 from byoc.cell.workloads import CONFIG_FOLDER, POLICY_FOLDER, TOKEN_FOLDER, agents, autoscalers
 from byoc.errors import UsageError
@@ -60,6 +61,7 @@ def bundle(args: CellArgs) -> Bundle:
     objects = [
         _namespace(args),
         _storage_class(args),
+        *priority(),
         *admission(),
         *network_policies(args),
         *rights(),

@@ -60,6 +60,17 @@ AGENT_IN_CLUSTER: Final = (
         (*_LOOK, "create", "patch", "delete"),
         "each workspace has a namespace of its own; others are out of its reach by the admission policy",
     ),
+    Right(
+        "",
+        ("pods", "persistentvolumeclaims", "services"),
+        _LOOK,
+        "one watch a kind for all workspaces, instead of a thousand; engines are seen to fail at once",
+    ),
+    Right("apps", ("statefulsets",), _LOOK, "as before: what is meant to run"),
+    Right(
+        "networking.k8s.io", ("networkpolicies",), _LOOK, "as before: a wall that somebody opened is closed"
+    ),
+    Right("policy", ("poddisruptionbudgets",), _LOOK, "as before: one that somebody removed is put back"),
     Right("", ("nodes",), _LOOK, "zones of machines; an instance that died is a node that is gone"),
     Right(
         "",
@@ -129,13 +140,14 @@ CONTROL_AT_HOME: Final = (
 
 OPERATOR_IN_WORKSPACE: Final = (
     Right("", ("pods",), _ALL, "pods of an engine; a resize may have to replace them"),
+    Right("", ("pods/resize",), ("patch",), "a running engine's size is changed while it runs"),
     Right("", ("pods/log",), ("get",), "an engine's log, if the customer's policy lets it be read"),
     Right("", ("services", "endpoints"), _ALL, "an engine's addresses"),
     Right("", ("persistentvolumeclaims",), _ALL, "an engine's volumes"),
     Right("", ("configmaps", "secrets"), _ALL, "an engine's settings, licence and passwords"),
     Right("", ("events",), ("create", "patch", "list", "watch"), "why an engine does not start"),
     Right("", ("serviceaccounts",), _ALL, "under which an engine and its operator run"),
-    Right("", ("resourcequotas",), _ALL, "what a workspace may take at most"),
+    Right("", ("resourcequotas", "limitranges"), _ALL, "what a workspace may take at most"),
     Right("apps", ("deployments", "replicasets", "statefulsets", "statefulsets/scale"), _ALL,
           "the operator, and the engine's nodes; scaled to nothing while suspended"),
     Right("batch", ("cronjobs",), _ALL, "what the operator does at fixed times"),

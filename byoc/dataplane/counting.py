@@ -21,6 +21,25 @@ WRITES: Final = frozenset(
         "delete_multi", "load",
     }
 )  # fmt: skip
+OPTIONS: Final = {
+    "loose-performance-schema": "ON",
+    "loose-performance-schema-accounts-size": "16",
+    **{
+        f"loose-performance-schema-{name}": "0"
+        for name in (
+            "users-size", "hosts-size", "digests-size", "max-digest-length", "max-sql-text-length",
+            "session-connect-attrs-size", "max-table-instances", "max-table-handles", "max-index-stat",
+            "max-table-lock-stat", "max-program-instances", "max-prepared-statements-instances",
+            "max-metadata-locks", "max-stage-classes", "max-memory-classes",
+            *(f"max-{kind}-{what}" for kind in ("mutex", "rwlock", "cond", "file", "socket")
+              for what in ("instances", "classes")),
+            "max-file-handles",
+            *(f"events-{kind}-history{length}-size" for kind in
+              ("waits", "stages", "statements", "transactions") for length in ("", "-long")),
+        )
+    },
+}  # fmt: skip
+"""Of a server that counts statements that failed, and nothing else."""
 _PICOSECONDS: Final = 1e9
 """In a millisecond."""
 _STATUS: Final = (

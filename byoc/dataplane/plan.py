@@ -16,6 +16,7 @@ reason that a person can read.
                   exited, unresponsive               start again, later each time; FAILED after five
                   SQL, older password in the engine  set password
                   SQL, other limits in the engine    resize online, or restart
+                  SQL, other doors, or meddled with  mend
                   SQL, all as asked                  RUNNING answered-sql
 """
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from byoc.dataplane.runtime import Action, Failures, Limits, Observation, Process
+from byoc.dataplane.runtime import Action, Doors, Failures, Limits, Observation, Process
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, WorkspaceSpec
 
@@ -46,6 +47,7 @@ class Situation:
         group_known: the cell holds the spec of the workspace's group.
         password_version: of the group's admin password that the cell holds; 0 means none.
         auto_suspended: the cell's own decision that stands against the spec; None otherwise.
+        doors: from where the workspace's group lets anybody in.
         must_exist: the volume was seen before, or a resync says there was one; then none is ever made.
     """
 
@@ -53,6 +55,7 @@ class Situation:
     password_version: int = 0
     auto_suspended: Reason | None = None
     must_exist: bool = False
+    doors: Doors = Doors()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +92,7 @@ def plan(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: date
 
 
 def _terminate(seen: Observation) -> Step:
-    if seen.exists or seen.process is not Process.ABSENT:
+    if seen.exists or seen.remains or seen.process is not Process.ABSENT:
         return Step(Action.REMOVE, Phase.TERMINATING, Reason.REMOVING_DATA)
     return Step(None, Phase.TERMINATED, Reason.REMOVED)
 
@@ -119,7 +122,7 @@ def _run(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: date
             why = Reason.ENGINE_EXITED if ended is Process.EXITED else Reason.STARTING_ENGINE
             return Step(Action.START, _way_up(seen), why, 40)
         case Process.STARTING | Process.RUNNING if not seen.sql_ready:
-            return Step(Action.WAIT_FOR_SQL, _way_up(seen), Reason.WAITING_FOR_SQL, 60)
+            return Step(Action.WAIT_FOR_SQL, _way_up(seen), seen.waiting_for or Reason.WAITING_FOR_SQL, 60)
         case _:
             return _adjust(spec, situation, seen)
 
@@ -142,7 +145,14 @@ def _adjust(spec: WorkspaceSpec, situation: Situation, seen: Observation) -> Ste
         if seen.restart_needed:
             return Step(Action.RESTART, Phase.UPDATING, Reason.RESTARTING_FOR_SIZE, 50)
         return Step(Action.RESIZE_ONLINE, Phase.UPDATING, Reason.APPLYING_SIZE_ONLINE, 50)
-    return Step(None, Phase.RUNNING, Reason.ANSWERED_SQL)
+    return _mend(situation, seen) or Step(None, Phase.RUNNING, Reason.ANSWERED_SQL)
+
+
+def _mend(situation: Situation, seen: Observation) -> Step | None:
+    """What is done while it serves: no change of its state."""
+    if seen.doors is not None and seen.doors != situation.doors:
+        return Step(Action.MEND, Phase.RUNNING, Reason.APPLYING_FIREWALL)
+    return Step(Action.MEND, Phase.RUNNING, Reason.PUTTING_BACK) if seen.amiss else None
 
 
 def _way_up(seen: Observation) -> Phase:

@@ -17,14 +17,14 @@ from byoc.dataplane.bell import Bell
 from byoc.dataplane.desired import Decision, HeldWorkspace, Settled
 from byoc.dataplane.meter import HEARTBEAT_SECONDS, Compute, Engine
 from byoc.dataplane.plan import Situation, Step, plan
-from byoc.dataplane.runtime import Action, Observation, Process, Runtime, Secrets
+from byoc.dataplane.runtime import Action, Doors, Observation, Process, Runtime, Secrets
 from byoc.dataplane.state import CellState
 from byoc.dataplane.views import Seen
 from byoc.errors import ByocError
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model import suspension
 from byoc.model.report import Phase
-from byoc.model.spec import Desired, WorkspaceSpec
+from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.suspension import Activity
 
 PROBE_SECONDS: Final = 5.0
@@ -158,7 +158,8 @@ class Reconciler:
         if step.action is Action.REMOVE:
             self._state.desired.bury(name)
         faults.reach(faults.Step.ACTION_STARTED)
-        await self._runtime.act(spec, step.action, self._secrets(spec.group_id, step.action))
+        secrets = self._secrets(spec.group_id, step.action)
+        await self._runtime.act(spec, step.action, secrets, self._doors(spec.group_id))
         faults.reach(faults.Step.ACTION_DONE)
         return 0
 
@@ -170,7 +171,14 @@ class Reconciler:
             password_version=self._state.passwords.version(group),
             auto_suspended=decision.reason if decision else None,
             must_exist=held.must_exist,
+            doors=self._doors(group),
         )
+
+    def _doors(self, group: GroupID) -> Doors:
+        spec = self._state.desired.spec(group)
+        if not isinstance(spec, GroupSpec):
+            return Doors()
+        return Doors(spec.firewall_ranges, spec.allow_all_traffic)
 
     def _secrets(self, group: GroupID, action: Action) -> Secrets:
         password = self._state.passwords.get(group) if action is Action.SET_PASSWORD else None

@@ -1,8 +1,9 @@
 """The seam between deciding and running: how a cell sees and moves one workspace.
 
 The reconciler observes, asks :func:`byoc.dataplane.plan.plan` for one step, acts, and
-observes again. Two implementations answer to one contract suite: local MariaDB processes
-(``byoc.dataplane.local``) and memory (``byoc.testing``).
+observes again. Three implementations answer to one contract suite: objects of a Kubernetes cluster
+(``byoc.dataplane.kubernetes``), local MariaDB processes (``byoc.dataplane.local``) and memory
+(``byoc.testing``).
 
 Invariants of every implementation:
 
@@ -53,6 +54,8 @@ class Action(StrEnum):
     """Make ``admin`` and the database ``cluster`` where they are missing, and set the password."""
     RESIZE_ONLINE = "resize-online"
     RESTART = "restart"
+    MEND = "mend"
+    """Put what belongs to the workspace back as it should be: who may connect, what somebody changed."""
     STOP = "stop"
     REMOVE = "remove"
     """End the process and remove the volume, completely."""
@@ -70,6 +73,19 @@ class Limits:
     def wanted(cls, spec: WorkspaceSpec) -> "Limits":
         """The limits that ``spec`` asks for."""
         return cls(spec.size, spec.scale_factor, spec.cache_config)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """From where a workspace can be reached; a runtime on one machine has none.
+
+    Attributes:
+        ranges: CIDR ranges and addresses of the group's firewall.
+        everybody: from anywhere, whatever the ranges say.
+    """
+
+    ranges: tuple[str, ...] = ()
+    everybody: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +140,10 @@ class Observation:
         started_at: when the running process was started.
         connections: open now, ours not counted.
         queries: a counter, ours not counted; any change of it means that somebody asked something.
+        doors: those in force; None where there are none, as on a local cell.
+        amiss: something that belongs to the workspace is gone or was changed by somebody else.
+        waiting_for: what an engine that does not answer yet lacks; None for nothing but time.
+        remains: there is no whole volume, but something that has to be removed.
     """
 
     exists: bool = False
@@ -137,6 +157,10 @@ class Observation:
     connections: int = 0
     queries: int = 0
     failures: Failures = Failures()
+    doors: Doors | None = None
+    amiss: bool = False
+    waiting_for: Reason | None = None
+    remains: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +178,14 @@ class Runtime(Protocol):
         """Return what is true of ``workspace`` now; of an unknown one, an empty observation."""
         ...
 
-    async def act(self, spec: WorkspaceSpec, action: Action, secrets: Secrets) -> None:
+    async def act(
+        self, spec: WorkspaceSpec, action: Action, secrets: Secrets, doors: Doors = Doors()
+    ) -> None:
         """Carry out one action; may be cancelled at any await and repeated."""
         ...
 
     def watch(self) -> AsyncIterator[WorkspaceID]:
-        """Yield the id of each workspace whose process has ended, as soon as it is seen."""
+        """Yield the id of each workspace whose process has ended, or that was changed from outside."""
         ...
 
     async def list(self) -> list[WorkspaceID]:

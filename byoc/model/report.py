@@ -57,6 +57,11 @@ class Reason(StrEnum):
     DISK_FULL = "disk-full"
     VOLUME_MISSING = "volume-missing"
     MEMORY_SHORT = "memory-short"
+    WAITING_FOR_MACHINE = "waiting-for-machine"
+    WAITING_FOR_VOLUME = "waiting-for-volume"
+    IMAGE_UNAVAILABLE = "image-unavailable"
+    APPLYING_FIREWALL = "applying-firewall"
+    PUTTING_BACK = "putting-back"
     ADOPTED = "adopted"
     REMOVING_DATA = "removing-data"
     REMOVED = "removed"
@@ -89,6 +94,11 @@ EXPLANATIONS: dict[Reason, str] = {
         "the workspace's data folder is gone; the cell never makes an empty one in its place"
     ),
     Reason.MEMORY_SHORT: "the cell's machine has too little memory for this size",
+    Reason.WAITING_FOR_MACHINE: "waiting for a machine in the cell's cluster with room for this size",
+    Reason.WAITING_FOR_VOLUME: "waiting for the volume to be made or attached",
+    Reason.IMAGE_UNAVAILABLE: "the SQL server's image cannot be pulled; it is tried again",
+    Reason.APPLYING_FIREWALL: "letting in whom the group's firewall ranges name, and nobody else",
+    Reason.PUTTING_BACK: "putting back what somebody removed or changed in the cell's cluster",
     Reason.ADOPTED: "found again by the cell, data untouched",
     Reason.REMOVING_DATA: "removing the workspace's data",
     Reason.REMOVED: "removed, nothing is left",

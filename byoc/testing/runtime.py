@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from byoc.clock import Clock
 from byoc.dataplane.runtime import (
     Action,
+    Doors,
     Failures,
     Limits,
     Observation,
@@ -46,16 +47,20 @@ class MemoryRuntime:
         clock: stamps starts and failures.
         memory_bytes: of the pretended machine.
         online: whether limits can be changed without a restart.
+        firewall: whether workspaces have doors.
 
     Attributes:
         acts: every (workspace, action) that was carried out, in order.
         passwords: the admin password that each volume answers to.
     """
 
-    def __init__(self, clock: Clock, *, memory_bytes: int = 64 * _GIB, online: bool = True) -> None:
+    def __init__(
+        self, clock: Clock, *, memory_bytes: int = 64 * _GIB, online: bool = True, firewall: bool = False
+    ) -> None:
         self._clock = clock
         self._memory_bytes = memory_bytes
         self._online = online
+        self._firewall = firewall
         self._workspaces: dict[WorkspaceID, _Workspace] = {}
         self._ended: asyncio.Queue[WorkspaceID] = asyncio.Queue()
         self._ports = 0
@@ -67,7 +72,9 @@ class MemoryRuntime:
         held = self._workspaces.get(workspace)
         return held.seen if held is not None else Observation()
 
-    async def act(self, spec: WorkspaceSpec, action: Action, secrets: Secrets) -> None:
+    async def act(
+        self, spec: WorkspaceSpec, action: Action, secrets: Secrets, doors: Doors = Doors()
+    ) -> None:
         """Carry out one action at once, or fail as scripted."""
         await asyncio.sleep(0)
         self.acts.append((spec.id, action))
@@ -77,6 +84,11 @@ class MemoryRuntime:
         if scripted:
             self._failed(held, scripted.pop(0))
             return
+        self._carry_out(spec, held, action, secrets)
+        if action in {Action.START, Action.MEND}:
+            self._mend(held, doors)
+
+    def _carry_out(self, spec: WorkspaceSpec, held: _Workspace, action: Action, secrets: Secrets) -> None:
         match action:
             case Action.CREATE_VOLUME:
                 self._create(held)
@@ -171,6 +183,11 @@ class MemoryRuntime:
         held = self._workspaces[workspace]
         held.seen = replace(held.seen, process=Process.UNRESPONSIVE, sql_ready=False)
 
+    def meddle(self, workspace: WorkspaceID) -> None:
+        """Let somebody change what belongs to the workspace."""
+        held = self._workspaces[workspace]
+        held.seen = replace(held.seen, amiss=True)
+
     def lose_volume(self, workspace: WorkspaceID) -> None:
         """Let the volume vanish, as a human with ``rm -r`` does."""
         self._workspaces.pop(workspace, None)
@@ -224,6 +241,10 @@ class MemoryRuntime:
                 queries=0,
             )
             held.cpu_seconds, held.counted_at = 0.0, self._clock.monotonic()
+
+    def _mend(self, held: _Workspace, doors: Doors) -> None:
+        if held.seen.exists:
+            held.seen = replace(held.seen, amiss=False, doors=doors if self._firewall else None)
 
     def _answer(self, held: _Workspace) -> None:
         if held.seen.process in {Process.STARTING, Process.RUNNING}:

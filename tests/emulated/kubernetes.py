@@ -28,6 +28,7 @@ PLURALS = {
     "/apis/policy/v1": {"poddisruptionbudgets"},
     "/apis/networking.k8s.io/v1": {"networkpolicies"},
     "/apis/storage.k8s.io/v1": {"storageclasses"},
+    "/apis/scheduling.k8s.io/v1": {"priorityclasses"},
     "/apis/coordination.k8s.io/v1": {"leases"},
     "/apis/rbac.authorization.k8s.io/v1": {"roles", "rolebindings", "clusterroles", "clusterrolebindings"},
     "/apis/admissionregistration.k8s.io/v1": {

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from byoc.cell.incluster import AGENT, BUNDLE_LABEL, CONTROL_GROUP, NAMESPACE, TOKEN
+from byoc.cell.incluster import BUNDLE_LABEL, CONTROL_GROUP, NAMESPACE, TOKEN
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.kinds import ORDER
 from tests.emulated.installing import Site
 from tests.emulated.machines.world import World, running_world
+from tests.kubernetes.cell import AGENT_USER, Cell, installed
 from tests.kubernetes.plane import Plane, running
 
 ROOT = Path(__file__).parents[2]
-AGENT_USER = f"system:serviceaccount:{NAMESPACE}:{AGENT}"
 CONTROL_USER = "arn:aws:iam::123456789012:role/control"
 USERS = {
     AGENT_USER: f"system:serviceaccounts,system:serviceaccounts:{NAMESPACE}",
@@ -46,6 +46,13 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
 def world(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """The cluster's machines, two a zone; a test that breaks one mends it."""
     with running_world(plane, tmp_path_factory.mktemp("world")) as made:
+        yield made
+
+
+@pytest.fixture
+def cell(plane: Plane, world: World) -> Iterator[Cell]:
+    """The cluster of a cell, as its agent finds it."""
+    with installed(plane, world) as made:
         yield made
 
 

@@ -35,6 +35,7 @@ class Kind:
 ORDER: Final = (
     Kind("Namespace", "v1", "namespaces", namespaced=False),
     Kind("StorageClass", "storage.k8s.io/v1", "storageclasses", namespaced=False, replaced=True),
+    Kind("PriorityClass", "scheduling.k8s.io/v1", "priorityclasses", namespaced=False, replaced=True),
     # Before whom it limits.
     Kind(
         "ValidatingAdmissionPolicy",

@@ -1,52 +1,19 @@
 """What engines are told: arguments of the server, and the SQL that makes its accounts. Pure.
 
-The promises kept here: the server listens on the loopback address only; ``admin`` has neither FILE
-nor SUPER, and nothing else that reaches files, other processes or replication; no password stands
-in an argument or in SQL that the server might log, only hashes.
+The promises kept here: the server listens on the loopback address only; no password stands in an
+argument or in SQL that the server might log, only hashes.
 """
 
 from pathlib import Path
 from typing import Final
 
-from byoc import sql
+from byoc.dataplane import counting
+from byoc.dataplane.engine_sql import INTERNAL, PROBE, identified
 from byoc.dataplane.local.engine import Engine
 from byoc.dataplane.local.limits import CHUNK, variables
 from byoc.dataplane.runtime import Limits
 
 HOST: Final = "127.0.0.1"
-INTERNAL: Final = "byoc_internal"
-"""Our account behind the socket; made anew at each start, so that nobody locks us out for long."""
-PROBE: Final = "byoc_probe"
-"""Our account behind the port: it may do nothing, and proves that the port answers."""
-OURS: Final = (INTERNAL, PROBE, "system user", "event_scheduler", "unauthenticated user", "mariadb.sys")
-
-_ADMIN_MAY: Final = (
-    "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, REFERENCES, INDEX, ALTER, CREATE TEMPORARY TABLES, "
-    "LOCK TABLES, EXECUTE, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EVENT, TRIGGER, "
-    "DELETE HISTORY, SHOW DATABASES, PROCESS, RELOAD, CREATE USER"
-)
-# Left out: FILE, SUPER; SHUTDOWN and CONNECTION ADMIN (the cell's business); SET USER (makes
-# routines that run as our account); FEDERATED ADMIN (reaches other servers); READ_ONLY ADMIN,
-# BINLOG *, REPLICATION * and SLAVE MONITOR (there is no replication).
-
-_COUNTING: Final = (
-    "--loose-performance-schema=ON",
-    "--loose-performance-schema-accounts-size=16",
-    *(
-        f"--loose-performance-schema-{name}=0"
-        for name in (
-            "users-size", "hosts-size", "digests-size", "max-digest-length", "max-sql-text-length",
-            "session-connect-attrs-size", "max-table-instances", "max-table-handles", "max-index-stat",
-            "max-table-lock-stat", "max-program-instances", "max-prepared-statements-instances",
-            "max-metadata-locks", "max-stage-classes", "max-memory-classes",
-            *(f"max-{kind}-{what}" for kind in ("mutex", "rwlock", "cond", "file", "socket")
-              for what in ("instances", "classes")),
-            "max-file-handles",
-            *(f"events-{kind}-history{length}-size" for kind in
-              ("waits", "stages", "statements", "transactions") for length in ("", "-long")),
-        )
-    ),
-)  # fmt: skip
 _FIXED: Final = (
     f"--bind-address={HOST}",
     "--skip-name-resolve",
@@ -55,7 +22,7 @@ _FIXED: Final = (
     "--loose-symbolic-links=0",
     "--local-infile=0",
     # Counts statements that failed, and nothing else: 12 MB of memory an engine.
-    *_COUNTING,
+    *(f"--{name}={value}" for name, value in counting.OPTIONS.items()),
     "--userstat=1",
     "--character-set-server=utf8mb4",
     "--log-warnings=1",
@@ -131,24 +98,12 @@ def bootstrap_sql(engine: Engine) -> str:
 
 def accounts_sql(internal_password: str) -> str:
     """Return the init file of a server: our two accounts, whatever became of them."""
-    known = f"IDENTIFIED VIA mysql_native_password USING '{sql.native_hash(internal_password)}'"
+    known = identified(internal_password)
     return (
         f"CREATE OR REPLACE USER {INTERNAL}@localhost {known};\n"
         f"GRANT ALL PRIVILEGES ON *.* TO {INTERNAL}@localhost WITH GRANT OPTION;\n"
         f"CREATE OR REPLACE USER {PROBE}@'{HOST}' {known};\n"
     )
-
-
-def admin_statements(password: str, *, first: bool) -> list[str]:
-    """Return the statements that give ``admin`` its password; the first time, its database too."""
-    stored = sql.native_hash(password)
-    known = f"admin@'%' IDENTIFIED VIA mysql_native_password USING '{stored}'"
-    statements = [
-        f"CREATE USER IF NOT EXISTS {known}",
-        f"ALTER USER {known} ACCOUNT UNLOCK",
-        f"GRANT {_ADMIN_MAY} ON *.* TO admin@'%' WITH GRANT OPTION",
-    ]
-    return [*statements, "CREATE DATABASE IF NOT EXISTS cluster"] if first else statements
 
 
 def _program(engine: Engine, data: Path, *, as_root: bool) -> list[str]:

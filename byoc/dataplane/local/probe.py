@@ -11,6 +11,7 @@ from typing import Final
 
 from byoc import sql
 from byoc.dataplane import counting
+from byoc.dataplane.engine_sql import INTERNAL, OURS, PROBE, Answer, admin_statements, usage
 from byoc.dataplane.local import command
 from byoc.errors import NotAuthenticated, TooManyRequests
 from byoc.model.metrics import Metric
@@ -19,7 +20,6 @@ PATIENCE: Final = 2.0
 """Seconds to wait for one answer."""
 _RESIZE_SECONDS: Final = 3.0
 _POLL_SECONDS: Final = 0.02
-_NOT_OURS: Final = f"NOT IN ({', '.join(repr(name) for name in command.OURS)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,8 @@ class Door:
     internal_password: str
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a living engine said.
-
-    Attributes:
-        locked_out: it answers, but somebody took away the rights of our account.
-        variables: values in force, by name; empty if we are locked out.
-    """
-
-    connections: int = 0
-    queries: int = 0
-    variables: dict[str, int] | None = None
-    locked_out: bool = False
-
-
 def ask(door: Door, names: tuple[str, ...]) -> Answer:
     """Ask ``SELECT 1`` over the socket and over TCP, and what an observation needs.
-
-    Queries are counted per account by the server itself (``userstat``), so that ours can be left out.
 
     Raises:
         Unreachable, UsageError: it does not answer as it should.
@@ -57,7 +40,7 @@ def ask(door: Door, names: tuple[str, ...]) -> Answer:
     try:
         with _internal(door) as session:
             session.ping()
-            answer = _facts(session, names)
+            answer = usage(session, names)
     except NotAuthenticated:
         answer = Answer(locked_out=True)
     _ask_over_tcp(door)
@@ -71,7 +54,7 @@ def set_admin_password(door: Door, password: str, *, first: bool) -> None:
         Unreachable, NotAuthenticated, UsageError: it was not done, or not proved.
     """
     with _internal(door) as session:
-        for statement in command.admin_statements(password, first=first):
+        for statement in admin_statements(password, first=first):
             session.execute(statement)
     try:
         with sql.connect(
@@ -94,7 +77,7 @@ def set_variables(door: Door, wanted: dict[str, int]) -> bool:
         for name, value in wanted.items():
             session.execute(f"SET GLOBAL {name} = {int(value)}")
         end = time.monotonic() + _RESIZE_SECONDS
-        while _facts(session, names).variables != wanted:
+        while usage(session, names).variables != wanted:
             if time.monotonic() > end:
                 return False
             time.sleep(_POLL_SECONDS)
@@ -108,13 +91,13 @@ def count(door: Door) -> dict[Metric, float]:
         Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
     """
     with _internal(door) as session:
-        return counting.metrics(counting.ask(session, command.OURS))
+        return counting.metrics(counting.ask(session, OURS))
 
 
 def _internal(door: Door) -> sql.Session:
     return sql.connect(
         socket=str(door.socket),
-        user=command.INTERNAL,
+        user=INTERNAL,
         password=door.internal_password,
         timeout=PATIENCE,
         answer_timeout=PATIENCE,
@@ -126,7 +109,7 @@ def _ask_over_tcp(door: Door) -> None:
         with sql.connect(
             command.HOST,
             door.port,
-            command.PROBE,
+            PROBE,
             door.internal_password,
             timeout=PATIENCE,
             answer_timeout=PATIENCE,
@@ -135,14 +118,3 @@ def _ask_over_tcp(door: Door) -> None:
     except (NotAuthenticated, TooManyRequests):
         # A refusal is an answer: the port is served, by a server that is busy or was told to refuse us.
         return
-
-
-def _facts(session: sql.Session, names: tuple[str, ...]) -> Answer:
-    values = ", ".join(f"@@GLOBAL.{name}" for name in names)
-    (row,) = session.execute(
-        f"SELECT (SELECT COUNT(*) FROM information_schema.processlist WHERE user {_NOT_OURS}), "  # noqa: S608
-        "(SELECT COALESCE(SUM(select_commands + update_commands + other_commands), 0) "
-        f"FROM information_schema.user_statistics WHERE user {_NOT_OURS}), {values}"
-    ).rows
-    connections, queries, *numbers = (int(value) for value in row)
-    return Answer(connections, queries, dict(zip(names, numbers, strict=True)))

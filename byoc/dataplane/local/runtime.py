@@ -16,13 +16,14 @@ from typing import Final, ParamSpec, TypeVar
 
 from byoc import __version__, durable, log
 from byoc.clock import Clock
+from byoc.dataplane.engine_sql import Answer
 from byoc.dataplane.local import command, gauge, process, template, volume
 from byoc.dataplane.local.engine import Engine, find
 from byoc.dataplane.local.limits import memory, variables
-from byoc.dataplane.local.probe import Answer, Door, ask, set_admin_password, set_variables
+from byoc.dataplane.local.probe import Door, ask, set_admin_password, set_variables
 from byoc.dataplane.local.verdict import why_it_ended
 from byoc.dataplane.local.volume import Record, Run, Volume
-from byoc.dataplane.runtime import Action, Failures, Limits, Observation, Process, Secrets
+from byoc.dataplane.runtime import Action, Doors, Failures, Limits, Observation, Process, Secrets
 from byoc.errors import ByocError, EngineFailed, Failed, NotAuthenticated, PreconditionFailed
 from byoc.ids import WorkspaceID
 from byoc.model.metrics import Sample
@@ -111,7 +112,13 @@ class LocalRuntime:
             await self._look(held, record)
         return self._describe(held, record)
 
-    async def act(self, spec: WorkspaceSpec, action: Action, secrets: Secrets) -> None:
+    async def act(
+        self,
+        spec: WorkspaceSpec,
+        action: Action,
+        secrets: Secrets,
+        doors: Doors = Doors(),  # noqa: ARG002 - engines listen on loopback only
+    ) -> None:
         """Carry out one action."""
         held = await self._held(spec.id)
         async with held.lock:
@@ -301,6 +308,8 @@ class LocalRuntime:
                 await self._resize(held, spec)
             case Action.RESTART:
                 await self._restart(held, spec)
+            case Action.MEND:
+                pass  # Nothing of a workspace can be amiss here that an observation does not show itself.
             case Action.STOP:
                 await self._stop(held)
             case Action.REMOVE:

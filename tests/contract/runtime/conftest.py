@@ -9,6 +9,8 @@ import pytest
 
 from byoc import durable
 from byoc.clock import SystemClock
+from byoc.dataplane.kubernetes.names import POD, namespace
+from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
 from byoc.dataplane.local import template
 from byoc.dataplane.local.engine import Engine, find
 from byoc.dataplane.local.runtime import LocalRuntime
@@ -17,6 +19,12 @@ from byoc.ids import GroupID, WorkspaceID, new_id
 from byoc.model.spec import WorkspaceSpec
 from byoc.testing.runtime import MemoryRuntime
 from byoc.testing.walking import walk
+from tests.emulated.machines.world import World
+from tests.kubernetes.cell import DOMAIN, Cell
+from tests.kubernetes.conftest import cell, plane, world
+
+__all__ = ["Cell", "cell", "plane", "world"]
+"""The cluster's fixtures; the plane starts only where a test asks for it."""
 
 MEMORY = 600 * 2**20
 
@@ -49,13 +57,20 @@ def templates(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
     return folder
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(
+    params=["memory", "local", pytest.param("kubernetes", marks=pytest.mark.xdist_group("plane"))]
+)
 async def reopen(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Reopen]:
     """Gives the runtime as a new agent finds it; what is in memory has nothing to find again."""
     clock = SystemClock()
     if request.param == "memory":
         memory = MemoryRuntime(clock, memory_bytes=MEMORY)
         yield lambda: memory
+        return
+    if request.param == "kubernetes":
+        cluster = request.getfixturevalue("cell")
+        yield cluster.runtime
+        await cluster.clear()
         return
     (short_path / "template").symlink_to(request.getfixturevalue("templates"))
     durable.make_folder(short_path / "volumes")
@@ -75,7 +90,13 @@ async def runtime(reopen: Reopen) -> AsyncIterator[Runtime]:
 
 
 @pytest.fixture
-def crash(runtime: Runtime) -> Callable[[WorkspaceID], None]:
+def host(runtime: Runtime, spec: WorkspaceSpec) -> str:
+    """Where a workspace is reached."""
+    return f"svc-{spec.id}-dml.{DOMAIN}" if isinstance(runtime, KubernetesRuntime) else "127.0.0.1"
+
+
+@pytest.fixture
+def crash(request: pytest.FixtureRequest, runtime: Runtime) -> Callable[[WorkspaceID], None]:
     """Ends an engine behind the runtime's back."""
 
     def kill(workspace: WorkspaceID) -> None:
@@ -85,6 +106,9 @@ def crash(runtime: Runtime) -> Callable[[WorkspaceID], None]:
             run = runtime._workspaces[workspace].run
             assert run is not None
             os.kill(run.pid, signal.SIGKILL)
+        else:
+            world: World = request.getfixturevalue("world")
+            world.kill_process(namespace(workspace), POD)
 
     return kill
 

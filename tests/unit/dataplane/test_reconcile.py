@@ -12,7 +12,7 @@ from byoc.dataplane.desired import DesiredState
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.meter import HEARTBEAT_SECONDS
 from byoc.dataplane.passwords import Password
-from byoc.dataplane.runtime import Action, Observation, Secrets
+from byoc.dataplane.runtime import Action, Doors, Observation, Secrets
 from byoc.ids import WorkspaceID, new_id
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import AutoSuspend, Desired, SuspendType, WorkspaceSpec
@@ -180,7 +180,9 @@ class TestHealing:
         self, tmp_path: Path, clock: ManualClock
     ) -> None:
         class Idle(MemoryRuntime):
-            async def act(self, spec: WorkspaceSpec, action: Action, secrets: Secrets) -> None:
+            async def act(
+                self, spec: WorkspaceSpec, action: Action, secrets: Secrets, doors: Doors = Doors()
+            ) -> None:
                 self.acts.append((spec.id, action))
 
         async with cells.started(tmp_path, clock, Idle(clock), new_id) as cell:

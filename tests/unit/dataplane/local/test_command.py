@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from byoc.dataplane.engine_sql import admin_statements
 from byoc.dataplane.local import command
 from byoc.dataplane.local.engine import Engine
 from byoc.dataplane.runtime import Limits
@@ -49,7 +50,7 @@ def test_only_root_tells_the_server_to_run_as_root() -> None:
 
 
 def test_no_password_is_in_any_statement() -> None:
-    statements = command.admin_statements("hunter2", first=True)
+    statements = admin_statements("hunter2", first=True)
     assert "hunter2" not in " ".join(statements)
     assert "hunter2" not in command.accounts_sql("hunter2")
 
@@ -58,13 +59,13 @@ def test_no_password_is_in_any_statement() -> None:
     "privilege", ["FILE", "SUPER", "SHUTDOWN", "ALL", "SET USER", "ADMIN", "REPLICATION"]
 )
 def test_admin_is_never_given(privilege: str) -> None:
-    (grant,) = (each for each in command.admin_statements("p", first=False) if each.startswith("GRANT"))
+    (grant,) = (each for each in admin_statements("p", first=False) if each.startswith("GRANT"))
     assert privilege not in grant.replace("ON *.* TO admin", "")
 
 
 def test_the_database_is_made_with_the_first_password_only() -> None:
-    first = command.admin_statements("p", first=True)
-    later = command.admin_statements("p", first=False)
+    first = admin_statements("p", first=True)
+    later = admin_statements("p", first=False)
     assert [each for each in first if each not in later] == ["CREATE DATABASE IF NOT EXISTS cluster"]
 
 

@@ -1,0 +1,260 @@
+"""What the cluster holds of all workspaces, kept current by one watch a kind.
+
+Run by the runtime, which asks it instead of the API server: in the steady state nothing is requested.
+The invariants: of two tellings of one object the newer stands, whichever comes last; what we have just
+written is there at once; a watch that breaks is begun anew with a list, so nothing is missed for long.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from byoc import log
+from byoc.cell.incluster import WORKSPACE_LABEL
+from byoc.clock import Clock
+from byoc.dataplane.kubernetes import kinds, manifests, names
+from byoc.dataplane.kubernetes.client import Change, Cluster, Labels
+from byoc.dataplane.kubernetes.drift import differs
+from byoc.dataplane.kubernetes.intended import Intended
+from byoc.dataplane.kubernetes.kinds import Json, Kind
+from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.views import Claim, Pod, Set, Space, Volume, version
+from byoc.errors import ByocError
+from byoc.ids import WorkspaceID
+
+FOLLOWED: Final = (
+    kinds.NAMESPACE,
+    kinds.CLAIM,
+    kinds.STATEFUL_SET,
+    kinds.POD,
+    kinds.SERVICE,
+    kinds.BUDGET,
+    kinds.NETWORK_POLICY,
+    kinds.VOLUME,
+)
+"""Namespaces first: they say what the others were made from."""
+_CHECKED: Final = (kinds.STATEFUL_SET, kinds.SERVICE, kinds.BUDGET, kinds.NETWORK_POLICY)
+_LONGEST_PAUSE: Final = 10.0
+_REMEMBERED: Final = 64
+_LOG: Final = log.get(__name__)
+
+Key = tuple[str, str]
+"""Kind and name of an object of one workspace."""
+
+
+@dataclass(slots=True)
+class View:
+    """What the cluster holds of one workspace.
+
+    Attributes:
+        volumes: PersistentVolumes made for its claims, bound or left over.
+        parts: the objects around the engine: their versions, and whether they are as they were made.
+    """
+
+    workspace: WorkspaceID
+    space: Space | None = None
+    claim: Claim | None = None
+    set: Set | None = None
+    pod: Pod | None = None
+    volumes: dict[str, Volume] = field(default_factory=dict)
+    parts: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is left."""
+        return not (self.space or self.claim or self.set or self.pod or self.volumes or self.parts)
+
+
+class Cache:
+    """The views of all workspaces.
+
+    Args:
+        changed: called with a workspace whenever something of it changed.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: ClusterSettings,
+        clock: Clock,
+        changed: Callable[[WorkspaceID], None],
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._changed = changed
+        self.views: dict[WorkspaceID, View] = {}
+        self._events: dict[WorkspaceID, asyncio.Event] = {}
+        self._wanted: dict[Intended, dict[Key, Json]] = {}
+        self._listed = {kind: asyncio.Event() for kind in FOLLOWED}
+
+    async def run(self) -> None:
+        """Follow the cluster until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for kind in FOLLOWED:
+                tasks.create_task(self._follow(kind), name=f"watch of {kind.plural}")
+
+    async def ready(self) -> None:
+        """Wait until every kind was listed once."""
+        for listed in self._listed.values():
+            await listed.wait()
+
+    def view(self, workspace: WorkspaceID) -> View:
+        """Return what there is of ``workspace``."""
+        return self.views.get(workspace) or View(workspace)
+
+    async def news(self, workspace: WorkspaceID, seconds: float) -> None:
+        """Return once something of ``workspace`` changed, or after ``seconds``."""
+        event = self._events.setdefault(workspace, asyncio.Event())
+        event.clear()
+        waiting = asyncio.ensure_future(event.wait())
+        timing = asyncio.ensure_future(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait({waiting, timing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+            timing.cancel()
+
+    # --- what is told --------------------------------------------------------------------
+
+    def note(self, kind: Kind, found: Json) -> None:
+        """Take in one object as it is."""
+        workspace, number, name = _owner(kind, found), version(found), found["metadata"]["name"]
+        if workspace is None:
+            return
+        view = self.views.get(workspace) or View(workspace)
+        if dict(_held(view, kind)).get(name, 0) >= number:
+            return
+        self.views[workspace] = view
+        match kind.name, name:
+            case "Namespace", _:
+                view.space = Space.read(found)
+            case "PersistentVolumeClaim", names.CLAIM:
+                view.claim = Claim.read(found)
+            case "Pod", names.POD:
+                view.pod = Pod.read(found)
+            case "PersistentVolume", _:
+                view.volumes[name] = Volume.read(found)
+            case "StatefulSet", names.ENGINE:
+                view.set = Set.read(found)
+        if kind in _CHECKED:
+            view.parts[kind.name, name] = (number, self._is_whole(view, kind, found))
+        self._tell(workspace)
+
+    def note_gone(self, kind: Kind, workspace: WorkspaceID, name: str, number: int) -> None:
+        """Take in that an object was no more at version ``number``; a newer one of its name stays."""
+        view = self.views.get(workspace)
+        if view is None or dict(_held(view, kind)).get(name, number + 1) > number:
+            return
+        match kind.name:
+            case "Namespace":
+                view.space = None
+            case "PersistentVolumeClaim":
+                view.claim = None
+            case "Pod":
+                view.pod = None
+            case "PersistentVolume":
+                view.volumes.pop(name, None)
+            case "StatefulSet":
+                view.set = None
+        view.parts.pop((kind.name, name), None)
+        if view.empty:
+            self.views.pop(workspace, None)
+        self._tell(workspace)
+
+    def _tell(self, workspace: WorkspaceID) -> None:
+        event = self._events.pop(workspace, None)
+        if event is not None:
+            event.set()
+        self._changed(workspace)
+
+    # --- what is wanted ------------------------------------------------------------------
+
+    def amiss(self, view: View) -> bool:
+        """Whether an object is gone or is not as it was made."""
+        if view.space is None or view.space.intended is None:
+            return False
+        wanted = self._manifests(view.space.intended)
+        return any(key not in view.parts or not view.parts[key][1] for key in wanted)
+
+    def _is_whole(self, view: View, kind: Kind, found: Json) -> bool:
+        if view.space is None or view.space.intended is None:
+            return True
+        wanted = self._manifests(view.space.intended).get((kind.name, found["metadata"]["name"]))
+        return wanted is None or not differs(wanted, found)
+
+    def _manifests(self, intended: Intended) -> dict[Key, Json]:
+        known = self._wanted.get(intended)
+        if known is None:
+            if len(self._wanted) >= _REMEMBERED:
+                self._wanted.pop(next(iter(self._wanted)))
+            made = manifests.watched(intended, self._settings)
+            known = self._wanted[intended] = {(each["kind"], each["metadata"]["name"]): each for each in made}
+        return known
+
+    # --- following -----------------------------------------------------------------------
+
+    async def _follow(self, kind: Kind) -> None:
+        if kind is not kinds.NAMESPACE:
+            await self._listed[kinds.NAMESPACE].wait()
+        labels: Labels | None = {WORKSPACE_LABEL: None} if kind is not kinds.VOLUME else None
+        errors = 0
+        while True:
+            try:
+                objects, number = await self._cluster.list(kind, labels=labels)
+                self._replace(kind, objects, int(number))
+                self._listed[kind].set()
+                while True:
+                    async for change in self._cluster.watch(kind, number, labels=labels):
+                        errors = 0
+                        number = change.object["metadata"]["resourceVersion"]
+                        self._take(kind, change)
+            except ByocError as error:
+                errors += 1
+                _LOG.info("watch begins anew", kind=kind.name, error=error.message)
+            await self._clock.sleep(min(_LONGEST_PAUSE, 0.2 * 2.0 ** min(errors - 1, 10)))
+
+    def _take(self, kind: Kind, change: Change) -> None:
+        if change.what != "DELETED":
+            self.note(kind, change.object)
+            return
+        workspace = _owner(kind, change.object)
+        if workspace is not None:
+            name, number = change.object["metadata"]["name"], version(change.object)
+            self.note_gone(kind, workspace, name, number)
+
+    def _replace(self, kind: Kind, objects: list[Json], number: int) -> None:
+        """Take in a whole list: what is not in it is no more, unless it was made after the list."""
+        listed = {(_owner(kind, each), each["metadata"]["name"]) for each in objects}
+        for workspace, view in list(self.views.items()):
+            for name, _ in _held(view, kind):
+                if (workspace, name) not in listed:
+                    self.note_gone(kind, workspace, name, number)
+        for each in objects:
+            self.note(kind, each)
+
+
+def _owner(kind: Kind, found: Json) -> WorkspaceID | None:
+    metadata = found["metadata"]
+    if kind is kinds.NAMESPACE:
+        return names.workspace_of(metadata["name"])
+    if kind is kinds.VOLUME:
+        claimed = found["spec"].get("claimRef") or {}
+        return names.workspace_of(claimed.get("namespace", ""))
+    return names.workspace_of(metadata.get("namespace", ""))
+
+
+def _held(view: View, kind: Kind) -> list[tuple[str, int]]:
+    """Return name and version of each object of ``kind`` that the view knows."""
+    match kind.name:
+        case "Namespace":
+            return [(names.namespace(view.workspace), view.space.version)] if view.space else []
+        case "PersistentVolumeClaim":
+            return [(names.CLAIM, view.claim.version)] if view.claim else []
+        case "Pod":
+            return [(names.POD, view.pod.version)] if view.pod else []
+        case "PersistentVolume":
+            return [(name, held.version) for name, held in view.volumes.items()]
+        case _:
+            return [(name, held) for (what, name), (held, _) in view.parts.items() if what == kind.name]

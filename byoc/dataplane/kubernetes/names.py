@@ -1,0 +1,71 @@
+"""Names, labels and annotations of a workspace's objects. Pure; used by all of the package."""
+
+from typing import Final
+
+from byoc.cell.incluster import WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.ids import WorkspaceID
+
+ENGINE: Final = "engine"
+"""StatefulSet, container, ConfigMap and Secret of an engine."""
+POD: Final = "engine-0"
+CLAIM: Final = "data"
+"""The volume's claim."""
+PORT: Final = 3306
+
+INTENDED: Final = "byoc.dev/intended"
+"""Annotation of the namespace: what its objects were made from, as JSON."""
+LIMITS: Final = "byoc.dev/limits"
+"""Annotation of a pod: the limits that it runs with."""
+PASSWORD_VERSION: Final = "byoc.dev/password-version"  # noqa: S105 - the name of an annotation
+"""Annotation of the claim: version of the admin password in the volume."""
+HOSTNAME: Final = "external-dns.alpha.kubernetes.io/hostname"
+TTL: Final = "external-dns.alpha.kubernetes.io/ttl"
+APP: Final = "app.kubernetes.io/name"
+ENGINE_APP: Final = "byoc-engine"
+
+
+def namespace(workspace: WorkspaceID) -> str:
+    """Return the name of a workspace's namespace."""
+    return f"{WORKSPACE_PREFIX}{workspace}"
+
+
+def workspace_of(namespace: str) -> WorkspaceID | None:
+    """Return whose namespace it is; None for one of nobody's."""
+    if not namespace.startswith(WORKSPACE_PREFIX):
+        return None
+    return WorkspaceID(namespace.removeprefix(WORKSPACE_PREFIX))
+
+
+def labels(workspace: WorkspaceID) -> dict[str, str]:
+    """Return the labels of everything of a workspace."""
+    return {WORKSPACE_LABEL: workspace, APP: ENGINE_APP, "app.kubernetes.io/part-of": "byoc"}
+
+
+def service(workspace: WorkspaceID, which: str) -> str:
+    """Return the name of a Service; ``which`` is ``ddl`` or ``dml``."""
+    return f"svc-{workspace}-{which}"
+
+
+def within_cluster(workspace: WorkspaceID, which: str) -> str:
+    """Return the name that a Service has for every pod of the cluster."""
+    return f"{service(workspace, which)}.{namespace(workspace)}.svc"
+
+
+def host(workspace: WorkspaceID, which: str, settings: ClusterSettings) -> str:
+    """Return the name under which customers reach an engine."""
+    if settings.domain:
+        return f"{service(workspace, which)}.{settings.domain}"
+    return f"{within_cluster(workspace, which)}.cluster.local"
+
+
+def endpoint(workspace: WorkspaceID, settings: ClusterSettings) -> str:
+    """Return ``host:port`` of a workspace, the same for its whole life."""
+    return f"{host(workspace, 'dml', settings)}:{PORT}"
+
+
+def hosts(workspace: WorkspaceID, settings: ClusterSettings) -> tuple[str, ...]:
+    """Return every name of an engine, for its certificate."""
+    both = ("ddl", "dml")
+    named = (host(workspace, which, settings) for which in both)
+    return tuple(dict.fromkeys((*named, *(within_cluster(workspace, which) for which in both))))

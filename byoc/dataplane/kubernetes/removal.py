@@ -1,0 +1,58 @@
+"""How a workspace is taken out of the cluster, so that nothing of it is left and nothing is paid for.
+
+Called by the runtime. Volumes are kept by their class, so each is told to go before its claim is; what
+is left is read from the cluster, never from what was asked.
+"""
+
+from typing import Final
+
+from byoc.clock import Clock
+from byoc.dataplane.kubernetes import kinds, names
+from byoc.dataplane.kubernetes.cache import Cache, View
+from byoc.dataplane.kubernetes.client import Cluster
+from byoc.errors import NotFound
+from byoc.ids import WorkspaceID
+
+_PATIENCE: Final = 20.0
+"""Seconds for one try; the plan tries again."""
+_POLL_SECONDS: Final = 1.0
+
+
+async def remove(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: Clock) -> bool:
+    """Take everything of ``workspace`` away; returns whether it is gone.
+
+    Raises:
+        Unreachable, Forbidden, …: the cluster.
+    """
+    place, ends = names.namespace(workspace), clock.monotonic() + _PATIENCE
+    view = cache.view(workspace)
+    if view.set is not None:
+        await cluster.delete(kinds.STATEFUL_SET, names.ENGINE, place)
+    if view.pod is not None:
+        await cluster.delete(kinds.POD, names.POD, place, grace=1)
+    await _let_go(cluster, view)
+    if view.claim is not None:
+        await cluster.delete(kinds.CLAIM, names.CLAIM, place)
+    # Before the namespace: its own end finds nothing then that it would have to wait for.
+    while clock.monotonic() < ends and _engine_left(view := cache.view(workspace)):
+        await cache.news(workspace, _POLL_SECONDS)
+    await _let_go(cluster, view)
+    if view.space is not None:
+        await cluster.delete(kinds.NAMESPACE, place)
+    while clock.monotonic() < ends and not cache.view(workspace).empty:
+        await cache.news(workspace, _POLL_SECONDS)
+    return cache.view(workspace).empty
+
+
+def _engine_left(view: View) -> bool:
+    return bool(view.set or view.pod or view.claim)
+
+
+async def _let_go(cluster: Cluster, view: View) -> None:
+    """Have the volumes go with their claims."""
+    for volume in [each for each in view.volumes.values() if each.keeps]:
+        change = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+        try:
+            await cluster.merge(kinds.VOLUME, volume.name, change)
+        except NotFound:
+            continue

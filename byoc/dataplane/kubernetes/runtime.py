@@ -1,0 +1,537 @@
+"""The cluster's runtime: each workspace is a namespace with a MariaDB engine in one pod.
+
+Made by the agent that leads, used by the reconciler through the ``Runtime`` seam. What is, it reads from
+a cache that watches keep current, and from the engine itself; so while nothing happens, nothing is asked
+of the API server. Ready means three things together: the controller has seen the newest, the pod is
+ready, and ``SELECT 1`` was answered over TLS by the engine that is meant.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Final, ParamSpec, TypeVar
+
+from lightkube import KubeConfig
+
+from byoc import __version__, log
+from byoc.clock import Clock
+from byoc.dataplane.kubernetes import kinds, names, sizing
+from byoc.dataplane.kubernetes.authority import Authority, lasts
+from byoc.dataplane.kubernetes.cache import Cache, View
+from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.door import (
+    Door,
+    ask,
+    count,
+    set_admin_password,
+    set_variables,
+    take_new_certificate,
+)
+from byoc.dataplane.kubernetes.following import Following, waiting_for
+from byoc.dataplane.kubernetes.intended import limits_text
+from byoc.dataplane.kubernetes.making import Making
+from byoc.dataplane.kubernetes.manifests import resources
+from byoc.dataplane.kubernetes.removal import remove
+from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.runtime import Action, Doors, Limits, Observation, Process, Secrets
+from byoc.errors import ByocError, NotAuthenticated
+from byoc.ids import WorkspaceID
+from byoc.model.metrics import Metric, Sample
+from byoc.model.report import CellFacts, Reason
+from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_THREADS: Final = 24
+_WAIT_SECONDS: Final = 1.0
+_POLL_SECONDS: Final = 0.05
+_STOP_SECONDS: Final = 10.0
+"""For one try at a stop; the plan tries again for as long as the pod is there."""
+_RESIZE_SECONDS: Final = 10.0
+_LOG_LINES: Final = 1000
+_GIVE_UP: Final = frozenset({"Infeasible", "Deferred"})
+_LOG: Final = log.get(__name__)
+
+Shape = tuple[object, ...]
+
+
+@dataclass
+class _Held:
+    """One workspace between calls."""
+
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    following: Following = field(default_factory=Following)
+    generation: int = 0
+    shape: Shape = ()
+
+
+def open_runtime(
+    config: KubeConfig,
+    valid: Callable[[], bool],
+    clock: Clock,
+    settings: ClusterSettings | None = None,
+) -> "KubernetesRuntime":
+    """Return the runtime of a cluster; ``valid`` says before each write whether we still may."""
+    return KubernetesRuntime(Cluster(config, clock, valid=valid), settings or ClusterSettings(), clock)
+
+
+class KubernetesRuntime:
+    """Workspaces in a cluster.
+
+    Args:
+        cluster: closed with the runtime.
+    """
+
+    def __init__(self, cluster: Cluster, settings: ClusterSettings, clock: Clock) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._cache = Cache(cluster, settings, clock, self._changed)
+        self._held: dict[WorkspaceID, _Held] = {}
+        self._rung: asyncio.Queue[WorkspaceID] = asyncio.Queue()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="engines")
+        self._following: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
+        self._authority: Authority | None = None
+        self._version = settings.image.rpartition(":")[0].partition("@")[0].rpartition(":")[2]
+
+    # --- the seam ------------------------------------------------------------------------
+
+    async def observe(self, workspace: WorkspaceID) -> Observation:
+        """Return what is true of ``workspace`` now."""
+        await self._open()
+        view, held = self._cache.view(workspace), self._held.get(workspace)
+        if view.empty and (held is None or not held.following.failures.last):
+            self._held.pop(workspace, None)
+            return Observation()
+        held = self._of(workspace)
+        await self._look(workspace, held)
+        seen = self._describe(workspace, held)
+        held.shape = self._shape(workspace, held)
+        return seen
+
+    async def act(
+        self, spec: WorkspaceSpec, action: Action, secrets: Secrets, doors: Doors = Doors()
+    ) -> None:
+        """Carry out one action."""
+        await self._open()
+        if action not in {Action.CREATE_VOLUME, Action.START} and self._cache.view(spec.id).empty:
+            self._held.pop(spec.id, None)
+            return
+        held = self._of(spec.id)
+        held.generation = spec.generation
+        async with held.lock:
+            await self._act(held, spec, action, secrets, doors)
+            held.shape = self._shape(spec.id, held)
+        if action is Action.REMOVE and self._cache.view(spec.id).empty:
+            self._held.pop(spec.id, None)
+
+    async def watch(self) -> AsyncIterator[WorkspaceID]:
+        """Yield the id of each workspace that was changed from outside."""
+        await self._open()
+        while True:
+            yield await self._rung.get()
+
+    async def list(self) -> list[WorkspaceID]:
+        """Return every workspace that has a volume here."""
+        await self._open()
+        return sorted(
+            name for name, view in self._cache.views.items() if view.claim is not None or view.volumes
+        )
+
+    def fits(self, limits: Limits, *, committed_bytes: int) -> bool:
+        """Whether the cell may have ``limits`` beside ``committed_bytes`` of others."""
+        if self._settings.memory_bytes is None:
+            return True
+        wanted = sizing.nominal_memory(limits, self._settings.size_divisor)
+        return committed_bytes + wanted <= self._settings.memory_bytes
+
+    def facts(self) -> CellFacts:
+        """MariaDB, the version that its image names, and what the cell may have."""
+        most = self._settings.memory_bytes or 0
+        return CellFacts("MariaDB", self._version, __version__, SPEC_VERSION, most)
+
+    async def logs(self, workspace: WorkspaceID) -> str:
+        """Return the end of the engine's own log."""
+        await self._open()
+        if self._cache.view(workspace).pod is None:
+            return ""
+        return await self._cluster.log(names.namespace(workspace), names.POD, names.ENGINE, _LOG_LINES)
+
+    async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
+        """Return what the engine counts now."""
+        await self._open()
+        view, held = self._cache.view(workspace), self._of(workspace)
+        if not self._is_ready(view, held.following) or view.pod is None or view.pod.limits is None:
+            return ()
+        try:
+            counted = await self._off(count, self._door(workspace, view.pod.address))
+        except ByocError:
+            return ()
+        limits, divisor = view.pod.limits, self._settings.size_divisor
+        machine = {
+            Metric.CPU_RESOURCE_LIMITS: sizing.compute(limits, divisor).millicores / 1000,
+            Metric.MEM_TOTAL_B: float(sizing.nominal_memory(limits, divisor)),
+            Metric.DISK_TOTAL_B: float((view.claim.disk_gib if view.claim else 0) * 2**30),
+        }
+        node = f"node-{workspace}-0"
+        return tuple(Sample(metric, value, node) for metric, value in (counted | machine).items())
+
+    async def close(self, *, stop_engines: bool) -> None:
+        """Let go; engines go on unless they are to be stopped."""
+        if stop_engines:
+            await self._open()
+            await asyncio.gather(*(self._end(name) for name in list(self._cache.views)))
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._cluster.close()
+        await asyncio.to_thread(self._threads.shutdown)
+
+    # --- opening -------------------------------------------------------------------------
+
+    async def _open(self) -> None:
+        if self._authority is not None:
+            return
+        async with self._opening:
+            if self._following is None:
+                self._following = asyncio.create_task(self._cache.run())
+            await self._cache.ready()
+            self._authority = self._authority or await Authority.open(
+                self._cluster, self._settings, self._clock
+            )
+
+    def _of(self, workspace: WorkspaceID) -> _Held:
+        held = self._held.get(workspace)
+        if held is None:
+            held = self._held[workspace] = _Held()
+            held.following.answered = self._clock.monotonic()
+        return held
+
+    def _changed(self, workspace: WorkspaceID) -> None:
+        """Something of a workspace changed in the cluster: ring if it means anything."""
+        held = self._held.get(workspace)
+        if held is None or held.lock.locked():
+            return
+        shape = self._shape(workspace, held)
+        if shape != held.shape:
+            held.shape = shape
+            self._rung.put_nowait(workspace)
+
+    def _shape(self, workspace: WorkspaceID, held: _Held) -> Shape:
+        """What a plan could be changed by; how engines answer is not part of it."""
+        view, now = self._cache.view(workspace), self._clock.monotonic()
+        held.following.look(view, held.generation, self._clock.now(), now)
+        process = held.following.process(view, now)
+        alive = Process.RUNNING if process in _ALIVE else process
+        return (
+            _exists(view),
+            alive,
+            view.empty,
+            self._cache.amiss(view),
+            waiting_for(view, self._clock.now()),
+        )
+
+    # --- observing -----------------------------------------------------------------------
+
+    async def _look(self, workspace: WorkspaceID, held: _Held) -> None:
+        view, following = self._cache.view(workspace), held.following
+        following.look(view, held.generation, self._clock.now(), self._clock.monotonic())
+        pod = view.pod
+        if following.moving or following.ended or pod is None or not _runs(view):
+            return
+        run = pod.run
+        try:
+            heard = await self._off(
+                ask, self._door(workspace, pod.address), tuple(self._variables(Limits("S-00")))
+            )
+        except ByocError:
+            return
+        # Whatever was heard of an engine that was replaced meanwhile says nothing of the new one.
+        if following.run == run:
+            following.heard(heard.answer, heard.certificate, self._clock.now(), self._clock.monotonic())
+            if following.renewed and not self._lasts(following):
+                await self._off(self._take_certificate, self._door(workspace, pod.address))
+
+    def _describe(self, workspace: WorkspaceID, held: _Held) -> Observation:
+        view, following = self._cache.view(workspace), held.following
+        process = following.process(view, self._clock.monotonic())
+        alive, ready = process in _ALIVE, self._is_ready(view, following)
+        intended = view.space.intended if view.space is not None else None
+        exists = _exists(view)
+        return Observation(
+            exists=exists,
+            process=process,
+            sql_ready=ready,
+            limits=self._in_force(view, following) if alive else None,
+            restart_needed=alive and following.restart_needed,
+            password_version=view.claim.password_version if view.claim is not None else 0,
+            endpoint=names.endpoint(workspace, self._settings) if exists else None,
+            started_at=view.pod.running_since if view.pod is not None and alive else None,
+            connections=following.answer.connections if ready else 0,
+            queries=following.answer.queries if ready else 0,
+            failures=following.failures,
+            doors=intended.doors if intended is not None and exists else None,
+            amiss=ready and (self._cache.amiss(view) or not self._certified(following)),
+            waiting_for=waiting_for(view, self._clock.now()) if alive and not ready else None,
+            remains=not exists and not view.empty,
+        )
+
+    def _is_ready(self, view: View, following: Following) -> bool:
+        return (
+            following.process(view, self._clock.monotonic()) is Process.RUNNING
+            and view.set is not None
+            and view.set.current
+            and _runs(view)
+            and view.pod is not None
+            and view.pod.ready
+            and view.pod.run == following.run
+        )
+
+    def _in_force(self, view: View, following: Following) -> Limits | None:
+        """The limits that the pod says, if the engine's own variables still say so."""
+        limits = view.pod.limits if view.pod is not None else None
+        said = following.answer.variables
+        return limits if limits is None or said is None or said == self._variables(limits) else None
+
+    def _certified(self, following: Following) -> bool:
+        """Whether the engine's certificate lasts, or a new one is on its way."""
+        return following.renewed or self._lasts(following)
+
+    def _lasts(self, following: Following) -> bool:
+        return not following.certificate or lasts(following.certificate, self._clock.now())
+
+    # --- acting --------------------------------------------------------------------------
+
+    async def _act(
+        self, held: _Held, spec: WorkspaceSpec, action: Action, secrets: Secrets, doors: Doors
+    ) -> None:
+        match action:
+            case Action.CREATE_VOLUME:
+                await self._create(spec, doors)
+            case Action.START:
+                await self._start(held, spec, doors)
+            case Action.WAIT_FOR_SQL:
+                await self._wait(held, spec.id)
+            case Action.SET_PASSWORD:
+                await self._set_password(held, spec, secrets)
+            case Action.RESIZE_ONLINE:
+                await self._resize(held, spec, doors)
+            case Action.RESTART:
+                await self._restart(held, spec, doors)
+            case Action.MEND:
+                await self._making.engine(self._making.intended(spec, doors))
+                held.following.renewed = True
+            case Action.STOP:
+                await self._stop(held, spec.id)
+            case Action.REMOVE:
+                await self._remove(held, spec.id)
+
+    async def _create(self, spec: WorkspaceSpec, doors: Doors) -> None:
+        if not _exists(self._cache.view(spec.id)):
+            await self._making.volume(self._making.intended(spec, doors))
+
+    async def _remove(self, held: _Held, workspace: WorkspaceID) -> None:
+        held.following.moving = True
+        await remove(self._cluster, self._cache, workspace, self._clock)
+        held.following.stopped()
+
+    async def _start(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
+        view, following = self._cache.view(spec.id), held.following
+        if view.claim is None or view.claim.deleting:
+            self._failed(held, spec, Reason.VOLUME_MISSING)
+            return
+        if following.process(view, self._clock.monotonic()) in _ALIVE and _wanted(view):
+            return
+        if not self.fits(Limits.wanted(spec), committed_bytes=self._committed(spec.id)):
+            self._failed(held, spec, Reason.MEMORY_SHORT)
+            return
+        if view.pod is not None and view.pod.ended is not None:
+            # The kubelet would wait longer each time; when to try again is for the plan to say.
+            await self._cluster.delete(kinds.POD, names.POD, names.namespace(spec.id))
+            await self._until_gone(spec.id, view.pod.uid, _STOP_SECONDS)
+        following.moving = False
+        following.begin(self._clock.monotonic())
+        await self._making.engine(replace(self._making.intended(spec, doors), running=True))
+
+    async def _wait(self, held: _Held, workspace: WorkspaceID) -> None:
+        ends = self._clock.monotonic() + _WAIT_SECONDS
+        while self._clock.monotonic() < ends:
+            view = self._cache.view(workspace)
+            if not _wanted(view) or held.following.ended:
+                return
+            await self._look(workspace, held)
+            if self._is_ready(self._cache.view(workspace), held.following):
+                return
+            await self._cache.news(workspace, _POLL_SECONDS if _runs(view) else _WAIT_SECONDS)
+
+    async def _set_password(self, held: _Held, spec: WorkspaceSpec, secrets: Secrets) -> None:
+        view = self._cache.view(spec.id)
+        if view.claim is None or view.pod is None or not _runs(view):
+            return
+        if secrets.password_version <= view.claim.password_version:
+            return
+        first = view.claim.password_version == 0
+        door = self._door(spec.id, view.pod.address)
+        try:
+            await self._off(set_admin_password, door, secrets.password, first=first)
+        except NotAuthenticated:
+            # Somebody took away the rights of our account; a start makes it anew.
+            await self._end_pod(held, spec.id)
+            return
+        said = {"metadata": {"annotations": {names.PASSWORD_VERSION: str(secrets.password_version)}}}
+        place = names.namespace(spec.id)
+        if first and view.space is not None and view.space.intended is not None:
+            await self._making.prove_kept(replace(view.space.intended, kept=True))
+        self._cache.note(kinds.CLAIM, await self._cluster.merge(kinds.CLAIM, names.CLAIM, said, place))
+
+    async def _resize(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
+        view, wanted = self._cache.view(spec.id), Limits.wanted(spec)
+        if view.pod is None or not _runs(view):
+            return
+        if not self.fits(wanted, committed_bytes=self._committed(spec.id)):
+            self._failed(held, spec, Reason.MEMORY_SHORT)
+            return
+        await self._making.engine(self._making.intended(spec, doors))
+        compute = sizing.compute(wanted, self._settings.size_divisor)
+        grows = view.pod.memory is None or compute.memory >= view.pod.memory
+        door = self._door(spec.id, view.pod.address)
+        done = (grows or await self._set_variables(door, wanted)) and await self._resize_pod(spec.id, compute)
+        held.following.restart_needed = not (done and await self._set_variables(door, wanted))
+        if not held.following.restart_needed:
+            said = {"metadata": {"annotations": {names.LIMITS: limits_text(wanted)}}}
+            place = names.namespace(spec.id)
+            self._cache.note(kinds.POD, await self._cluster.merge(kinds.POD, names.POD, said, place))
+
+    async def _resize_pod(self, workspace: WorkspaceID, compute: sizing.Compute) -> bool:
+        """Change the running pod; returns whether its machine did it."""
+        change = {"spec": {"containers": [{"name": names.ENGINE, "resources": resources(compute)}]}}
+        await self._cluster.resize(names.POD, change, names.namespace(workspace))
+        ends = self._clock.monotonic() + _RESIZE_SECONDS
+        while self._clock.monotonic() < ends:
+            pod = self._cache.view(workspace).pod
+            if pod is None or pod.resize in _GIVE_UP:
+                return False
+            if pod.memory == compute.memory:
+                return True
+            await self._cache.news(workspace, _POLL_SECONDS)
+        return False
+
+    async def _set_variables(self, door: Door, limits: Limits) -> bool:
+        try:
+            return await self._off(set_variables, door, self._variables(limits))
+        except ByocError:
+            return False
+
+    async def _restart(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
+        following, view = held.following, self._cache.view(spec.id)
+        hung = following.process(view, self._clock.monotonic()) is Process.UNRESPONSIVE
+        before = following.failures
+        await self._making.engine(self._making.intended(spec, doors))
+        await self._end_pod(held, spec.id, grace=2 if hung else None)
+        if hung:
+            following.hung(before, spec.generation, self._clock.now())
+
+    async def _end_pod(self, held: _Held, workspace: WorkspaceID, *, grace: int | None = None) -> None:
+        """Have the controller replace the pod."""
+        pod = self._cache.view(workspace).pod
+        held.following.moving = True
+        try:
+            if pod is not None:
+                await self._cluster.delete(kinds.POD, names.POD, names.namespace(workspace), grace=grace)
+                await self._until_gone(workspace, pod.uid, _STOP_SECONDS)
+        finally:
+            held.following.moving = False
+            held.following.begin(self._clock.monotonic())
+
+    async def _stop(self, held: _Held, workspace: WorkspaceID) -> None:
+        view = self._cache.view(workspace)
+        intended = view.space.intended if view.space is not None else None
+        if intended is None or (view.set is None and view.pod is None):
+            return
+        held.following.moving = True
+        if _wanted(view) or intended.running:
+            await self._making.stopped(replace(intended, running=False))
+        if view.pod is not None:
+            await self._until_gone(workspace, "", _STOP_SECONDS)
+        if self._cache.view(workspace).pod is None:
+            held.following.moving = False
+            held.following.stopped()
+
+    async def _end(self, workspace: WorkspaceID) -> None:
+        held = self._of(workspace)
+        async with held.lock:
+            await self._stop(held, workspace)
+
+    async def _until_gone(self, workspace: WorkspaceID, uid: str, seconds: float) -> None:
+        """Wait until the pod ``uid`` is gone, or any for an empty one."""
+        ends = self._clock.monotonic() + seconds
+        while self._clock.monotonic() < ends:
+            pod = self._cache.view(workspace).pod
+            if pod is None or (uid and pod.uid != uid):
+                return
+            await self._cache.news(workspace, _WAIT_SECONDS)
+
+    # --- small things --------------------------------------------------------------------
+
+    @property
+    def _making(self) -> Making:
+        assert self._authority is not None  # noqa: S101 - every call opens first
+        return Making(self._cluster, self._cache, self._authority, self._settings, self._clock)
+
+    def _door(self, workspace: WorkspaceID, address: str) -> Door:
+        assert self._authority is not None  # noqa: S101 - every call opens first
+        name = names.within_cluster(workspace, "ddl")
+        return Door(address, name, self._authority.certificate, self._authority.password(workspace))
+
+    @staticmethod
+    def _take_certificate(door: Door) -> None:
+        try:
+            take_new_certificate(door)
+        except ByocError as error:
+            _LOG.info("certificate not taken yet", error=error.message)
+
+    def _variables(self, limits: Limits) -> dict[str, int]:
+        return sizing.variables(limits, self._settings.size_divisor)
+
+    def _committed(self, workspace: WorkspaceID) -> int:
+        """Return the memory that the other workspaces have, as their sizes say."""
+        others = (
+            view.space.intended.limits
+            for name, view in self._cache.views.items()
+            if name != workspace and _wanted(view) and view.space is not None and view.space.intended
+        )
+        return sum(sizing.nominal_memory(limits, self._settings.size_divisor) for limits in others)
+
+    def _failed(self, held: _Held, spec: WorkspaceSpec, reason: Reason) -> None:
+        failures = held.following.failures
+        held.following.failures = failures.failed(spec.generation, reason, self._clock.now())
+        _LOG.warning("action failed", workspace=spec.id, reason=reason)
+
+    async def _off(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+        """Do blocking work in a thread; a cancelled caller waits for its end, so nothing runs on unseen."""
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(self._threads, lambda: work(*arguments, **named))
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait({future})
+            raise
+
+
+_ALIVE: Final = frozenset({Process.STARTING, Process.RUNNING, Process.UNRESPONSIVE})
+
+
+def _exists(view: View) -> bool:
+    return view.claim is not None
+
+
+def _wanted(view: View) -> bool:
+    return view.set is not None and view.set.replicas > 0
+
+
+def _runs(view: View) -> bool:
+    pod = view.pod
+    return pod is not None and bool(pod.address) and pod.running_since is not None and not pod.deleting

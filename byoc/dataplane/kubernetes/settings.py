@@ -1,0 +1,86 @@
+"""What the cluster's runtime is told: how big, under which names, with which engine.
+
+Read from the object ``kubernetes`` of the cell's ``config.json``; everything has a value without it.
+The invariant: the engine's image is named by digest.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+from byoc.cell.incluster import GROUP_LABEL, STORAGE_CLASS, WORKSPACE_GROUP, WORKSPACE_PRIORITY
+from byoc.errors import UsageError
+
+MARIADB: Final = (
+    "docker.io/library/mariadb:10.11@sha256:be981e4113326ada8d6004174dd09eeaefc03094037f811182a52d4f2e737350"
+)
+"""MariaDB's own image, of the release that the tests run."""
+_BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """How workspaces stand in a cluster.
+
+    Attributes:
+        domain: private zone in which endpoints have names; empty for names within the cluster.
+        image: of the engine.
+        storage_class: of the volumes.
+        priority_class: of the pods; empty for the cluster's default.
+        node_selector: labels of the machines that workspaces run on.
+        memory_bytes: what all running workspaces together may have; None for as much as the cluster gives.
+        size_divisor: a workspace gets this part of its size's compute; 1 where sizes mean what they say.
+    """
+
+    domain: str = ""
+    image: str = MARIADB
+    storage_class: str = STORAGE_CLASS
+    priority_class: str = WORKSPACE_PRIORITY
+    node_selector: Mapping[str, str] = field(default_factory=lambda: {GROUP_LABEL: WORKSPACE_GROUP})
+    memory_bytes: int | None = None
+    size_divisor: int = 1
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read the settings.
+
+        Raises:
+            UsageError: a name is unknown, or a value is not of its kind; it is named.
+        """
+        unknown = sorted(set(value) - set(_FIELDS))
+        if unknown:
+            raise UsageError(f"kubernetes: `{unknown[0]}` is no setting", hint=", ".join(sorted(_FIELDS)))
+        read = cls(**{_FIELDS[name]: given for name, given in value.items()})
+        for name, right in (
+            ("image", bool(_BY_DIGEST.fullmatch(str(read.image)))),
+            ("sizeDivisor", _whole(read.size_divisor)),
+            ("memoryBytes", read.memory_bytes is None or _whole(read.memory_bytes)),
+            ("nodeSelector", isinstance(read.node_selector, Mapping)),
+            ("domain", isinstance(read.domain, str)),
+        ):
+            if not right:
+                raise UsageError(f"kubernetes.{name}: cannot be `{str(value[name])[:80]}`", hint=_HINTS[name])
+        return read
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+_FIELDS: Final = {
+    "domain": "domain",
+    "image": "image",
+    "storageClass": "storage_class",
+    "priorityClass": "priority_class",
+    "nodeSelector": "node_selector",
+    "memoryBytes": "memory_bytes",
+    "sizeDivisor": "size_divisor",
+}
+_HINTS: Final = {
+    "image": "name it by digest: REPOSITORY@sha256:…",
+    "sizeDivisor": "a whole number from 1",
+    "memoryBytes": "a whole number of bytes",
+    "nodeSelector": "an object of labels",
+    "domain": "a domain name, or nothing",
+}

@@ -1,0 +1,226 @@
+"""What is kept of the cluster's objects: a few fields each, read once when an object changes. Pure.
+
+Made by the cache from objects as the API server tells them. The invariant: nothing here holds on to an
+object, so that a thousand workspaces fit in little memory.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Self
+
+from byoc.clock import parse_stamp
+from byoc.dataplane.kubernetes import names
+from byoc.dataplane.kubernetes.intended import Intended, limits_from
+from byoc.dataplane.runtime import Limits
+from byoc.ids import WorkspaceID
+
+Json = Mapping[str, Any]
+
+_UNPULLED: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+_BACK_OFF: Final = "CrashLoopBackOff"
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A workspace's namespace."""
+
+    version: int
+    intended: Intended | None
+    deleting: bool
+
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """Read the object."""
+        metadata = found["metadata"]
+        workspace = names.workspace_of(metadata["name"]) or WorkspaceID("")
+        text = (metadata.get("annotations") or {}).get(names.INTENDED, "")
+        return cls(version(found), Intended.from_text(workspace, text), _deleting(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A workspace's claim of its volume.
+
+    Attributes:
+        volume: the PersistentVolume's name; empty until it is bound.
+        disk_gib: asked for.
+    """
+
+    version: int
+    deleting: bool
+    bound: bool
+    volume: str
+    disk_gib: int
+    password_version: int
+
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """Read the object."""
+        spec, annotations = found["spec"], found["metadata"].get("annotations") or {}
+        asked = str(spec["resources"]["requests"]["storage"])
+        said = str(annotations.get(names.PASSWORD_VERSION, "0"))
+        return cls(
+            version(found),
+            _deleting(found),
+            (found.get("status") or {}).get("phase") == "Bound",
+            spec.get("volumeName") or "",
+            int(asked.removesuffix("Gi")) if asked.endswith("Gi") else 0,
+            int(said) if said.isdigit() else 0,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """A workspace's StatefulSet."""
+
+    version: int
+    deleting: bool
+    replicas: int
+    current: bool
+    """The controller has seen the newest of it."""
+
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """Read the object."""
+        generation, status = found["metadata"].get("generation", 0), found.get("status") or {}
+        replicas = found["spec"].get("replicas", 1)
+        return cls(
+            version(found), _deleting(found), replicas, status.get("observedGeneration", 0) >= generation
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the newest of a pod's tries came to its end."""
+
+    exit_code: int
+    words: str = field(repr=False)
+    preparing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """An engine's pod.
+
+    Attributes:
+        attempt: which of its runs: rises with each start of the preparation or the engine.
+        running_since: of the engine; None while it does not run.
+        ended: the newest run's end; None while it runs, or none began.
+        memory: bytes that the container has, as the kubelet says; None while it says nothing.
+        resize: why a change of its size waits; empty for nothing.
+    """
+
+    version: int
+    uid: str
+    deleting: bool
+    node: str
+    address: str
+    ready: bool
+    created: datetime
+    attempt: tuple[int, int]
+    running_since: datetime | None
+    ended: Ended | None
+    unschedulable: bool
+    unpulled: bool
+    limits: Limits | None
+    memory: int | None
+    resize: str
+
+    @property
+    def run(self) -> tuple[str, int, int]:
+        """What no other run of any pod is called."""
+        return (self.uid, *self.attempt)
+
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """Read the object."""
+        metadata, status = found["metadata"], found.get("status") or {}
+        conditions = {each["type"]: each for each in status.get("conditions") or ()}
+        prepare, engine = _container(status, "initContainerStatuses"), _container(status, "containerStatuses")
+        since = (engine.get("state") or {}).get("running") or {}
+        scheduled, pending = conditions.get("PodScheduled", {}), conditions.get("PodResizePending", {})
+        memory = ((engine.get("resources") or {}).get("limits") or {}).get("memory")
+        return cls(
+            version(found),
+            metadata["uid"],
+            _deleting(found),
+            found["spec"].get("nodeName") or "",
+            status.get("podIP") or "",
+            conditions.get("Ready", {}).get("status") == "True",
+            parse_stamp(metadata["creationTimestamp"]),
+            (prepare.get("restartCount", 0), engine.get("restartCount", 0)),
+            parse_stamp(since["startedAt"]) if since.get("startedAt") else None,
+            _ended(status, prepare, engine),
+            scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
+            any(_waiting(each) in _UNPULLED for each in (prepare, engine)),
+            limits_from((metadata.get("annotations") or {}).get(names.LIMITS, "")),
+            quantity(memory) if memory else None,
+            pending.get("reason", "") if pending.get("status") == "True" else "",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A PersistentVolume of a workspace."""
+
+    version: int
+    name: str
+    keeps: bool
+    """It outlives its claim."""
+
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """Read the object."""
+        policy = found["spec"].get("persistentVolumeReclaimPolicy")
+        return cls(version(found), found["metadata"]["name"], policy != "Delete")
+
+
+def version(found: Json) -> int:
+    """Return an object's version; a larger one is newer."""
+    return int(found["metadata"]["resourceVersion"])
+
+
+_UNITS: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
+
+
+def quantity(text: str) -> int:
+    """Return bytes as Kubernetes writes them."""
+    for unit, factor in _UNITS.items():
+        if text.endswith(unit):
+            return int(float(text.removesuffix(unit)) * factor)
+    return int(float(text))
+
+
+def _deleting(found: Json) -> bool:
+    return "deletionTimestamp" in found["metadata"]
+
+
+def _container(status: Json, which: str) -> Json:
+    found: list[Json] = status.get(which) or [{}]
+    return found[0]
+
+
+def _waiting(container: Json) -> str:
+    waiting = (container.get("state") or {}).get("waiting") or {}
+    return str(waiting.get("reason", ""))
+
+
+def _ended(status: Json, prepare: Json, engine: Json) -> Ended | None:
+    if (found := _end(prepare)) is not None and found.get("exitCode", 0) != 0:
+        return Ended(found["exitCode"], str(found.get("message", "")), preparing=True)
+    if (found := _end(engine)) is not None:
+        return Ended(found.get("exitCode", 0), str(found.get("message", "")))
+    if status.get("phase") in {"Failed", "Succeeded"}:
+        return Ended(0, str(status.get("message", "")))
+    return None
+
+
+def _end(container: Json) -> Json | None:
+    """Return how a container ended that does not run now."""
+    state = container.get("state") or {}
+    if state.get("terminated"):
+        return state["terminated"]  # type: ignore[no-any-return]
+    if _waiting(container) == _BACK_OFF:
+        return (container.get("lastState") or {}).get("terminated") or {}
+    return None
