@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     EndpointConnectionError,
+    InvalidRegionError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
@@ -99,11 +101,27 @@ class Account:
         """As whom the credentials speak.
 
         Raises:
-            PreconditionFailed: there are none, or they have expired.
+            PreconditionFailed: there are none, or they have expired; or AWS has no such region.
         """
-        with translated("sts:GetCallerIdentity"):
-            found = self.client("sts").get_caller_identity()
+        try:
+            with translated("sts:GetCallerIdentity"):
+                found = self.client("sts").get_caller_identity()
+        except Unreachable as error:
+            raise self._no_region() or error from error
         return Identity(found["Account"], found["Arn"])
+
+    def _no_region(self) -> PreconditionFailed | None:
+        """Say that the region does not exist; one that is newer than this release answers, so nobody asks."""
+        known = [
+            region
+            for partition in self._session.get_available_partitions()
+            for region in self._session.get_available_regions("eks", partition_name=partition)
+        ]
+        if self.region in known:
+            return None
+        near = get_close_matches(self.region, known, 1)
+        hint = f"did you mean {near[0]}?" if near else "such as eu-west-1"
+        return PreconditionFailed(f"AWS has no region `{self.region}`, or none that answers", hint=hint)
 
 
 def open_account(region: str, *, profile: str | None = None) -> Account:
@@ -141,6 +159,10 @@ def translated(action: str) -> Iterator[None]:
         raise PreconditionFailed("the AWS session has ended", hint="aws sso login") from error
     except ClientError as error:
         raise _answered(error, action) from error
+    except InvalidRegionError as error:
+        raise PreconditionFailed(
+            f"`{error.kwargs['region_name']}` is no region", hint="a region's code, such as eu-west-1"
+        ) from error
     except EndpointConnectionError as error:
         raise Unreachable(f"AWS cannot be reached for {action}", hint="check network and region") from error
     except BotoCoreError as error:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 
 from byoc.bootstrap import record, state
 from byoc.bootstrap.aws import Account
@@ -14,7 +14,7 @@ from byoc.bootstrap.flow import Asked, Bootstrap, Tools, check_step
 from byoc.bootstrap.record import Record, Stage
 from byoc.bootstrap.survey.seen import Bucket
 from byoc.cell.args import GivenVpc
-from byoc.errors import ByocError, PreconditionFailed
+from byoc.errors import ByocError, PreconditionFailed, Unreachable
 from byoc.model.check import Check, Result
 from byoc.testing.clock import ManualClock
 from tests.bootstrap.test_survey import answers, vpc
@@ -223,6 +223,40 @@ def test_bad_input_is_refused_with_exit_9_before_anything_is_made(
     assert refused.value.hint
     assert refused.value.exit_code == 9
     assert changes == []
+
+
+@pytest.mark.parametrize(
+    ("region", "words", "hint"),
+    [
+        ("eu-west-9", "AWS has no region `eu-west-9`", "did you mean eu-west-"),
+        ("Ireland", "AWS has no region `Ireland`", "such as eu-west-1"),
+        ("eu_west", "`eu_west` is no region", "such as eu-west-1"),
+    ],
+)
+def test_a_region_that_does_not_exist_is_refused_with_one_that_does(
+    account: Account, changes: list[str], tmp_path: Path, region: str, words: str, hint: str
+) -> None:
+    nowhere = Account(account._session, region)
+    if "_" not in region:
+        nowhere.client("sts").get_caller_identity = silent
+    with pytest.raises(PreconditionFailed) as refused:
+        flow(nowhere, tmp_path, region=region).prepare()
+    assert words in refused.value.message
+    assert hint in refused.value.hint
+    assert refused.value.exit_code == 9
+    assert changes == []
+
+
+def test_a_region_that_exists_and_does_not_answer_is_a_matter_of_the_network(
+    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(account.client("sts"), "get_caller_identity", silent)
+    with pytest.raises(Unreachable):
+        flow(account, tmp_path).prepare()
+
+
+def silent() -> None:
+    raise EndpointConnectionError(endpoint_url="https://sts.nowhere.example")
 
 
 def test_a_gateway_that_does_not_answer_is_refused_before_anything_is_made(
