@@ -123,6 +123,20 @@ class Account:
         hint = f"did you mean {near[0]}?" if near else "such as eu-west-1"
         return PreconditionFailed(f"AWS has no region `{self.region}`, or none that answers", hint=hint)
 
+    @property
+    def credentials(self) -> tuple[str, str, str]:
+        """Key id, secret and session token as they are now, to sign with.
+
+        Raises:
+            PreconditionFailed: there are none, or they have expired.
+        """
+        with translated("sts:GetCallerIdentity"):
+            found = self._session.get_credentials()
+            if found is None:
+                raise NoCredentialsError
+            now = found.get_frozen_credentials()
+        return now.access_key or "", now.secret_key or "", now.token or ""
+
 
 def open_account(region: str, *, profile: str | None = None) -> Account:
     """Return the account that the caller's AWS configuration names.

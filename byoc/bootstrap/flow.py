@@ -23,6 +23,7 @@ from byoc.bootstrap.finder import AccountFinder
 from byoc.bootstrap.preflight import Plan as Wish
 from byoc.bootstrap.preflight import judge
 from byoc.bootstrap.reach import check_gateway
+from byoc.bootstrap.reached import check_direct
 from byoc.bootstrap.record import Record, Stage
 from byoc.bootstrap.survey.look import Wanted, bucket, look
 from byoc.bootstrap.survey.permits import permits
@@ -137,10 +138,14 @@ class Bootstrap:
         args = config.from_mapping(self._complete(survey, pinned, version))
         survey = replace(survey, buckets={name: bucket(self._account, name) for name in _buckets(args)})
         survey = self._asked_for(survey, args)
-        checks = (*judge(survey, _wish(args)), self._tools.reach(args.gateway))
+        checks = (*judge(survey, _wish(args)), *self._ways_in(args), self._tools.reach(args.gateway))
         if not failed(checks):
             checks = (*checks, check_rules(args))
         return Prepared(args=args, checks=checks, survey=survey, record=earlier)
+
+    def _ways_in(self, args: CellArgs) -> tuple[Check, ...]:
+        direct = args.delivery is Delivery.DIRECT
+        return (check_direct(self._account.identity, args),) if direct else ()
 
     def _asked_for(self, survey: Survey, args: CellArgs) -> Survey:
         """Add to ``survey`` whether the caller may do what the program does, if it can run at all."""

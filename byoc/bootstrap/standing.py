@@ -31,6 +31,8 @@ from byoc.clock import Clock
 from byoc.errors import Failed, NotFound
 
 Tell = Callable[[str], None]
+_OBJECTS: Final = "kubernetes:"
+"""How the kinds begin of what a direct delivery has in the cluster."""
 _BATCH: Final = 1000
 """Versions of objects that S3 deletes in one call."""
 
@@ -127,6 +129,7 @@ class StandingCell:
         stack = self._stack()
         if cluster_gone:
             stack.forget(INVOCATION)
+            stack.forget(_OBJECTS)
         if not keep_data:
             self._empty()
             stack.unprotect()

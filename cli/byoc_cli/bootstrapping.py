@@ -163,15 +163,22 @@ class Run:
     async def _join(self, applied: "Record", url: str, token: str, patience: float) -> str:
         from byoc.bootstrap.function import Function  # noqa: PLC0415 - loads boto3
         from byoc.bootstrap.join import Joining, join  # noqa: PLC0415
+        from byoc.bootstrap.reached import ReachedCluster  # noqa: PLC0415
+        from byoc.cell import config  # noqa: PLC0415
         from byoc.cell.outputs import CellOutputs  # noqa: PLC0415
         from byoc.client import AsyncClient  # noqa: PLC0415
 
         joining = Joining(
             name=applied.cell, region=self._account.region, timeout=patience, tell=self._given.out.note
         )
-        function = Function(self._account, CellOutputs.from_mapping(applied.outputs).installer_function)
+        function = CellOutputs.from_mapping(applied.outputs).installer_function
+        installer = (
+            Function(self._account, function)
+            if function
+            else ReachedCluster(self._account, config.from_mapping(applied.values))
+        )
         client = AsyncClient(url, token, clock=self._given.clock)
-        return await join(joining, function, client.cells, self._given.clock)
+        return await join(joining, installer, client.cells, self._given.clock)
 
 
 def _check(check: Any) -> dict[str, str]:

@@ -307,3 +307,18 @@ def test_an_error_of_the_preflight_is_one_of_ours(account: Account, tmp_path: Pa
     with pytest.raises(ByocError) as refused:
         flow(account, tmp_path, gatewayUrl="https://x").prepare()
     assert "no wss:// address" in refused.value.message
+
+
+def test_who_could_not_deliver_directly_is_refused_before_anything_is_made(
+    account: Account, tmp_path: Path, changes: list[str]
+) -> None:
+    admin = f"arn:aws:iam::{account.identity.account}:role/platform"
+    in_vpc = flow(account, tmp_path).prepare()
+    direct = flow(account, tmp_path, delivery="direct", administrators=[admin])
+    prepared = direct.prepare()
+
+    with pytest.raises(PreconditionFailed, match=r"delivery: .* is none of the cluster's administrators"):
+        direct.refuse(prepared)
+
+    assert "delivery" not in {check.name for check in in_vpc.checks}
+    assert changes == []

@@ -57,6 +57,20 @@ def test_a_stack_lives_from_preview_to_destroy(world: World) -> None:
         world.open_existing()
 
 
+def test_what_lived_in_something_that_is_gone_is_forgotten_without_a_call(world: World) -> None:
+    stack = world.stack()
+    stack.up()
+
+    names = stack.forget("aws:ec2/")
+
+    assert sorted(set(names)) == ["network", *(f"private-us-east-1{zone}" for zone in "abc"), "s3"]
+    left = {one["type"] for one in stack.export()["deployment"]["resources"]}
+    assert {"aws:kms/key:Key", "aws:iam/role:Role"} <= left
+    assert not {kind for kind in left if kind.startswith("aws:ec2/")}
+    assert world.leftovers() == MADE
+    assert stack.forget("aws:ec2/vpc:Vpc") == []
+
+
 def test_progress_tells_each_resource_once_and_ends_at_the_total(world: World) -> None:
     stack = world.stack()
     stack.up(world.seen.append, total=stack.preview().total)

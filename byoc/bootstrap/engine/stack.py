@@ -294,17 +294,18 @@ class Stack:
         )
 
     def forget(self, kind: str) -> list[str]:
-        """Take every resource of ``kind`` out of the state without a call to anybody; return their names.
+        """Take all resources whose type begins with ``kind`` out of the state; return their names.
 
-        For what lives in something that is gone already, such as objects of a deleted cluster.
+        Calls nobody: for what lives in something that is gone already, such as objects of a deleted cluster.
 
         Raises:
             PreconditionFailed: the stack is locked.
             Failed: the engine does not do it.
         """
         self._unlock()
-        found = [one for one in self.export()["deployment"].get("resources", []) if one["type"] == kind]
-        for one in found:
+        resources = self.export()["deployment"].get("resources", [])
+        found = [one for one in resources if one["type"].startswith(kind)]
+        for one in reversed(found):  # those that depend on others come after them, and go before them
             args = ("state", "delete", one["urn"], "--force", "--yes", "--target-dependents")
             self._session.ask(*args, "--stack", self.name, backend=self._backend.url)
         return [Subject.of(one["urn"]).name for one in found]

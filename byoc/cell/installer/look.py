@@ -22,10 +22,13 @@ _BOOKKEEPING: Final = ("managedFields", "resourceVersion", "generation")
 _MOST: Final = 20
 
 
-def status(api: Api, package: Package) -> Json:
-    """Return whether everything runs, why not, and what the agent shows of itself."""
+def status(api: Api, package: Package, *, marked: bool = True) -> Json:
+    """Return whether everything runs, why not, and what the agent shows of itself.
+
+    ``marked``: the installer brought the bundle, which says when it is whole.
+    """
     mark = _data(api, INSTALLED)
-    reasons = [] if mark.get("bundle") == package.digest else [_not_installed(mark)]
+    reasons = [_not_installed(mark)] if marked and mark.get("bundle") != package.digest else []
     for manifest in package.objects:
         if manifest["kind"] in _WORKLOADS:
             reasons += not_ready(manifest, api.get(manifest))
