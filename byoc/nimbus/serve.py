@@ -2,8 +2,8 @@
 
 ``byoc gateway serve`` runs :func:`serve`. Files, all in ``DIR/gateway``: ``tls.crt`` and
 ``tls.key`` (PEM), which may be replaced while it runs, ``root.json`` (the Control Plane's public
-root key, a JWK); it writes only ``keyset.json``, the highest version of the key set it has seen, so that an older one is
-refused after a restart too.
+root key, a JWK); it writes only ``keyset.json``, the highest version of the key set it has seen,
+so that an older one is refused after a restart too.
 """
 
 import asyncio
