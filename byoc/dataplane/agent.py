@@ -46,10 +46,10 @@ from byoc.model.spec import SPEC_VERSION
 from byoc.model.verbs import Verb
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
 from byoc.nimbus.deadline import within
+from byoc.nimbus.dialling import Dial, dialler
 from byoc.nimbus.handshake import Role
 from byoc.nimbus.http import HttpRequest, Room, serve
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import Dial, dialler
 
 LEDGER: Final = "ledger"
 _LOG: Final = log.get(__name__)

@@ -16,11 +16,11 @@ from byoc.clock import SystemClock
 from byoc.errors import CellAway, PreconditionFailed, Unreachable, UsageError
 from byoc.nimbus.admission import Limits
 from byoc.nimbus.client import Phase, TunnelClient, request_unenrolled
+from byoc.nimbus.dialling import dialler
 from byoc.nimbus.handshake import Code
 from byoc.nimbus.http import HttpRequest
 from byoc.nimbus.session import CREDIT
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import dialler
 from byoc.wire.certificates import make_authority, make_server_certificate
 from byoc.wire.keys import SigningKey
 
