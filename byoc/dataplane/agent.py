@@ -201,8 +201,8 @@ class Agent:
         self._ledger = memory.ledger
         self._keys = CellKeys.load_or_create(memory.kept)
         self._state = CellState.open(memory.kept, self._ledger, outside.new_id, self._changed)
-        self._reconciler = Reconciler(self._state, runtime, self._clock)
         self._policy = PolicyFile(settings.cell, settings.policy)
+        self._reconciler = Reconciler(self._state, runtime, self._clock, self._policy.current)
         desk = memory.desk or FolderDesk(settings.cell, settings.control)
         self._control = Control(desk, self._ledger, self._clock, self._changed)
         self._let_in = Switch()
