@@ -69,7 +69,9 @@ class Joining:
 
     Attributes:
         name: of the cell.
-        region: AWS's code of its region.
+        region: short name of its region; AWS's code there.
+        provider: as the Management API names it.
+        again: the command that goes on where this one stopped.
         timeout: seconds to wait in all.
         tell: shows what is waited for.
     """
@@ -78,6 +80,8 @@ class Joining:
     region: str
     timeout: float
     tell: Tell
+    provider: str = "AWS"
+    again: str = "byoc bootstrap"
 
 
 async def join(joining: Joining, installer: Installer, cells: Cells, clock: Clock) -> str:
@@ -110,11 +114,11 @@ async def _registered(joining: Joining, cells: Cells) -> Seen:
     living = [cell for cell in known if cell.state.upper() != "RETIRED"]
     if not living:
         made: Seen = await cells.register(
-            name=joining.name, provider="AWS", region=joining.region, regionName=joining.region
+            name=joining.name, provider=joining.provider, region=joining.region, regionName=joining.region
         )
         return made
     cell = living[0]
-    if (cell.provider, cell.region_name) != ("AWS", joining.region):
+    if (cell.provider, cell.region_name) != (joining.provider, joining.region):
         raise Conflict(
             f"a cell `{cell.name}` in {cell.provider} {cell.region_name} is registered already",
             hint="choose another name for this one, or retire that one",
@@ -172,7 +176,7 @@ class _Waiting:
                 name, seconds = self._joining.name, self._joining.timeout
                 raise StillPending(
                     f"cell {name} is not connected after {seconds:.0f} s: {reason}",
-                    hint="byoc bootstrap goes on where it stands",
+                    hint=f"{self._joining.again} goes on where it stands",
                 )
             self._say(reason)
             await self._clock.sleep(POLL_SECONDS)

@@ -5,6 +5,7 @@ the rule is as narrow as its port and the kind of its address allow. The invaria
 instance metadata service, and nobody is reached.
 """
 
+from collections.abc import Sequence
 from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from byoc.cell.args import CellArgs, NewVpc
 from byoc.cell.incluster import AGENT, AUTOSCALER, NAMESPACE
 from byoc.cell.subnets import SERVICE_RANGES, divide
+from byoc.cell.workloads import AgentArgs
 
 PRIVATE: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 """Addresses that are never on the internet (RFC 1918, RFC 6598)."""
@@ -34,6 +36,18 @@ def network_policies(args: CellArgs) -> list[Json]:
         _policy("deny-all", {}, None),
         _policy(AGENT, _pods(AGENT), [_dns(), _kubernetes(args), _gateway(args)]),
         _policy(AUTOSCALER, _pods(AUTOSCALER), [_dns(), _kubernetes(args), _to([POD_IDENTITY], _HTTP)]),
+    ]
+
+
+def agent_policies(args: AgentArgs, api: Sequence[tuple[str, int]]) -> list[Json]:
+    """Return the policies of a cluster that is there already; ``api``: where pods reach its API."""
+    return [
+        _policy("deny-all", {}, None),
+        _policy(
+            AGENT,
+            _pods(AGENT),
+            [_dns(), *(_to([f"{address}/32"], port) for address, port in api), _gateway(args)],
+        ),
     ]
 
 
@@ -61,10 +75,10 @@ def _kubernetes(args: CellArgs) -> Json:
     return _to([KUBERNETES, *inside(args)], _HTTPS)
 
 
-def _gateway(args: CellArgs) -> Json:
+def _gateway(args: AgentArgs) -> Json:
     gateway = urlsplit(args.gateway.url)
     port = gateway.port or _HTTPS
-    if args.gateway.endpoint_service:
+    if args.gateway.endpoint_service and isinstance(args, CellArgs):
         return _to(inside(args), port)
     if args.egress_proxy:
         proxy = urlsplit(args.egress_proxy)

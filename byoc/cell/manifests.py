@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from byoc.cell.admission import admission
-from byoc.cell.args import CellArgs
-from byoc.cell.arns import key_alias
+from byoc.cell.args import CellArgs, Gateway
+from byoc.cell.arns import domain, key_alias
 from byoc.cell.egress import network_policies
 from byoc.cell.incluster import (
     AGENT,
@@ -57,20 +57,25 @@ def bundle(args: CellArgs) -> Bundle:
     Raises:
         UsageError: the customer's policy is no TOML, or no autoscaler fits the version of Kubernetes.
     """
-    config = _config(args)
+    config = config_of(args.gateway, {"domain": domain(args)})
     objects = [
-        _namespace(args),
+        namespace_of(args.facts.kubernetes),
         _storage_class(args),
         *priority(),
         *admission(),
         *network_policies(args),
         *rights(),
         *config,
-        _policy(args),
-        *_shown_and_kept(),
+        policy_of(args.policy),
+        *shown_and_kept(),
         *agents(args, digest([each["data"] for each in config])),
         *autoscalers(args),
     ]
+    return put_together(objects)
+
+
+def put_together(objects: list[Json]) -> Bundle:
+    """Return the bundle of ``objects``: labelled, in order, with its digest."""
     ordered = in_order([_labelled(each) for each in objects])
     text = canonical(ordered)
     return Bundle(tuple(ordered), text.decode(), sha256(text))
@@ -82,11 +87,12 @@ def _labelled(manifest: Json) -> Json:
     return manifest | {"metadata": metadata | {"labels": metadata.get("labels", {}) | own}}
 
 
-def _namespace(args: CellArgs) -> Json:
+def namespace_of(kubernetes: str) -> Json:
+    """Return the agents' namespace, under the restricted standard of one minor version of Kubernetes."""
     security = {
         f"pod-security.kubernetes.io/{mode}{suffix}": value
         for mode in ("enforce", "audit", "warn")
-        for suffix, value in (("", "restricted"), ("-version", f"v{args.facts.kubernetes}"))
+        for suffix, value in (("", "restricted"), ("-version", f"v{kubernetes}"))
     }
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": security}}
 
@@ -117,32 +123,41 @@ def _storage_class(args: CellArgs) -> Json:
     }
 
 
-def _config(args: CellArgs) -> list[Json]:
+def config_of(gateway: Gateway, runtime: Json) -> list[Json]:
+    """Return the agents' settings; ``runtime`` holds those of what runs workspaces."""
     settings: Json = {
-        "gateway": args.gateway.url,
+        "gateway": gateway.url,
+        "runtime": "kubernetes",
+        "kubernetes": runtime,
         "enrolment": f"{TOKEN_FOLDER}/{ENROLMENT_FILE}",
         "policy": f"{POLICY_FOLDER}/{POLICY_FILE}",
     }
     data = {}
-    if args.gateway.ca_pem:
+    if gateway.ca_pem:
         settings["ca"] = f"{CONFIG_FOLDER}/ca.pem"
-        data["ca.pem"] = args.gateway.ca_pem
+        data["ca.pem"] = gateway.ca_pem
     data["config.json"] = canonical(settings).decode() + "\n"
     return [_data("ConfigMap", CONFIG, data=data)]
 
 
-def _policy(args: CellArgs) -> Json:
-    if not args.policy:
+def policy_of(text: str) -> Json:
+    """Return the customer's policy; an empty ``text`` leaves it to them.
+
+    Raises:
+        UsageError: it is no TOML.
+    """
+    if not text:
         # Without data it is the customer's to fill in: applying it again changes nothing they wrote.
         return _data("ConfigMap", POLICY)
     try:
-        tomllib.loads(args.policy)
+        tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UsageError(f"the policy is no TOML: {error}", hint="`byoc policy check FILE`") from error
-    return _data("ConfigMap", POLICY, data={POLICY_FILE: args.policy})
+    return _data("ConfigMap", POLICY, data={POLICY_FILE: text})
 
 
-def _shown_and_kept() -> list[Json]:
+def shown_and_kept() -> list[Json]:
+    """Return what the agents fill in."""
     # Made empty here, so that the agent needs no right to make objects of these names.
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
     return [

@@ -5,9 +5,9 @@ images are named by digest; no secret stands in arguments or environment; what a
 its start (arguments, environment, mounts) is what ``byoc agent run`` needs as a local process too.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
-from byoc.cell.args import CellArgs, Image
+from byoc.cell.args import CellArgs, Gateway, Image
 from byoc.cell.arns import cluster_name
 from byoc.cell.images import autoscaler
 from byoc.cell.incluster import (
@@ -38,13 +38,35 @@ _DISCOVERED: Final = "k8s.io/cluster-autoscaler/enabled"
 _ZONE: Final = "topology.kubernetes.io/zone"
 
 
+class AgentArgs(Protocol):
+    """What the agents are made from, in a cluster of ours or in any other."""
+
+    @property
+    def agent(self) -> Image:
+        """Image of the agents."""
+        ...
+
+    @property
+    def gateway(self) -> Gateway:
+        """Where they dial."""
+        ...
+
+    @property
+    def egress_proxy(self) -> str:
+        """What they dial through; empty for nothing."""
+        ...
+
+
 def labels(name: str) -> dict[str, str]:
     """Return the labels of the pods of ``name``."""
     return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "byoc"}
 
 
-def agents(args: CellArgs, config_digest: str) -> list[Json]:
-    """Return the pair of agents, the Service that names them, and how many may be away."""
+def agents(args: AgentArgs, config_digest: str, *, ours: bool = True) -> list[Json]:
+    """Return the pair of agents, the Service that names them, and how many may be away.
+
+    ``ours``: the cluster has the machines that a cell makes for them.
+    """
     selector = {"matchLabels": {"app.kubernetes.io/name": AGENT}}
     metadata = {"name": AGENT, "namespace": NAMESPACE}
     service = {"clusterIP": "None", "selector": selector["matchLabels"]}
@@ -56,7 +78,7 @@ def agents(args: CellArgs, config_digest: str) -> list[Json]:
         "selector": selector,
         "template": {
             "metadata": {"labels": labels(AGENT), "annotations": {CONFIG_DIGEST: config_digest}},
-            "spec": _agent_pod(args),
+            "spec": _agent_pod(args, ours=ours),
         },
         "volumeClaimTemplates": [_claim()],
     }
@@ -85,10 +107,11 @@ def _claim() -> Json:
     }
 
 
-def _agent_pod(args: CellArgs) -> Json:
+def _agent_pod(args: AgentArgs, *, ours: bool) -> Json:
     apart = {"topologyKey": _ZONE, "labelSelector": {"matchLabels": {"app.kubernetes.io/name": AGENT}}}
     return {
         **_pod(AGENT),
+        **(_on_system_machines() if ours else {}),
         "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}},
         "terminationGracePeriodSeconds": 60,
         "containers": [
@@ -126,7 +149,7 @@ def _mounts() -> list[Json]:
     ]
 
 
-def _environment(args: CellArgs) -> list[Json]:
+def _environment(args: AgentArgs) -> list[Json]:
     plain = {"HOME": "/tmp", "BYOC_LOG_LEVEL": "info", "PYTHONUNBUFFERED": "1"}  # noqa: S108 - the pod's own
     if args.egress_proxy and not args.gateway.endpoint_service:
         plain["HTTPS_PROXY"] = args.egress_proxy
@@ -157,6 +180,7 @@ def autoscalers(args: CellArgs) -> list[Json]:
     ]
     pod = {
         **_pod(AUTOSCALER),
+        **_on_system_machines(),
         "containers": [
             {
                 **container,
@@ -180,15 +204,20 @@ def autoscalers(args: CellArgs) -> list[Json]:
     ]
 
 
+def _on_system_machines() -> Json:
+    return {
+        "nodeSelector": {GROUP_LABEL: SYSTEM_GROUP},
+        "tolerations": [
+            {"key": SYSTEM_TAINT, "operator": "Equal", "value": "true", "effect": "NoSchedule"},
+        ],
+    }
+
+
 def _pod(account: str) -> Json:
     return {
         "serviceAccountName": account,
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
-        "nodeSelector": {GROUP_LABEL: SYSTEM_GROUP},
-        "tolerations": [
-            {"key": SYSTEM_TAINT, "operator": "Equal", "value": "true", "effect": "NoSchedule"},
-        ],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,

@@ -24,7 +24,7 @@ def check(ledger: Path, state: CellState) -> bool:
     Raises:
         Unwritable, LedgerBroken: it is older, and this could not be stored.
     """
-    began, newest = look(ledger)
+    began, newest = look(ledger, since=state.life.began_in)
     if began not in {"", state.life.incarnation}:
         _LOG.warning("the state is of an incarnation that is over", incarnation=state.life.incarnation)
         state.begin_anew("ledger")
@@ -39,16 +39,22 @@ def check(ledger: Path, state: CellState) -> bool:
     return False
 
 
-def look(ledger: Path) -> tuple[str, dict[str, int]]:
+def look(ledger: Path, *, since: int = 0) -> tuple[str, dict[str, int]]:
     """Return the last incarnation that the ledger saw begin, "" for none, and what was applied in it.
 
-    What was applied: the newest generation by id.
+    What was applied: the newest generation by id. ``since``: what the ledger says of terms before this
+    epoch proves nothing, for the incarnation began later, with the other agent.
     """
     began = ""
     newest: dict[str, int] = {}
     received: dict[int, tuple[str, int]] = {}
+    epoch = 0
     for record in _last_records(ledger):
         match record:
+            case {"kind": "leader", "epoch": int(epoch)}:
+                received.clear()
+            case _ if epoch < since:
+                continue
             case {"kind": "incarnation", "began": str(began)}:
                 newest.clear()
             case {"kind": "received", "seq": int(seq), "target": str(target), "changes": [*changes]}:

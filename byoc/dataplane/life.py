@@ -29,18 +29,26 @@ class _Reserved:
 @dataclass(frozen=True, slots=True)
 class _Incarnation:
     incarnation: str
+    epoch: int = 0
 
 
 class Life:
     """Incarnation and report numbers of one state; an empty one begins a new life.
+
+    Args:
+        epoch: of the term in which this agent leads; 0 where there is one agent.
+
+    Attributes:
+        began_in: epoch of the term in which the incarnation began.
 
     Raises:
         StateBroken: the state has lost one of its two records, or one cannot be read.
         Unwritable: a new life cannot be written down.
     """
 
-    def __init__(self, kept: Storage, new_id: NewID) -> None:
+    def __init__(self, kept: Storage, new_id: NewID, epoch: int = 0) -> None:
         self._kept = kept
+        self._epoch = epoch
         self._new_id = new_id
         where = kept.where(Shelf.LIFE, INCARNATION)
         if kept.read(Shelf.LIFE, INCARNATION) is None:
@@ -48,8 +56,9 @@ class Life:
             if any(next(kept.each(shelf), None) for shelf in sorted(NAMED_BY_ID)):
                 raise storage.broken(where, "is missing, but the state is not new")
             storage.put(kept, Shelf.LIFE, SEQ, _Reserved(0))
-            storage.put(kept, Shelf.LIFE, INCARNATION, _Incarnation(new_id()))
-        self.incarnation = self._read(INCARNATION, _Incarnation).incarnation
+            storage.put(kept, Shelf.LIFE, INCARNATION, _Incarnation(new_id(), epoch))
+        held = self._read(INCARNATION, _Incarnation)
+        self.incarnation, self.began_in = held.incarnation, held.epoch
         if not _is_uuid(self.incarnation):
             raise storage.broken(where, "holds no UUID")
         self._reserved = self._read(SEQ, _Reserved).up_to
@@ -71,8 +80,8 @@ class Life:
         Raises:
             Unwritable: the old one goes on.
         """
-        storage.put(self._kept, Shelf.LIFE, INCARNATION, _Incarnation(incarnation))
-        self.incarnation = incarnation
+        storage.put(self._kept, Shelf.LIFE, INCARNATION, _Incarnation(incarnation, self._epoch))
+        self.incarnation, self.began_in = incarnation, self._epoch
 
     def next_seq(self) -> int:
         """Return the next number, counting from 1 in a new life.

@@ -174,6 +174,7 @@ class Reporter:
         if head is None or said != (self._who.cell, head.chain, head.seq, head.hash):
             raise Unreachable("the receipt is for another ledger head")
         self._state.ledger.add_receipt(text)
+        self._state.note_head(head)
 
     def _begin_anew(self, sent: _Sent, text: str) -> None:
         """Our state is older than what the Control Plane has of us: it was restored from a copy."""

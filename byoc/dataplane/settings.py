@@ -6,7 +6,9 @@ nothing secret stands here.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -14,6 +16,15 @@ from byoc.errors import PreconditionFailed
 from byoc.nimbus.backoff import CAP
 
 CONFIG: Final = "config.json"
+
+
+class RuntimeName(StrEnum):
+    """What runs the workspaces of a cell."""
+
+    LOCAL = "local"
+    """Processes beside the agent."""
+    KUBERNETES = "kubernetes"
+    """Pods of the cluster that the agent runs in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +41,8 @@ class AgentSettings:
         enrolment: where the enrolment is handed over, if not in the cell's folder.
         policy: the customer's policy, if not in the cell's folder.
         control: where the customer's other papers are, if not there.
+        runtime: what runs the workspaces.
+        kubernetes: settings of that runtime, which reads them itself.
     """
 
     data: Path
@@ -40,6 +53,8 @@ class AgentSettings:
     enrolment: Path | None = None
     policy: Path | None = None
     control: Path | None = None
+    runtime: RuntimeName = RuntimeName.LOCAL
+    kubernetes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def cell(self) -> Path:
@@ -60,12 +75,24 @@ class AgentSettings:
             cap = float(value.get("reconnectCap", CAP))
             enrolment, policy = _path(value, "enrolment"), _path(value, "policy")
             control = _path(value, "control")
+            kubernetes = dict(value.get("kubernetes") or {})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"{path} does not say which gateway to dial"
             raise PreconditionFailed(message, hint="`byoc up` writes it for a local cell") from error
         if not isinstance(gateway, str) or not gateway.startswith("wss://"):
             raise PreconditionFailed(f"{path}: `gateway` is not a wss:// address")
-        return cls(data.absolute(), gateway, ca, stop_engines, cap, enrolment, policy, control)
+        runtime = _runtime(value.get("runtime", RuntimeName.LOCAL), path)
+        return cls(
+            data.absolute(), gateway, ca, stop_engines, cap, enrolment, policy, control, runtime, kubernetes
+        )
+
+
+def _runtime(text: Any, path: Path) -> RuntimeName:
+    try:
+        return RuntimeName(text)
+    except ValueError as error:
+        known = ", ".join(RuntimeName)
+        raise PreconditionFailed(f"{path}: `runtime` is none of {known}") from error
 
 
 def _path(value: Any, name: str) -> Path | None:

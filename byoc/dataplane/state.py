@@ -6,17 +6,21 @@ invariant: it opens whole or not at all, and then the error names the record.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Final, Protocol, Self
 
+from byoc.dataplane import storage
 from byoc.dataplane.desired import DesiredState
 from byoc.dataplane.life import Life
 from byoc.dataplane.meter import Meter
 from byoc.dataplane.passwords import Passwords
-from byoc.dataplane.storage import Storage
+from byoc.dataplane.storage import Shelf, Storage
 from byoc.dataplane.views import Views
 from byoc.ids import NewID
 from byoc.model.control import Served
 from byoc.model.report import LedgerHead
+
+HEAD: Final = "head"
+"""Name under which the end of the leader's chain is kept."""
 
 
 class Record(Protocol):
@@ -45,6 +49,8 @@ class CellState:
     meter: Meter
     views: Views
     ledger: Record
+    kept: Storage
+    epoch: int = 0
 
     def served(self) -> tuple[Served, ...]:
         """Return every workspace as the customer is shown it."""
@@ -56,21 +62,36 @@ class CellState:
         )
 
     @classmethod
-    def open(cls, kept: Storage, ledger: Record, new_id: NewID, changed: Callable[[], None]) -> Self:
+    def open(
+        cls, kept: Storage, ledger: Record, new_id: NewID, changed: Callable[[], None], epoch: int = 0
+    ) -> Self:
         """Open the state that is kept; ``changed`` is called when there is news to report.
+
+        ``epoch``: of the term in which this agent leads; 0 where there is one agent.
 
         Raises:
             StateBroken: a record is unknown or cannot be read.
             Unwritable: it cannot be read now.
         """
         return cls(
-            life=Life(kept, new_id),
+            life=Life(kept, new_id, epoch),
             desired=DesiredState(kept),
             passwords=Passwords(kept),
             meter=Meter(kept, new_id),
             views=Views(changed),
             ledger=ledger,
+            kept=kept,
+            epoch=epoch,
         )
+
+    def note_head(self, head: LedgerHead) -> None:
+        """Tell the agent that leads next where this one's chain ends; where there is one agent, nobody.
+
+        Raises:
+            Unwritable: it is not told yet.
+        """
+        if self.epoch and storage.get(self.kept, Shelf.LIFE, HEAD, LedgerHead) != head:
+            storage.put(self.kept, Shelf.LIFE, HEAD, head)
 
     def begin_anew(self, found: str, **facts: object) -> None:
         """Begin a new incarnation: this state was restored from a copy. On record before it is done.

@@ -6,7 +6,6 @@ without a word (what a half-open connection looks like), or delays it.
 
 import asyncio
 from collections import deque
-from datetime import datetime
 from typing import Final
 
 from byoc.clock import Clock, SystemClock
@@ -100,7 +99,6 @@ class MemoryTransport:
 
     def __init__(self, line: Line, end: int) -> None:
         self.line = line
-        self.their_clock: datetime | None = None
         self._end = end
 
     @property

@@ -45,7 +45,7 @@ AgentImage = Annotated[
     str | None, typer.Option("--agent-image", metavar="REF", help="repository@sha256:… of the client.")
 ]
 ImageRegistry = Annotated[
-    str | None, typer.Option("--image-registry", help="Registry that mirrors the images.")
+    str | None, typer.Option("--image-registry", help="Registry that mirrors the other images.")
 ]
 Policy = Annotated[
     Path | None, typer.Option("--policy", metavar="FILE", help="Your policy of the cell (TOML).")
@@ -103,9 +103,9 @@ def bootstrap(
     settings = _settings(
         given,
         settings_in(config) if config else {},
-        {"name": name, "region": region, "gatewayUrl": gateway, "gatewayCa": _text(gateway_ca)}
+        {"name": name, "region": region, "gatewayUrl": gateway, "gatewayCa": text_of(gateway_ca)}
         | {"cidr": cidr, "nat": nat, "kubernetes": kubernetes, "imageRegistry": image_registry}
-        | {"policy": _policy(policy), **_image(agent_image)},
+        | {"policy": policy_text(policy), **image_of(agent_image)},
     )
     run = Run(given, _asked(settings, vpc, subnet), aws_profile, install=install_pulumi)
     if validate_only or dry_run:
@@ -146,7 +146,8 @@ def _ask(given: Context, flag: str, question: str) -> str:
     return answer
 
 
-def _text(path: Path | None) -> str | None:
+def text_of(path: Path | None) -> str | None:
+    """Return what a file holds that an option names."""
     if path is None:
         return None
     try:
@@ -155,8 +156,9 @@ def _text(path: Path | None) -> str | None:
         raise UsageError(f"{path} cannot be read") from error
 
 
-def _policy(path: Path | None) -> str | None:
-    text = _text(path)
+def policy_text(path: Path | None) -> str | None:
+    """Return the text of a policy, which is TOML."""
+    text = text_of(path)
     if text is not None:
         try:
             tomllib.loads(text)
@@ -165,7 +167,8 @@ def _policy(path: Path | None) -> str | None:
     return text
 
 
-def _image(reference: str | None) -> dict[str, str]:
+def image_of(reference: str | None) -> dict[str, str]:
+    """Return the settings that name the agent's image."""
     if reference is None:
         return {}
     repository, at, digest = reference.partition("@")

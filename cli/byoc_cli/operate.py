@@ -2,16 +2,14 @@
 
 import asyncio
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from byoc import process
-from byoc.clock import stamp
 from byoc.errors import NotFound, UsageError
-from byoc_cli.context import of
+from byoc_cli.context import Context, of
 from byoc_cli.tree import OPERATE, noun, verb
 
 Data = Annotated[Path, typer.Option("--data", metavar="DIR", help="Folder of the instance.")]
@@ -24,6 +22,9 @@ ReadyFD = Annotated[
     typer.Option("--ready-fd", metavar="FD", help="Write one line of JSON here once ready."),
 ]
 
+if TYPE_CHECKING:
+    from byoc.dataplane.settings import AgentSettings
+
 SERVERS: Final = frozenset({"controlplane", "gateway", "agent"})
 _LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -35,21 +36,12 @@ def add(app: typer.Typer) -> None:
     verb(controlplane, "init")(controlplane_init)
     verb(controlplane, "serve")(controlplane_serve)
     verb(controlplane, "migrate")(controlplane_migrate)
-    verb(controlplane, "rotate-key")(controlplane_rotate_key)
     gateway = noun("Run a Nimbus gateway.")
     app.add_typer(gateway, name="gateway", rich_help_panel=OPERATE)
     verb(gateway, "serve")(gateway_serve)
     agent = noun("Run a cell's agent.")
     app.add_typer(agent, name="agent", rich_help_panel=OPERATE)
     verb(agent, "run")(agent_run)
-
-
-class Which(StrEnum):
-    """The keys that can be replaced."""
-
-    SIGNING = "signing"
-    KEY_SET = "key-set"
-    ROOT = "root"
 
 
 def controlplane_init(
@@ -77,56 +69,6 @@ def controlplane_init(
         {"data": str(data.absolute()), "tokenFile": str(token_file)},
         str(token_file),
     )
-
-
-def controlplane_rotate_key(
-    ctx: typer.Context,
-    which: Annotated[Which, typer.Argument(metavar="signing|key-set|root", help="Which key is replaced.")],
-    data: Data,
-    kms: Annotated[
-        str | None, typer.Option("--kms", metavar="KEY", help="The new signing key is this one of AWS KMS.")
-    ] = None,
-    public: Annotated[
-        Path | None,
-        typer.Option(
-            "--public", metavar="FILE", help="It is behind BYOC_SIGNER_COMMAND; this is its public half, PEM."
-        ),
-    ] = None,
-) -> None:
-    """Replace one of the control plane's keys, while it runs; nobody is left behind."""
-    from byoc.controlplane import rotation  # noqa: PLC0415 - slow to import
-
-    given = of(ctx)
-    if (kms or public) and which is not Which.SIGNING:
-        hint = "byoc controlplane rotate-key signing"
-        raise UsageError("only the signing key can be kept elsewhere", hint=hint)
-    folder, now = data.absolute() / "controlplane", given.clock.now()
-    if which is Which.SIGNING:
-        kid, since = rotation.rotate_signing(folder, _signing_key(kms, public), now)
-        line = f"the key {kid} is published, and signs from {since:%Y-%m-%d %H:%M} UTC on"
-        facts = {"usedFrom": stamp(since)}
-    elif which is Which.KEY_SET:
-        kid, facts = rotation.rotate_key_set_key(folder, now), {}
-        line = f"the key {kid} signs the key set"
-    else:
-        kid, facts = rotation.rotate_root(folder), {}
-        line = f"the root is {kid}; cells follow, for the old one has signed it"
-    given.out.done(line, {"key": kid, **facts}, kid)
-
-
-def _signing_key(kms: str | None, public: Path | None) -> dict[str, object]:
-    from byoc.controlplane import rotation  # noqa: PLC0415 - slow to import
-
-    if kms and public:
-        raise UsageError("--kms and --public name two places for one key", hint="choose one")
-    if kms:
-        return rotation.kept_in_kms(kms)
-    if public is None:
-        return rotation.made_here()
-    try:
-        return rotation.kept_behind_command(public.read_bytes())
-    except OSError as error:
-        raise UsageError(f"{public} cannot be read") from error
 
 
 def controlplane_serve(
@@ -206,19 +148,43 @@ def agent_run(
 ) -> None:
     """Be the cell: dial the gateway, carry out what its policy allows, keep workspaces running."""
     from byoc import log  # noqa: PLC0415 - only servers log
-    from byoc.dataplane.agent import run  # noqa: PLC0415
-    from byoc.dataplane.local.runtime import LocalRuntime  # noqa: PLC0415
-    from byoc.dataplane.settings import AgentSettings  # noqa: PLC0415
+    from byoc.dataplane.settings import AgentSettings, RuntimeName  # noqa: PLC0415
 
     log.configure(_level(ctx), component="agent")
-    given = of(ctx)
     settings = AgentSettings.load(data.absolute(), stop_engines=not keep_engines)
+    in_cluster = settings.runtime is RuntimeName.KUBERNETES
+    work = _in_a_cluster(settings, of(ctx)) if in_cluster else _on_this_machine(settings, of(ctx))
+    asyncio.run(process.run_until_stopped(work, lifeline_fd=lifeline, ready_fd=ready_fd))
+
+
+def _on_this_machine(settings: "AgentSettings", given: Context) -> process.Main:
+    from byoc.dataplane.agent import run  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.local.runtime import LocalRuntime  # noqa: PLC0415
 
     async def work(announce: process.Announce, stop: asyncio.Event) -> None:
         runtime = LocalRuntime(settings.cell, given.clock, given.environment)
         await run(settings, runtime, stop, announce)
 
-    asyncio.run(process.run_until_stopped(work, lifeline_fd=lifeline, ready_fd=ready_fd))
+    return work
+
+
+def _in_a_cluster(settings: "AgentSettings", given: Context) -> process.Main:
+    from byoc.dataplane.kubernetes.lead import run  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.kubernetes.runtime import open_runtime  # noqa: PLC0415
+    from byoc.dataplane.kubernetes.settings import ClusterSettings  # noqa: PLC0415
+
+    cluster = ClusterSettings.from_json(settings.kubernetes)
+
+    async def work(announce: process.Announce, stop: asyncio.Event) -> None:
+        await run(
+            settings,
+            given.environment,
+            lambda config, valid: open_runtime(config, valid, given.clock, cluster),
+            stop,
+            announce,
+        )
+
+    return work
 
 
 def _level(ctx: typer.Context) -> str:

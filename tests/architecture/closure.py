@@ -14,6 +14,8 @@ AGENT: Final = (
     "byoc.dataplane.agent",
     "byoc.dataplane.local.runtime",
     "byoc.dataplane.kubernetes.lead",
+    "byoc.dataplane.kubernetes.runtime",
+    "byoc.dataplane.kubernetes.settings",
     "byoc.dataplane.settings",
     "byoc.log",
 )

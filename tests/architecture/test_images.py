@@ -28,7 +28,7 @@ NOT_IN_AN_IMAGE = {
 }
 OPERATE = tree.ROOT / "cli" / "byoc_cli" / "operate.py"
 COMMANDS = {
-    "agent": ("agent_run",),
+    "agent": ("agent_run", "_on_this_machine", "_in_a_cluster"),
     "controlplane": ("controlplane_init", "controlplane_serve", "controlplane_migrate", "gateway_serve"),
 }
 

@@ -6,14 +6,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from lightkube.resources.core_v1 import ConfigMap, Secret
 
 from byoc.cell.args import Gateway
+from byoc.cell.incluster import ENROLMENT, KEYS
 from byoc.cell.manifests import bundle
 from byoc.testing import ManualClock
 from byoc.wire.certificates import make_authority
+from tests.emulated import kubernetes
+from tests.emulated.agents import Home, house, kubeconfig
 from tests.emulated.pods import Pod
 from tests.unit.cell.examples import cell
 
@@ -36,10 +41,22 @@ def pod(tmp_path: Path) -> Pod:
 
 
 @pytest.fixture
-def agent(pod: Pod) -> Iterator[subprocess.Popen[bytes]]:
+def home(tmp_path: Path) -> Iterator[Home]:
+    """The agents' namespace, of which the pod's own account would tell it the way."""
+    with kubernetes.serving(kubernetes.Cluster(), tmp_path) as cluster:
+        made = Home(cluster.url, cluster.authority, "token")
+        house(made)
+        with closing(made):
+            yield made
+
+
+@pytest.fixture
+def agent(pod: Pod, home: Home) -> Iterator[subprocess.Popen[bytes]]:
     program, *words = pod.command
     assert program == "byoc"
-    environment = pod.environment | {"PATH": os.environ["PATH"]}
+    config = pod.root / "kubeconfig"
+    config.write_text(json.dumps(kubeconfig(home.server, home.authority, home.token)))
+    environment = pod.environment | {"PATH": os.environ["PATH"], "KUBECONFIG": str(config)}
     log = pod.root / "log"
     with log.open("wb") as out:
         process = subprocess.Popen(
@@ -57,6 +74,12 @@ def standing(pod: Pod) -> str:
     return json.loads(path.read_text())["reason"] if path.exists() else ""
 
 
+def shown(home: Home) -> str:
+    """Return what the agent shows of itself in the cluster."""
+    with closing(home.client()) as client:
+        return str(client.get(ConfigMap, ENROLMENT).data)
+
+
 def wait_for(look: Callable[[], bool], process: subprocess.Popen[bytes], pod: Pod) -> None:
     ends = time.monotonic() + SECONDS
     while not look():
@@ -66,12 +89,14 @@ def wait_for(look: Callable[[], bool], process: subprocess.Popen[bytes], pod: Po
 
 
 def test_the_agent_waits_for_its_enrolment_and_reads_it_where_it_is_mounted(
-    pod: Pod, agent: subprocess.Popen[bytes]
+    pod: Pod, agent: subprocess.Popen[bytes], home: Home
 ) -> None:
     wait_for(lambda: standing(pod) == "waiting for enrolment", agent, pod)
-    folder = pod.path("/var/lib/byoc/cell")
-    assert (folder / "thumbprint").read_text().strip()
-    assert (folder / "keys.json").stat().st_mode & 0o077 == 0
+    wait_for(lambda: "waiting for enrolment" in shown(home), agent, pod)
+    # The keys are the pair's: neither agent keeps them on its own volume.
+    assert not (pod.path("/var/lib/byoc/cell") / "keys.json").exists()
+    with closing(home.client()) as client:
+        assert set(client.get(Secret, KEYS).data or {}) == {"keys.json"}
     root = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
     handed = json.dumps({"token": "a-token", "rootKey": root}).encode()
     pod.bring("enrolment", {"enrolment.json": handed})

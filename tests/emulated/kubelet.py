@@ -5,6 +5,7 @@ thumbprint of its keys; and what controllers would tell: that its pods are ready
 """
 
 import base64
+import json
 import os
 import subprocess
 import sys
@@ -61,6 +62,7 @@ class Kubelet:
         if self._pod is None:
             self._pod = Pod(wanted["spec"]["template"]["spec"], self._objects(), self._root)
             self._pod.mount()
+            _on_this_machine(self._pod)
             self.agent = self._started(self._pod)
         self._bring(self._pod)
         self._tell(self._pod)
@@ -117,6 +119,13 @@ class Kubelet:
     def _patch(self, path: str, change: Json) -> None:
         kind = "application/merge-patch+json"
         self._cluster.answer("PATCH", f"{path}?fieldManager=kubelet", "token", change, kind)
+
+
+def _on_this_machine(pod: Pod) -> None:
+    """Let workspaces be processes of this machine: this cluster's API knows no pods that run."""
+    path = pod.path("/var/lib/byoc/cell/config.json")
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "runtime": "local"}))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import http.client
 import json
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -30,6 +31,7 @@ from byoc.errors import (
 Json = dict[str, Any]
 
 _APPLY: Final = "application/apply-patch+yaml"
+_MERGE: Final = "application/merge-patch+json"
 _PLAIN: Final = "application/json"
 _REQUEST_SECONDS: Final = 20.0
 _FIRST_WAIT: Final = 0.5
@@ -53,14 +55,25 @@ class Api:
     Args:
         server: ``https://host[:port]``.
         authority: PEM of the cluster's certificate authority.
-        token: makes a bearer token; asked anew for each request, because they live for a minute.
+        token: makes a bearer token; asked anew for each request, because they live for a minute. An
+            empty one is not shown: the client's certificate says who asks.
+        tls: whom to trust, and who asks; in place of ``authority``.
     """
 
-    def __init__(self, server: str, authority: str, token: Callable[[], str], budget: Budget) -> None:
+    def __init__(
+        self,
+        server: str,
+        authority: str,
+        token: Callable[[], str],
+        budget: Budget,
+        *,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.budget = budget
         self._token = token
         parts = urlsplit(server)
-        context = ssl.create_default_context(cadata=authority)
+        self._below = parts.path.rstrip("/")
+        context = tls or ssl.create_default_context(cadata=authority)
         # Opened by the first request, kept for the next, opened anew after a failure.
         self._connection = http.client.HTTPSConnection(
             parts.hostname or "", parts.port or 443, context=context
@@ -116,6 +129,27 @@ class Api:
             return False
         return True
 
+    def read(self, address: str) -> Json:
+        """Return what is at ``address``.
+
+        Raises:
+            NotFound: nothing is.
+        """
+        return self._call("GET", address, {}, what=address)
+
+    def ask(self, address: str, question: Manifest) -> Json:
+        """Return the answer to a question that is put as an object and stored nowhere."""
+        return self._call("POST", address, {}, question, what=address)
+
+    def change(self, address: str, patch: Manifest) -> None:
+        """Change fields of an object, whatever its kind."""
+        self._call("PATCH", address, {"fieldManager": MANAGER}, patch, _MERGE, what=address)
+
+    def delete(self, address: str) -> None:
+        """Remove an object, whatever its kind, with what it owns; one that is not there is no error."""
+        with suppress(NotFound):
+            self._call("DELETE", address, {"propagationPolicy": "Background"}, what=address)
+
     def wait_until_gone(self, manifest: Manifest) -> None:
         """Return once the object is gone.
 
@@ -150,13 +184,10 @@ class Api:
     def _once(
         self, method: str, address: str, query: Mapping[str, str], body: Manifest | None, content_type: str
     ) -> "Json | _Refused":
-        target = f"{address}?{urlencode(query)}" if query else address
-        headers = {
-            "Accept": _PLAIN,
-            "Authorization": f"Bearer {self._token()}",
-            "User-Agent": MANAGER,
-            "Content-Type": content_type,
-        }
+        target = f"{self._below}{address}?{urlencode(query)}" if query else f"{self._below}{address}"
+        headers = {"Accept": _PLAIN, "User-Agent": MANAGER, "Content-Type": content_type}
+        if token := self._token():
+            headers["Authorization"] = f"Bearer {token}"
         data = None if body is None else json.dumps(body).encode()
         self._connection.timeout = max(1.0, min(_REQUEST_SECONDS, self.budget.left))
         if self._connection.sock is not None:

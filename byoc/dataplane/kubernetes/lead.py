@@ -31,8 +31,10 @@ from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.runtime import Runtime
 from byoc.dataplane.settings import AgentSettings
 from byoc.dataplane.standing import Standing
-from byoc.dataplane.storage import Deposed, Shelf
+from byoc.dataplane.state import HEAD
+from byoc.dataplane.storage import Deposed, Shelf, get
 from byoc.errors import ByocError, Conflict, Failed, LedgerBroken, PreconditionFailed, Unwritable
+from byoc.model.report import LedgerHead
 
 _RENEW_AGAIN_SECONDS: Final = 1.0
 _TAKE_OVER_AGAIN_SECONDS: Final = 0.5
@@ -210,7 +212,7 @@ class Candidate:
         agent = Agent(replace(settings, stop_engines=False), runtime, self._outside, memory)
         self._notice.show(thumbprint=agent.thumbprint)
         try:
-            ledger.record("leader", epoch=term.epoch, holder=self._place.name)
+            ledger.record("leader", epoch=term.epoch, holder=self._place.name, **_follows(storage))
         except (Unwritable, LedgerBroken) as error:
             _LOG.error("the change of leader is not on record", error=error.message)
         await agent.run(over, _nobody)
@@ -242,6 +244,12 @@ class Candidate:
             await asyncio.to_thread(self._lease.release, term)
         except ByocError as error:
             _LOG.info("lease not handed over; it runs out by itself", error=error.message)
+
+
+def _follows(storage: ObjectStorage) -> dict[str, object]:
+    """Return where the chain of the leader before ends, as the Control Plane has last confirmed it."""
+    head = get(storage, Shelf.LIFE, HEAD, LedgerHead)
+    return {"follows": {"chain": head.chain, "seq": head.seq, "hash": head.hash}} if head else {}
 
 
 def _nobody(_: Mapping[str, object]) -> None:

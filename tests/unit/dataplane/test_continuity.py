@@ -151,3 +151,25 @@ def test_only_the_end_of_a_long_ledger_is_read(folder: Folder, monkeypatch: pyte
     assert continuity.look(folder.path / "ledger")[1] == {ORDERS.id: 9}
     monkeypatch.setattr(continuity, "LOOK_BACK", 2000)
     assert continuity.look(folder.path / "ledger")[1] == {}
+
+
+def test_what_a_chain_says_of_terms_before_the_other_agent_began_anew_proves_nothing(
+    folder: Folder,
+) -> None:
+    folder.ledger.record("leader", epoch=1)
+    folder.state().begin_anew("ledger")
+    folder.request(ORDERS.id, [3])
+    other = CellState.open(FileStorage(folder.path), folder.ledger, new_id, lambda: None, epoch=2)
+    other.life.begin(new_id())
+    folder.ledger.record("leader", epoch=3)
+    assert not folder.check()
+
+
+def test_a_state_older_than_this_agents_own_newest_term_is_found(folder: Folder) -> None:
+    CellState.open(FileStorage(folder.path), folder.ledger, new_id, lambda: None, epoch=2).life.begin(
+        new_id()
+    )
+    folder.ledger.record("leader", epoch=3)
+    folder.request(ORDERS.id, [3])
+    folder.ledger.record("leader", epoch=4)
+    assert folder.check()
