@@ -336,8 +336,8 @@ class CellArgs:
         log_days: how long flow logs and cluster logs are kept.
         ledger_days: how long Object Lock keeps the ledger's copies.
         policy: the customer's policy file (TOML); empty for the default.
-        image_registry: host, and path if any, of a registry that mirrors the images that are not ours;
-            empty where they are pulled from their makers' registries.
+        image_registry: host, and path if any, of a registry that mirrors the images whose repository
+            nobody named; empty where they are pulled from their makers' registries.
         administrators: ARNs of the customer's own roles that administer the cluster with ``kubectl``:
             whoever creates a cluster is no administrator of it here.
     """

@@ -57,7 +57,7 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "gatewayEndpointService": Setting("string", "", "PrivateLink service of the gateway."),
     "agentRepository": Setting("string", "", "Image of the Nimbus client; empty for this release's."),
     "agentDigest": Setting("string", "", "Its digest; empty for this release's."),
-    "imageRegistry": Setting("string", "", "Registry that mirrors the images that are not ours."),
+    "imageRegistry": Setting("string", "", "Registry that mirrors the images, by their paths."),
     "cidr": Setting("string", _VPC.cidr, "Range of the VPC, /16 to /21."),
     "nat": Setting("string", _VPC.nat.value, "none, single or per-zone."),
     "vpc": Setting("object", {}, "An existing VPC as the preflight saw it; empty to make one."),
@@ -139,8 +139,12 @@ def from_mapping(settings: Mapping[str, Any], *, assumed: bool = False) -> CellA
 
 
 def to_mapping(args: CellArgs) -> dict[str, Any]:
-    """Return every setting of ``args``; what is at its default is left out."""
+    """Return every setting of ``args``; what is at its default is left out.
+
+    So is this release's own image of the client: with a newer byoc the same settings mean the newer one.
+    """
     facts, nodes, network = args.facts, args.nodes, args.network
+    own_image = args.agent != released_agent(args.image_registry)
     own = network if isinstance(network, NewVpc) else _VPC
     everything: dict[str, Any] = {
         "name": args.name,
@@ -154,8 +158,8 @@ def to_mapping(args: CellArgs) -> dict[str, Any]:
         "gatewayUrl": args.gateway.url,
         "gatewayCa": args.gateway.ca_pem,
         "gatewayEndpointService": args.gateway.endpoint_service,
-        "agentRepository": args.agent.repository,
-        "agentDigest": args.agent.digest,
+        "agentRepository": args.agent.repository if own_image else "",
+        "agentDigest": args.agent.digest if own_image else "",
         "imageRegistry": args.image_registry,
         "cidr": own.cidr,
         "nat": own.nat.value,
@@ -277,7 +281,7 @@ def _facts(said: Mapping[str, Any], *, assumed: bool) -> Facts:
 def _agent(said: Mapping[str, Any]) -> Image:
     if said["agentRepository"] or said["agentDigest"]:
         return Image(repository=said["agentRepository"], digest=said["agentDigest"])
-    released = released_agent()
+    released = released_agent(said["imageRegistry"])
     if released is None:
         raise UsageError(
             "this byoc is unreleased and has no image of the Nimbus client",

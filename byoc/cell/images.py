@@ -17,15 +17,20 @@ _FILE: Final = "images.json"
 
 
 @cache
-def _table() -> dict[str, Any]:
+def table() -> dict[str, Any]:
+    """Return the table of images, with where each is from."""
     value: dict[str, Any] = json.loads(files("byoc.cell").joinpath(_FILE).read_text(encoding="utf-8"))
     return value
 
 
-def released_agent() -> Image | None:
-    """Return the agent's image of this release; None in an unreleased tree."""
-    row = _table().get("agent")
-    return Image(repository=row["repository"], digest=row["digest"]) if row else None
+def released_agent(registry: str = "") -> Image | None:
+    """Return the agent's image of this release; None in an unreleased tree.
+
+    Args:
+        registry: the customer's mirror; empty for where it was published.
+    """
+    row = table().get("agent")
+    return Image(repository=mirrored(registry, row["repository"]), digest=row["digest"]) if row else None
 
 
 def autoscaler(args: CellArgs) -> Image:
@@ -34,7 +39,7 @@ def autoscaler(args: CellArgs) -> Image:
     Raises:
         UsageError: no image is known for the cluster's version of Kubernetes.
     """
-    row = _table()["cluster-autoscaler"]
+    row = table()["cluster-autoscaler"]
     release = row["releases"].get(args.facts.kubernetes)
     if release is None:
         known = ", ".join(sorted(row["releases"]))
@@ -42,11 +47,9 @@ def autoscaler(args: CellArgs) -> Image:
             f"no autoscaler is known for Kubernetes {args.facts.kubernetes}",
             hint=f"take one of {known}, or a newer byoc",
         )
-    return Image(repository=mirrored(args, row["repository"]), digest=release["digest"])
+    return Image(repository=mirrored(args.image_registry, row["repository"]), digest=release["digest"])
 
 
-def mirrored(args: CellArgs, repository: str) -> str:
+def mirrored(registry: str, repository: str) -> str:
     """Return where ``repository`` is pulled from: the customer's mirror keeps the path, not the host."""
-    if not args.image_registry:
-        return repository
-    return f"{args.image_registry}/{repository.split('/', 1)[1]}"
+    return f"{registry}/{repository.split('/', 1)[1]}" if registry else repository

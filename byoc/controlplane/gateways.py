@@ -22,10 +22,10 @@ from byoc.ids import CellID, NewID
 from byoc.nimbus import http
 from byoc.nimbus.backoff import CAP
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
+from byoc.nimbus.dialling import Dial
 from byoc.nimbus.handshake import Role
 from byoc.nimbus.http import ASGIApp, HttpRequest, HttpResponse, Room
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import Dial
 from byoc.store.seam import Store
 from byoc.store.transaction import Transaction
 from byoc.wire import tokens

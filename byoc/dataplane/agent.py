@@ -46,10 +46,10 @@ from byoc.model.spec import SPEC_VERSION
 from byoc.model.verbs import Verb
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
 from byoc.nimbus.deadline import within
+from byoc.nimbus.dialling import Dial, dialler
 from byoc.nimbus.handshake import Role
 from byoc.nimbus.http import HttpRequest, Room, serve
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import Dial, dialler
 
 LEDGER: Final = "ledger"
 _LOG: Final = log.get(__name__)
@@ -201,8 +201,8 @@ class Agent:
         self._ledger = memory.ledger
         self._keys = CellKeys.load_or_create(memory.kept)
         self._state = CellState.open(memory.kept, self._ledger, outside.new_id, self._changed, memory.epoch)
-        self._reconciler = Reconciler(self._state, runtime, self._clock)
         self._policy = PolicyFile(settings.cell, settings.policy)
+        self._reconciler = Reconciler(self._state, runtime, self._clock, self._policy.current)
         desk = memory.desk or FolderDesk(settings.cell, settings.control)
         self._control = Control(desk, self._ledger, self._clock, self._changed)
         self._let_in = Switch()

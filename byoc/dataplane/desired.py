@@ -31,6 +31,14 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
+class Scaling:
+    """A scale factor decided by the cell; ends with any newer word about size, scale or running."""
+
+    factor: int
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """What a workspace last came to rest as, so that a new agent does not announce it again."""
 
@@ -60,6 +68,12 @@ class HeldWorkspace:
     running_since: datetime | None = None
     resumed_generation: int = 0
     settled: Settled | None = None
+    scaling: Scaling | None = None
+
+    @property
+    def in_effect(self) -> WorkspaceSpec:
+        """The spec with the scale factor that the cell has decided on."""
+        return self.spec if self.scaling is None else replace(self.spec, scale_factor=self.scaling.factor)
 
     @property
     def auto_suspended(self) -> Decision | None:
@@ -213,7 +227,8 @@ class DesiredState:
             new = HeldWorkspace(spec, must_exist=adopted, adopted=adopted)
         else:
             new = replace(held, spec=spec)
-            new = replace(new, decision=new.auto_suspended)
+            scaling = held.scaling if _silent_on_scale(held.spec, spec) else None
+            new = replace(new, decision=new.auto_suspended, scaling=scaling)
         self._put(spec.id, new)
 
     def decide(self, name: WorkspaceID, decision: Decision) -> None:
@@ -222,7 +237,17 @@ class DesiredState:
         Raises:
             Unwritable: nothing has changed.
         """
-        self._put(name, replace(self._workspaces[name], decision=decision))
+        self._put(name, replace(self._workspaces[name], decision=decision, scaling=None))
+
+    def scale(self, name: WorkspaceID, scaling: Scaling) -> None:
+        """Store a scale factor before it is acted on.
+
+        Raises:
+            Unwritable: nothing has changed.
+        """
+        held = self._workspaces[name]
+        back = scaling.factor == held.spec.scale_factor
+        self._put(name, replace(held, scaling=None if back else scaling))
 
     def settle(self, name: WorkspaceID, settled: Settled, *, generation: int, exists: bool) -> None:
         """Store that a workspace came to rest; writes only what is new.
@@ -284,3 +309,9 @@ class DesiredState:
     def _put(self, name: WorkspaceID, held: HeldWorkspace) -> None:
         storage.put(self._kept, Shelf.WORKSPACES, name, held)
         self._workspaces[name] = held
+
+
+def _silent_on_scale(old: WorkspaceSpec, new: WorkspaceSpec) -> bool:
+    """Whether nothing was said about how large a workspace is, may become, or whether it runs."""
+    named = ("size", "scale_factor", "cache_config", "auto_scale", "desired", "desired_generation")
+    return all(getattr(old, name) == getattr(new, name) for name in named)

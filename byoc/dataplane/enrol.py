@@ -17,8 +17,8 @@ from byoc.dataplane.standing import WAITING_FOR_ENROLMENT, Standing
 from byoc.dataplane.storage import Storage
 from byoc.errors import ByocError, NotAuthenticated, Unreachable, UsageError
 from byoc.nimbus.client import request_unenrolled
+from byoc.nimbus.dialling import Dial
 from byoc.nimbus.http import HttpRequest, HttpResponse
-from byoc.nimbus.transport import Dial
 from byoc.wire.cell import Enrolled, decode, encode
 from byoc.wire.keys import PublicKey
 

@@ -7,16 +7,19 @@ workspace never touches another; and nothing is polled that could ring.
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from byoc import faults, log
 from byoc.clock import Clock
+from byoc.dataplane.autoscale import Scaler
 from byoc.dataplane.bell import Bell
 from byoc.dataplane.desired import Decision, HeldWorkspace, Settled
 from byoc.dataplane.meter import HEARTBEAT_SECONDS, Compute, Engine
 from byoc.dataplane.plan import Situation, Step, plan
+from byoc.dataplane.policy import Policy, default_policy
 from byoc.dataplane.runtime import Action, Doors, Observation, Process, Runtime, Secrets
 from byoc.dataplane.state import CellState
 from byoc.dataplane.views import Seen
@@ -40,7 +43,14 @@ _ALIVE: Final = frozenset({Process.STARTING, Process.RUNNING, Process.UNRESPONSI
 class Reconciler:
     """The loop over all workspaces."""
 
-    def __init__(self, state: CellState, runtime: Runtime, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: CellState,
+        runtime: Runtime,
+        clock: Clock,
+        policy: Callable[[], Policy] = default_policy,
+    ) -> None:
+        self._scaler = Scaler(state, runtime, policy)
         self._state = state
         self._runtime = runtime
         self._clock = clock
@@ -134,6 +144,7 @@ class Reconciler:
                 await bell.wait(pause)
         self._bells.pop(name, None)
         self._activities.pop(name, None)
+        self._scaler.forget(name)
 
     def _note_looked(self, name: WorkspaceID | None) -> None:
         self._unseen.discard(name or WorkspaceID(""))
@@ -149,6 +160,7 @@ class Reconciler:
         self._meter(name, _engine(seen))
         self._follow_activity(name, seen, now)
         self._decide(name, now)
+        await self._scaler.turn(self._state.desired.workspaces[name], seen, now)
         held = self._state.desired.workspaces[name]
         spec = _intended(self._state.desired.effective(held), held)
         step = plan(spec, self._situation(held), seen, now)
@@ -289,8 +301,8 @@ class Reconciler:
 
 
 def _intended(effective: WorkspaceSpec, held: HeldWorkspace) -> WorkspaceSpec:
-    """The stored spec, unless its group ends; the cell's own decision is told to the plan apart."""
-    return effective if effective.desired is Desired.TERMINATED else held.spec
+    """The stored spec as scaled, unless its group ends; the plan is told of the cell's suspension apart."""
+    return effective if effective.desired is Desired.TERMINATED else held.in_effect
 
 
 def _engine(seen: Observation) -> Engine:

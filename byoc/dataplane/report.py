@@ -65,6 +65,7 @@ def workspace_report(held: HeldWorkspace, seen: WorkspaceReport) -> WorkspaceRep
         auto_suspended_at=decision.at if decision else None,
         last_resumed_at=resumed,
         spec=held.spec,
+        scale_factor=held.scaling.factor if held.scaling else None,
     )
 
 

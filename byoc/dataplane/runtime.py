@@ -196,6 +196,10 @@ class Runtime(Protocol):
         """Whether the machine has memory for ``limits`` beside ``committed_bytes`` of others."""
         ...
 
+    def has_room(self, workspace: WorkspaceID, limits: Limits) -> bool:
+        """Whether a running workspace can be given ``limits`` beside all others."""
+        ...
+
     def facts(self) -> CellFacts:
         """Name and version of the engine, memory of the machine in bytes; ``verbs`` is left empty."""
         ...

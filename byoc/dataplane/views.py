@@ -15,6 +15,7 @@ from typing import Final
 from byoc.dataplane.desired import HeldWorkspace
 from byoc.ids import WorkspaceID
 from byoc.model.report import Phase, Reason, Transition, WorkspaceReport
+from byoc.model.scaling import Change
 from byoc.wire.cell import spec_digest
 
 MOST: Final = 5000
@@ -96,6 +97,11 @@ class Views:
             digest=spec_digest(spec),
         )
 
+    def tell(self, held: HeldWorkspace, reason: Reason, now: datetime, scaled: Change | None = None) -> None:
+        """Report something that happened without a change of phase."""
+        self.begin(held, now)
+        self._add(held.spec.id, held.spec.generation, now, reason, scaled)
+
     def touch(self) -> None:
         """Something else than a view is to be reported."""
         self._changed()
@@ -114,12 +120,27 @@ class Views:
             self._transitions.popleft()
             self._first += 1
 
-    def _add(self, name: WorkspaceID, generation: int, now: datetime) -> None:
+    def _add(
+        self,
+        name: WorkspaceID,
+        generation: int,
+        now: datetime,
+        reason: Reason | None = None,
+        scaled: Change | None = None,
+    ) -> None:
         view = self._views[name]
         if len(self._transitions) == MOST:
             self._first += 1
         self._transitions.append(
-            Transition(name, generation, view.phase, view.reason, now, progress=view.progress)
+            Transition(
+                name,
+                generation,
+                view.phase,
+                reason or view.reason,
+                now,
+                progress=view.progress,
+                scaled=scaled,
+            )
         )
         self._changed()
 

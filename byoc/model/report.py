@@ -9,6 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from byoc.ids import CellID, GroupID, IntervalID, WorkspaceID
+from byoc.model.scaling import Change
 from byoc.model.spec import GroupSpec, WorkspaceSpec
 
 
@@ -47,6 +48,8 @@ class Reason(StrEnum):
     STOPPED_AS_ASKED = "stopped-as-asked"
     AUTO_SUSPENDED_IDLE = "auto-suspended-idle"
     AUTO_SUSPENDED_SCHEDULED = "auto-suspended-scheduled"
+    AUTO_SCALED_UP = "auto-scaled-up"
+    AUTO_SCALED_DOWN = "auto-scaled-down"
     APPLYING_SIZE_ONLINE = "applying-size-online"
     RESTARTING_FOR_SIZE = "restarting-for-size"
     ENGINE_EXITED = "engine-exited"
@@ -82,6 +85,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.STOPPED_AS_ASKED: "the SQL server is stopped, its data is kept",
     Reason.AUTO_SUSPENDED_IDLE: "suspended by the cell: no connection and no query for the time set",
     Reason.AUTO_SUSPENDED_SCHEDULED: "suspended by the cell: the scheduled time was reached",
+    Reason.AUTO_SCALED_UP: "scaled up by the cell: its processors were busy for the time set",
+    Reason.AUTO_SCALED_DOWN: "scaled down by the cell: fewer processors were enough for the time set",
     Reason.APPLYING_SIZE_ONLINE: "changing the memory limits of the running SQL server",
     Reason.RESTARTING_FOR_SIZE: "restarting the SQL server: this change cannot be made while it runs",
     Reason.ENGINE_EXITED: "the SQL server exited; it is being started again",
@@ -125,6 +130,7 @@ class WorkspaceReport:
         auto_suspended_at: when the cell suspended it by its own decision; None otherwise.
         password_version: version of the admin password that the engine answers to.
         spec: the stored spec, in full reports only.
+        scale_factor: in effect by the cell's own decision; None where it is the spec's.
     """
 
     id: WorkspaceID
@@ -140,6 +146,7 @@ class WorkspaceReport:
     last_resumed_at: datetime | None = None
     password_version: int = 0
     spec: WorkspaceSpec | None = None
+    scale_factor: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +185,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One change of phase or reason, for the event stream."""
+    """One change of phase or reason, for the event stream. ``scaled`` has the figures of an auto-scaling."""
 
     workspace_id: WorkspaceID
     generation: int
@@ -186,6 +193,7 @@ class Transition:
     reason: Reason
     at: datetime
     progress: int | None = None
+    scaled: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)

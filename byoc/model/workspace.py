@@ -10,6 +10,7 @@ from typing import Final
 
 from byoc.errors import IllegalState
 from byoc.model.report import Phase, WorkspaceReport
+from byoc.model.size import MULTIPLIERS
 from byoc.model.spec import Desired, WorkspaceSpec
 
 
@@ -81,6 +82,14 @@ def public_state(spec: WorkspaceSpec, seen: Seen) -> State:
     if report.phase is not Phase.FAILED and report.observed_generation < spec.generation:
         return State.PENDING
     return _SETTLED[report.phase]
+
+
+def scale_factor(spec: WorkspaceSpec, seen: Seen) -> int:
+    """Return the scale factor in effect: the cell's own, unless the customer has said something since."""
+    report = seen.report
+    if report is None or report.generation != spec.generation or report.scale_factor not in MULTIPLIERS:
+        return spec.scale_factor
+    return report.scale_factor or spec.scale_factor
 
 
 def check_change(change: Change, spec: WorkspaceSpec, seen: Seen) -> bool:

@@ -7,6 +7,10 @@ BASE: Final = 0.5
 CAP: Final = 60.0
 STABLE: Final = (20.0, 40.0)
 """A connection must have lasted a time drawn from this range, in seconds, to be called stable."""
+_QUICK: Final = 4
+"""Doublings up to here: waits of 8 seconds at most, so that after a short outage everybody is back in ten."""
+_PATIENCE: Final = 10
+"""Tries, about half a minute, before waits grow on: an outage that is not short."""
 _MAX_EXPONENT: Final = 10
 
 
@@ -29,8 +33,9 @@ class Backoff:
         return self._tries
 
     def delay(self, cap: float = CAP) -> float:
-        """Return how many seconds to wait now: ``uniform(0, min(cap, BASE * 2**n))``."""
-        limit = min(cap, self._cap, BASE * 2 ** min(self._tries, _MAX_EXPONENT))
+        """Return how many seconds to wait now: ``uniform(0, min(cap, BASE * 2**n))``, n rising by tries."""
+        rising = min(self._tries, _QUICK) + max(0, self._tries - _PATIENCE)
+        limit = min(cap, self._cap, BASE * 2 ** min(rising, _MAX_EXPONENT))
         self._tries += 1
         return self._rng.uniform(0, limit)
 

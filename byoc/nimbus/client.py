@@ -11,6 +11,7 @@ waits long; the state always says, in words, what is being waited for.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from random import Random
@@ -23,11 +24,12 @@ from byoc.nimbus import handshake
 from byoc.nimbus.backoff import CAP, Backoff
 from byoc.nimbus.connection import Connection, Handler
 from byoc.nimbus.deadline import within
+from byoc.nimbus.dialling import Busy, Dial, dialler
 from byoc.nimbus.handshake import VERSIONS, Code, Denial, Role
 from byoc.nimbus.http import HttpRequest, HttpResponse, request
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import Dial, dialler
 from byoc.wire import frames
+from byoc.wire.claims import CLOCK_SKEW
 from byoc.wire.frames import FrameType
 
 Login = Callable[[bytes, str], Awaitable[Mapping[str, Any]]]
@@ -124,6 +126,7 @@ class TunnelClient:
         self._stopped = asyncio.Event()
         self._close_reason = "closed"
         self._running = False
+        self._clocks = ""
 
     @property
     def state(self) -> ClientState:
@@ -223,6 +226,10 @@ class TunnelClient:
             reason = await self._stay()
         except _Denied as error:
             return self._wait_after(error.denial)
+        except Busy as error:
+            self._set(ClientState(Phase.WAITING, error.message, code=Code.BUSY))
+            # It said when: all who were told the same come back spread over as long again.
+            return self._backoff.between(error.retry_after, 2 * error.retry_after) or self._backoff.delay()
         except ByocError as error:
             reason = error.message
         except Exception as error:  # noqa: BLE001 - a fault of `login` must not end the client
@@ -237,13 +244,15 @@ class TunnelClient:
         if code in {Code.NO_CONTROLPLANE, Code.BUSY, Code.REPLACED}:
             self._set(ClientState(Phase.WAITING, denial.message, code=code))
             return self._backoff.delay(WAITING_CAP)
-        self._set(ClientState(Phase.REFUSED, denial.message or code, code=code))
+        self._set(ClientState(Phase.REFUSED, f"{denial.message or code}{self._clocks}", code=code))
         known = {str(one): span for one, span in _LONG.items()}
         return self._backoff.between(*known.get(code, (5.0, 60.0)))
 
     async def _stay(self) -> str:
         """Hold one tunnel until it ends or is being drained; return why."""
-        connection = Connection(await self._dial(), first_id=2, clock=self._clock)
+        transport = await self._dial()
+        self._clocks = _compare(transport.their_clock, self._clock.now())
+        connection = Connection(transport, first_id=2, clock=self._clock)
         carrier = asyncio.create_task(connection.run(self._serve))
         self._carriers.add(carrier)
         carrier.add_done_callback(self._carriers.discard)
@@ -275,7 +284,7 @@ class TunnelClient:
         welcome = await _welcome(connection)
         connection.allow_streams()
         self._connection = connection
-        self._set(ClientState(Phase.CONNECTED, "connected", session=welcome.session))
+        self._set(ClientState(Phase.CONNECTED, f"connected{self._clocks}", session=welcome.session))
 
     async def _answer(self, members: Mapping[str, Any]) -> dict[str, Any]:
         challenge = handshake.read_challenge(members)
@@ -316,6 +325,15 @@ class TunnelClient:
             _LOG.info("tunnel", phase=str(state.phase), reason=state.reason, code=state.code)
             if self._on_state is not None:
                 self._on_state(state)
+
+
+def _compare(theirs: datetime | None, ours: datetime) -> str:
+    """Return what to add to a state where the clocks differ by more than tokens allow; empty otherwise."""
+    ahead = (ours - theirs).total_seconds() if theirs is not None else 0.0
+    if abs(ahead) <= CLOCK_SKEW.total_seconds():
+        return ""
+    way = "ahead of" if ahead > 0 else "behind"
+    return f"; this machine's clock is {abs(ahead):.0f} s {way} the gateway's"
 
 
 async def _welcome(connection: Connection) -> handshake.Welcome:

@@ -1,14 +1,15 @@
 """The gateway as a process: one TLS port, the files it reads, and its end.
 
 ``byoc gateway serve`` runs :func:`serve`. Files, all in ``DIR/gateway``: ``tls.crt`` and
-``tls.key`` (PEM), ``root.json`` (the Control Plane's public root key, a JWK); it writes only
-``keyset.json``, the highest version of the key set it has seen, so that an older one is
-refused after a restart too.
+``tls.key`` (PEM), which may be replaced while it runs, ``root.json`` (the Control Plane's public
+root key, a JWK); it writes only ``keyset.json``, the highest version of the key set it has seen,
+so that an older one is refused after a restart too.
 """
 
 import asyncio
 import json
 import os
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from byoc.wire.tokens import carried_key_set, check_controlplane_login
 
 DRAIN_SECONDS: Final = 3.0
 """How long streams may go on once the process was asked to stop."""
+LOOK_SECONDS: Final = 5.0
+"""How often the certificate's files are looked at."""
 _LOG: Final = log.get(__name__)
 
 
@@ -118,11 +121,12 @@ async def serve(
     Raises:
         PreconditionFailed: the port is taken, or a file is missing or wrong.
     """
+    time = clock or SystemClock()
     folder = settings.data / "gateway"
     context = server_context(folder / "tls.crt", folder / "tls.key")
     limits = Limits()
     strangers = Strangers(limits.pending)
-    gateway = _gateway(settings, clock or SystemClock(), limits, strangers)
+    gateway = _gateway(settings, time, limits, strangers)
     listener = listening(
         gateway.attach,
         host=settings.host,
@@ -135,9 +139,44 @@ async def serve(
         _LOG.info("gateway listens", host=settings.host, port=port, name=settings.name)
         if on_ready is not None:
             on_ready(port)
-        await stop.wait()
+        renewing = asyncio.create_task(_renew(context, folder, time))
+        try:
+            await stop.wait()
+        finally:
+            renewing.cancel()
         await gateway.stop(DRAIN_SECONDS)
     _LOG.info("gateway stopped")
+
+
+async def _renew(context: ssl.SSLContext, folder: Path, clock: Clock) -> None:
+    """Show a certificate that was put in the old one's place to whoever connects from then on.
+
+    Tunnels that stand go on. Files that do not belong together are looked at again: the other
+    half may be on its way.
+    """
+    certificate, key = folder / "tls.crt", folder / "tls.key"
+    shown = _written(certificate, key)
+    while True:
+        await clock.sleep(LOOK_SECONDS)
+        found = _written(certificate, key)
+        if found == shown:
+            continue
+        try:
+            # In a context of its own first: half a pair would be left in the one that is in use.
+            server_context(certificate, key)
+            context.load_cert_chain(certificate, key)
+        except (ByocError, OSError) as error:
+            _LOG.error("the new certificate cannot be used; the old one stays", error=str(error))
+            continue
+        shown = found
+        _LOG.info("a new certificate is shown")
+
+
+def _written(*paths: Path) -> tuple[tuple[int, int], ...] | None:
+    try:
+        return tuple((found.st_mtime_ns, found.st_ino) for found in (path.stat() for path in paths))
+    except OSError:
+        return None
 
 
 def _gateway(settings: GatewaySettings, clock: Clock, limits: Limits, strangers: Strangers) -> Gateway:

@@ -1,48 +1,49 @@
 """What carries a tunnel's bytes: a protocol of three verbs, and the websocket over TLS 1.3.
 
 ``connection`` drives any :class:`Transport`; ``byoc.testing.transport`` is the twin in
-memory. The one home of the websockets library: its exceptions end here as ``Unreachable``.
+memory; ``dialling`` is the client's side. What the websockets library raises ends as ``Unreachable``.
 Message boundaries mean nothing, a transport is a line of bytes.
 """
 
 import contextlib
-import ipaddress
 import logging
 import socket
 import ssl
-import urllib.parse
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
-from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection as WebSocket
 from websockets.asyncio.server import Server, ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidProxy, InvalidURI
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from byoc.errors import Failed, PreconditionFailed, Unreachable, UsageError
+from byoc.errors import Failed, PreconditionFailed, Unreachable
 from byoc.nimbus.doorway import Doorway, Strangers, name_of, open_doorway
 
 PATH: Final = "/nimbus/v1"
 SUBPROTOCOL: Final = Subprotocol("nimbus.v1")
 MAX_MESSAGE: Final = 1024 * 1024
 """Bytes of one websocket message at most: a batch and its control frames fit many times."""
-_WRITE_BUFFER: Final = 64 * 1024
+WRITE_BUFFER: Final = 64 * 1024
 _NOT_SENT: Final = 128 * 1024
-_OPEN_SECONDS: Final = 10.0
-_CLOSE_SECONDS: Final = 1.0
-_QUEUE: Final = 16
-_QUIET: Final = logging.getLogger("byoc.nimbus.websockets")
-_QUIET.addHandler(logging.NullHandler())
-_QUIET.propagate = False
+OPEN_SECONDS: Final = 10.0
+CLOSE_SECONDS: Final = 1.0
+QUEUE: Final = 16
+QUIET: Final = logging.getLogger("byoc.nimbus.websockets")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
 
 
 class Transport(Protocol):
     """A line of bytes to one peer."""
+
+    their_clock: datetime | None
+    """What time it was at the other end when the line was opened; None where it was not told."""
 
     @property
     def peer(self) -> str:
@@ -70,15 +71,16 @@ class Transport(Protocol):
         ...
 
 
-Dial = Callable[[], Awaitable[Transport]]
-"""How a client gets a new line to the gateway; raises Unreachable."""
-
-
 class WebSocketTransport:
-    """A tunnel inside a websocket."""
+    """A tunnel inside a websocket.
 
-    def __init__(self, websocket: WebSocket) -> None:
+    Attributes:
+        their_clock: what time it was at the other end when the line was opened; None where unknown.
+    """
+
+    def __init__(self, websocket: WebSocket, *, their_clock: datetime | None = None) -> None:
         self._websocket = websocket
+        self.their_clock = their_clock
         self._peer = name_of(websocket.remote_address)
         _keep_kernel_buffer_small(websocket)
 
@@ -118,20 +120,6 @@ def _keep_kernel_buffer_small(websocket: WebSocket) -> None:
             plain.setsockopt(socket.IPPROTO_TCP, option, _NOT_SENT)
 
 
-def client_context(ca: Path | None) -> ssl.SSLContext:
-    """Return TLS 1.3 settings that trust ``ca`` (PEM) alone, or the system's authorities.
-
-    Raises:
-        UsageError: the file is missing or holds no certificate.
-    """
-    try:
-        context = ssl.create_default_context(cafile=str(ca) if ca else None)
-    except (OSError, ssl.SSLError) as error:
-        raise UsageError(f"{ca}: no CA certificate can be read from it") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context
-
-
 def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """Return TLS 1.3 settings of the gateway.
 
@@ -146,54 +134,6 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
         message = f"the gateway's certificate cannot be used: {certificate}, {key}"
         raise PreconditionFailed(message) from error
     return context
-
-
-def dialler(url: str, *, ca: Path | None = None) -> Dial:
-    """Return a function that dials the gateway at ``url`` (``wss://host:port``, the path is ours).
-
-    ``HTTPS_PROXY`` and ``NO_PROXY`` are honoured, but a gateway on loopback is never looked
-    for through a proxy: a developer's proxy cannot reach this machine's loopback.
-
-    Raises:
-        UsageError: the URL is not one of a gateway, or the CA file cannot be read.
-    """
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme != "wss" or not parts.hostname:
-        raise UsageError(f"not a gateway's URL: {url}", hint="it looks like wss://gateway.example.com:443")
-    target = urllib.parse.urlunsplit(("wss", parts.netloc, PATH, "", ""))
-    context = client_context(ca)
-    proxy: Literal[True] | None = None if _is_loopback(parts.hostname) else True
-
-    async def dial() -> Transport:
-        try:
-            websocket = await connect(
-                target,
-                ssl=context,
-                proxy=proxy,
-                subprotocols=[SUBPROTOCOL],
-                compression=None,
-                user_agent_header="byoc-nimbus",
-                open_timeout=_OPEN_SECONDS,
-                close_timeout=_CLOSE_SECONDS,
-                ping_interval=None,
-                max_size=MAX_MESSAGE,
-                max_queue=_QUEUE,
-                write_limit=_WRITE_BUFFER,
-                logger=_QUIET,
-            )
-        except (OSError, InvalidHandshake, InvalidProxy, InvalidURI, EOFError, ConnectionClosed) as error:
-            reason = str(error) or type(error).__name__
-            raise Unreachable(f"the gateway at {parts.netloc} cannot be reached: {reason}") from error
-        return WebSocketTransport(websocket)
-
-    return dial
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 @asynccontextmanager
@@ -262,18 +202,18 @@ async def _listen(
             handle,
             sock=doorway,
             ssl=context,
-            ssl_handshake_timeout=_OPEN_SECONDS,
+            ssl_handshake_timeout=OPEN_SECONDS,
             process_request=check,
             subprotocols=[SUBPROTOCOL],
             compression=None,
             server_header=None,
-            open_timeout=_OPEN_SECONDS,
-            close_timeout=_CLOSE_SECONDS,
+            open_timeout=OPEN_SECONDS,
+            close_timeout=CLOSE_SECONDS,
             ping_interval=None,
             max_size=MAX_MESSAGE,
-            max_queue=_QUEUE,
-            write_limit=_WRITE_BUFFER,
-            logger=_QUIET,
+            max_queue=QUEUE,
+            write_limit=WRITE_BUFFER,
+            logger=QUIET,
         )
     except ValueError as error:
         doorway.close()

@@ -143,6 +143,7 @@ def dump_report(report: WorkspaceReport) -> str:
             "auto_suspended_at": to_number_or_none(report.auto_suspended_at),
             "last_resumed_at": to_number_or_none(report.last_resumed_at),
             "password_version": report.password_version,
+            "scale_factor": report.scale_factor,
         }
     )
 
@@ -163,4 +164,5 @@ def load_report(workspace: str, text: str) -> WorkspaceReport:
         to_moment_or_none(read["auto_suspended_at"]),
         to_moment_or_none(read["last_resumed_at"]),
         read["password_version"],
+        scale_factor=read.get("scale_factor"),
     )

@@ -14,6 +14,7 @@ from typing import Any, Final
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.passwords import Password
+from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.reconcile import Reconciler
 from byoc.dataplane.runtime import Action
 from byoc.dataplane.state import CellState
@@ -130,7 +131,7 @@ async def started(
             listener()
 
     state = CellState.open(FileStorage(folder), ledger, new_id, changed)
-    reconciler = Reconciler(state, runtime, clock)
+    reconciler = Reconciler(state, runtime, clock, PolicyFile(folder).current)
     cell = MemoryCell(folder, clock, runtime, state, reconciler, ledger, heard)
     task = asyncio.create_task(reconciler.run())
     try:

@@ -144,13 +144,17 @@ class Instance:
         return found
 
     def settled(self, workspace_id: str, state: str, *, seconds: float = 90.0) -> dict[str, Any]:
-        """Wait until the workspace is in ``state``."""
+        """Wait until the workspace is in ``state``; what it was last is said where it never is."""
+        last: dict[str, Any] = {}
 
         def probe() -> dict[str, Any] | None:
-            found = self.workspace(workspace_id)
-            return found if found["state"] == state else None
+            last.update(self.workspace(workspace_id))
+            return last if last["state"] == state else None
 
-        return eventually(f"workspace is {state}", probe, seconds=seconds)
+        try:
+            return eventually(f"workspace is {state}", probe, seconds=seconds)
+        except Failed as error:
+            raise Failed(f"{error.message}: {last}") from error
 
 
 def _parsed(text: bytes) -> Any:

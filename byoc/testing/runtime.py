@@ -123,6 +123,16 @@ class MemoryRuntime:
         size = SIZES[limits.size].local_memory_bytes * limits.scale_factor
         return committed_bytes + size <= self._memory_bytes
 
+    def has_room(self, workspace: WorkspaceID, limits: Limits) -> bool:
+        """Whether the pretended machine has memory for ``limits`` beside the others."""
+        others = [
+            held.seen.limits
+            for name, held in self._workspaces.items()
+            if name != workspace and held.seen.limits is not None
+        ]
+        committed = sum(SIZES[other.size].local_memory_bytes * other.scale_factor for other in others)
+        return self.fits(limits, committed_bytes=committed)
+
     def facts(self) -> CellFacts:
         """An engine called ``memory``."""
         return CellFacts("memory", "1.0", "0", SPEC_VERSION, self._memory_bytes)
@@ -229,7 +239,7 @@ class MemoryRuntime:
             return
         if not held.seen.exists:
             self._failed(held, Reason.VOLUME_MISSING)
-        elif not self._has_memory(spec):
+        elif not self.has_room(spec.id, Limits.wanted(spec)):
             self._failed(held, Reason.MEMORY_SHORT)
         else:
             held.seen = replace(
@@ -259,21 +269,12 @@ class MemoryRuntime:
     def _resize(self, spec: WorkspaceSpec, held: _Workspace) -> None:
         if held.seen.process is not Process.RUNNING:
             return
-        if not self._has_memory(spec):
+        if not self.has_room(spec.id, Limits.wanted(spec)):
             self._failed(held, Reason.MEMORY_SHORT)
         elif self._online:
             held.seen = replace(held.seen, limits=Limits.wanted(spec), restart_needed=False)
         else:
             held.seen = replace(held.seen, restart_needed=True)
-
-    def _has_memory(self, spec: WorkspaceSpec) -> bool:
-        others = [
-            held.seen.limits
-            for name, held in self._workspaces.items()
-            if name != spec.id and held.seen.limits is not None
-        ]
-        committed = sum(SIZES[other.size].local_memory_bytes * other.scale_factor for other in others)
-        return self.fits(Limits.wanted(spec), committed_bytes=committed)
 
     def _stop(self, held: _Workspace) -> None:
         held.seen = replace(_stopped(held.seen), process=Process.ABSENT, failures=Failures())

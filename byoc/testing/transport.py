@@ -6,6 +6,7 @@ without a word (what a half-open connection looks like), or delays it.
 
 import asyncio
 from collections import deque
+from datetime import datetime
 from typing import Final
 
 from byoc.clock import Clock, SystemClock
@@ -99,6 +100,7 @@ class MemoryTransport:
 
     def __init__(self, line: Line, end: int) -> None:
         self.line = line
+        self.their_clock: datetime | None = None
         self._end = end
 
     @property

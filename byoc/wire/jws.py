@@ -15,7 +15,7 @@ import jwt
 
 from byoc.errors import BadToken, UsageError
 from byoc.wire.canonical import canonical
-from byoc.wire.keys import PublicKey, SigningKey, decode_bytes
+from byoc.wire.keys import PublicKey, Signer, decode_bytes, encode_bytes
 
 MAX_TOKEN: Final = 64 * 1024
 """Characters of a token at most, reports and key sets excepted."""
@@ -95,15 +95,16 @@ def bad(kind: Kind, fault: Fault) -> BadToken:
     return BadToken(f"{kind} refused: {_SAID[fault]}", reason=fault.value)
 
 
-def sign(kind: Kind, claims: Mapping[str, Any], key: SigningKey) -> str:
+def sign(kind: Kind, claims: Mapping[str, Any], key: Signer) -> str:
     """Return ``claims`` as a compact JWS of ``kind``.
 
     Raises:
         ValueError: the claims hold NaN or an infinity.
         TypeError: the claims are not made of JSON types.
     """
-    headers = {"typ": kind.value, "kid": key.kid}
-    return _JWS.encode(canonical(claims), key.material, algorithm="EdDSA", headers=headers)
+    header = {"alg": key.public.algorithm, "kid": key.kid, "typ": kind.value}
+    signed = f"{encode_bytes(canonical(header))}.{encode_bytes(canonical(claims))}"
+    return f"{signed}.{encode_bytes(key.sign(signed.encode()))}"
 
 
 def verify(kind: Kind, token: str, keys: Mapping[str, PublicKey]) -> dict[str, Any]:

@@ -10,12 +10,15 @@ import binascii
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Protocol, cast
 
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
 from byoc.errors import UsageError
 from byoc.wire.canonical import canonical
@@ -95,6 +98,45 @@ class PublicKey:
             raise UsageError("the key's `kid` is not its thumbprint")
         return key
 
+    @classmethod
+    def from_pem(cls, pem: bytes) -> "PublicKey":
+        """Read a public key in PEM or DER (SubjectPublicKeyInfo).
+
+        Raises:
+            UsageError: it is no public key, or neither Ed25519 nor P-256.
+        """
+        load = load_pem_public_key if pem.startswith(b"-----") else load_der_public_key
+        try:
+            material = load(pem)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise UsageError("not a public key") from error
+        p256 = isinstance(material, ec.EllipticCurvePublicKey) and isinstance(material.curve, ec.SECP256R1)
+        if not p256 and not isinstance(material, Ed25519PublicKey):
+            raise UsageError("not a signing key: neither Ed25519 nor P-256")
+        return cls(cast("Ed25519PublicKey | ec.EllipticCurvePublicKey", material))
+
+    def verifies(self, signature: bytes, data: bytes) -> bool:
+        """Whether ``signature``, as JWS has it, is this key's under ``data``."""
+        try:
+            if isinstance(self.material, Ed25519PublicKey):
+                self.material.verify(signature, data)
+            else:
+                halves = (int.from_bytes(signature[:_SIZE], "big"), int.from_bytes(signature[_SIZE:], "big"))
+                self.material.verify(encode_dss_signature(*halves), data, ec.ECDSA(SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+    def plain_signature(self, signature: bytes) -> bytes:
+        """Return a signature as JWS has it; ECDSA's also come as ASN.1 (RFC 3279)."""
+        if self.algorithm == "EdDSA" or len(signature) == 2 * _SIZE:
+            return signature
+        try:
+            numbers = decode_dss_signature(signature)
+        except ValueError as error:
+            raise UsageError("not a signature") from error
+        return b"".join(number.to_bytes(_SIZE, "big") for number in numbers)
+
     def jwk(self) -> Jwk:
         """Return the key as a JWK, with ``kid``."""
         return {**self._jwk, "kid": self.kid}
@@ -136,6 +178,28 @@ def _p256_public(jwk: Mapping[str, str]) -> ec.EllipticCurvePublicKey:
         raise UsageError("not a signing key: a bad point") from error
 
 
+class Signer(Protocol):
+    """Whatever signs: a key in memory, or one that somebody else keeps and is asked."""
+
+    @property
+    def public(self) -> PublicKey:
+        """The half that verifies."""
+        ...
+
+    @property
+    def kid(self) -> str:
+        """Name of the key: thumbprint of its public half."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature as JWS has it: 64 bytes, for ES256 the two numbers after each other.
+
+        Raises:
+            Unreachable: whoever keeps the key does not sign now.
+        """
+        ...
+
+
 class SigningKey:
     """An Ed25519 private key; made by ``generate`` or ``from_private_jwk``."""
 
@@ -167,6 +231,10 @@ class SigningKey:
         if PublicKey.from_jwk(_public_part(jwk)) != key.public:
             raise UsageError("the halves of the signing key do not belong together")
         return key
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the signature."""
+        return self.material.sign(data)
 
     def private_jwk(self) -> Jwk:
         """Return the key with its private half: for a file of mode 0600 and nothing else."""

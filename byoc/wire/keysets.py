@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from byoc.wire.claims import CLOCK_SKEW, Claims, life
 from byoc.wire.jws import Fault, Kind, bad, claimed_key, sign, unverified, verify
-from byoc.wire.keys import PublicKey, SigningKey
+from byoc.wire.keys import PublicKey, Signer
 
 KEY_SET_LIFE: Final = timedelta(days=7)
 CERTIFICATE_LIFE: Final = timedelta(days=365)
@@ -44,20 +44,20 @@ class KeySet:
 
 
 def certify_key_set_key(
-    root: SigningKey, key: PublicKey, *, now: datetime, life_time: timedelta = CERTIFICATE_LIFE
+    root: Signer, key: PublicKey, *, now: datetime, life_time: timedelta = CERTIFICATE_LIFE
 ) -> str:
     """Return the root's word that ``key`` may sign key sets; ``life_time`` is a year at most."""
     claims = {"key": key.jwk(), **life(now, life_time)}
     return sign(Kind.KEY_CERTIFICATE, claims, root)
 
 
-def certify_root(old: SigningKey, new: PublicKey) -> str:
+def certify_root(old: Signer, new: PublicKey) -> str:
     """Return the old root's word that ``new`` takes its place."""
     return sign(Kind.ROOT_CERTIFICATE, {"key": new.jwk()}, old)
 
 
 def issue_key_set(
-    key: SigningKey,
+    key: Signer,
     certificate: str,
     keys: Sequence[PublicKey],
     *,

@@ -29,7 +29,7 @@ from byoc.model.verbs import Verb
 from byoc.wire.canonical import sha256
 from byoc.wire.claims import CLOCK_SKEW, Claims, life
 from byoc.wire.jws import Fault, Kind, bad, sign, unverified, verify
-from byoc.wire.keys import PublicKey, SigningKey, check_sealing_jwk, encode_bytes
+from byoc.wire.keys import PublicKey, Signer, check_sealing_jwk, encode_bytes
 from byoc.wire.keysets import KeySet, certify_key_set_key, certify_root, issue_key_set, open_key_set
 
 __all__ = [
@@ -189,7 +189,7 @@ class Behind:
 
 
 def issue_request(
-    key: SigningKey,
+    key: Signer,
     *,
     issuer: str,
     cell: str,
@@ -305,9 +305,7 @@ def _read_change(value: object) -> Change:
     return Change(claims.number("generation"), verb, claims.text("sub"), claims.stamp("at"))
 
 
-def issue_login(
-    key: SigningKey, *, cell: str, challenge: bytes, audience: str, now: datetime, jti: str
-) -> str:
+def issue_login(key: Signer, *, cell: str, challenge: bytes, audience: str, now: datetime, jti: str) -> str:
     """Return a cell's answer to a gateway's challenge. ``audience``: the gateway's name."""
     claims = {"sub": cell, "aud": audience, "nonce": encode_bytes(challenge), "jti": jti}
     return sign(Kind.CELL_LOGIN, claims | life(now, LOGIN_LIFE), key)
@@ -327,7 +325,7 @@ def check_login(
 
 
 def issue_controlplane_login(
-    key: SigningKey,
+    key: Signer,
     *,
     issuer: str,
     challenge: bytes,
@@ -394,7 +392,7 @@ def claimed_cell(token: str) -> str:
 
 
 def issue_enrolment(
-    key: SigningKey, *, organization: str, cell: str, thumbprint: str, now: datetime, jti: str
+    key: Signer, *, organization: str, cell: str, thumbprint: str, now: datetime, jti: str
 ) -> str:
     """Return a token by which the holder of one signing key becomes ``cell``, within 15 minutes."""
     claims = {"org": organization, "sub": cell, "jkt": thumbprint, "jti": jti}
@@ -425,7 +423,7 @@ def check_enrolment(
     )
 
 
-def certify_sealing_key(key: SigningKey, sealing: Mapping[str, str]) -> str:
+def certify_sealing_key(key: Signer, sealing: Mapping[str, str]) -> str:
     """Return the cell's word that ``sealing`` (a public JWK) is its own."""
     return sign(Kind.SEALING_CERTIFICATE, {"key": check_sealing_jwk(sealing)}, key)
 
@@ -442,7 +440,7 @@ def check_sealing_certificate(token: str, signing: PublicKey, sealing: Mapping[s
         raise bad(Kind.SEALING_CERTIFICATE, Fault.WRONG_KEY)
 
 
-def sign_answer(key: SigningKey, *, jti: str, status: int, body: bytes) -> str:
+def sign_answer(key: Signer, *, jti: str, status: int, body: bytes) -> str:
     """Return the cell's signature under its answer to request ``jti``."""
     return sign(Kind.ANSWER, {"jti": jti, "status": status, "bdy": sha256(body)}, key)
 
@@ -459,7 +457,7 @@ def check_answer(token: str, keys: Mapping[str, PublicKey], *, jti: str, status:
         raise bad(Kind.ANSWER, Fault.WRONG_ANSWER)
 
 
-def sign_report(key: SigningKey, report: Mapping[str, Any]) -> str:
+def sign_report(key: Signer, report: Mapping[str, Any]) -> str:
     """Return a signed report. ``report``: JSON of a ``CellReport``, which names its cell and order."""
     return sign(Kind.REPORT, report, key)
 
@@ -490,7 +488,7 @@ def _read_name(kind: Kind, claims: Claims) -> ReportName:
 
 
 def sign_receipt(
-    key: SigningKey,
+    key: Signer,
     *,
     cell: str,
     chain: str,
@@ -518,7 +516,7 @@ def check_receipt(token: str, keys: Mapping[str, PublicKey]) -> Receipt:
     return Receipt(cell, chain, claims.number("seq"), head, claims.stamp("at"), report)
 
 
-def sign_behind(key: SigningKey, behind: Behind) -> str:
+def sign_behind(key: Signer, behind: Behind) -> str:
     """Return the Control Plane's word that a report is older than what it had taken before."""
     claims = {
         "cell": behind.cell,

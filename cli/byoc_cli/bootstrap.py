@@ -45,7 +45,7 @@ AgentImage = Annotated[
     str | None, typer.Option("--agent-image", metavar="REF", help="repository@sha256:… of the client.")
 ]
 ImageRegistry = Annotated[
-    str | None, typer.Option("--image-registry", help="Registry that mirrors the other images.")
+    str | None, typer.Option("--image-registry", help="Registry that mirrors the images.")
 ]
 Policy = Annotated[
     Path | None, typer.Option("--policy", metavar="FILE", help="Your policy of the cell (TOML).")

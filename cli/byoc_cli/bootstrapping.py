@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from byoc.errors import UsageError
+from byoc.errors import ByocError, UsageError
 from byoc.model.check import Result
 from byoc_cli.applying import applying
 from byoc_cli.context import Context
@@ -38,6 +38,8 @@ class Run:
         self._profile = profile
         self._account = given.account(str(asked.settings["region"]), profile)
         self._made: Bootstrap | None = None
+        self._said: dict[str, Any] = {}
+        """With JSON: what was found on the way, printed as one object at the end."""
 
     # --- steps ---------------------------------------------------------------------------
 
@@ -45,7 +47,10 @@ class Run:
         """Check the account and, unless ``only``, show what would be made; return the exit code."""
         prepared = self.check()
         self.refuse(prepared)
-        return 0 if only else self.foresee(prepared, exit_code=exit_code)
+        code = 0 if only else self.foresee(prepared, exit_code=exit_code)
+        if self._given.format is Format.JSON:
+            self._given.out.json(self._said)
+        return code
 
     def check(self) -> "Prepared":
         """Look at everything and print what was found."""
@@ -58,10 +63,14 @@ class Run:
         return prepared
 
     def refuse(self, prepared: "Prepared") -> None:
-        """End here where a check fails; with JSON the checks are the answer either way."""
-        if self._given.format is Format.JSON:
-            self._given.out.json({"checks": [_check(one) for one in prepared.checks]})
-        self._bootstrap.refuse(prepared)
+        """End here where a check fails; with JSON the checks are in the answer either way."""
+        self._said["checks"] = [_check(one) for one in prepared.checks]
+        try:
+            self._bootstrap.refuse(prepared)
+        except ByocError:
+            if self._given.format is Format.JSON:
+                self._given.out.json(self._said)
+            raise
 
     def foresee(self, prepared: "Prepared", *, exit_code: bool) -> int:
         """Print what would be made."""
@@ -75,7 +84,7 @@ class Run:
         connection = self._given.connection()  # asked for now, and not after 20 minutes of applying
         self._given.client(connection).whoami()
         prepared = self.check()
-        self._bootstrap.refuse(prepared)
+        self.refuse(prepared)
         self._bootstrap.download(prepared)
         total = 0
         if prepared.record is None:
@@ -87,7 +96,7 @@ class Run:
             applied = self._bootstrap.apply(prepared, listener, total=total)
         cell = asyncio.run(self._join(applied, connection.url, connection.token, patience))
         self._bootstrap.connected(applied)
-        answer = {"cellID": cell, "name": applied.cell, "outputs": dict(applied.outputs)}
+        answer = {**self._said, "cellID": cell, "name": applied.cell, "outputs": dict(applied.outputs)}
         self._given.out.done(f"cell {applied.cell} is connected", answer, cell)
         self._given.out.note(f"\nNext: {self._given.program} group create demo --region {applied.cell}")
 
@@ -95,19 +104,21 @@ class Run:
         """Show what is new, then take the cell there."""
         connection = self._given.connection()
         prepared = self.check()
-        self._bootstrap.refuse(prepared)
+        self.refuse(prepared)
         self._bootstrap.download(prepared)
         plan = self._bootstrap.foresee(prepared)
         self._show(prepared, plan)
         self._show_permissions(prepared)
         if dry_run or not plan.total:
+            if self._given.format is Format.JSON:
+                self._given.out.json(self._said)
             return
         self._agree(prepared, yes=yes)
         with applying(self._given.out) as listener:
             done = self._bootstrap.apply(prepared, listener, total=plan.total)
         asyncio.run(self._join(done, connection.url, connection.token, patience))
         self._bootstrap.connected(done)
-        answer = {"name": done.cell, "version": done.version, "outputs": dict(done.outputs)}
+        answer = {**self._said, "name": done.cell, "version": done.version, "outputs": dict(done.outputs)}
         self._given.out.done(f"cell {done.cell} is at byoc {done.version}", answer, done.cell)
 
     # --- parts ---------------------------------------------------------------------------
@@ -139,10 +150,10 @@ class Run:
 
         foretold, out = make_plan(prepared.args), self._given.out
         low, high = foretold.cost.total
+        self._said |= {
+            "changes": dict(plan.counts), "parts": foretold.counts, "cost": foretold.cost.to_mapping(),
+        }  # fmt: skip
         if out.format is Format.JSON:
-            out.json(
-                {"changes": dict(plan.counts), "parts": foretold.counts, "cost": foretold.cost.to_mapping()}
-            )
             return
         out.text("")
         out.grid(("PART", "RESOURCES"), [*foretold.counts.items(), ("all", len(foretold.resources))])
@@ -152,8 +163,8 @@ class Run:
 
     def _show_permissions(self, prepared: "Prepared") -> None:
         more, fewer = self._bootstrap.permission_diff(prepared)
+        self._said["permissions"] = {"added": more, "removed": fewer}
         if self._given.format is Format.JSON:
-            self._given.out.json({"permissions": {"added": more, "removed": fewer}})
             return
         changes = [("+", action) for action in more] + [("-", action) for action in fewer]
         self._given.out.text("\npermissions: " + ("as before" if not changes else ""))

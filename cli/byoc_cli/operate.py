@@ -2,12 +2,14 @@
 
 import asyncio
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from byoc import process
+from byoc.clock import stamp
 from byoc.errors import NotFound, UsageError
 from byoc_cli.context import Context, of
 from byoc_cli.tree import OPERATE, noun, verb
@@ -36,12 +38,21 @@ def add(app: typer.Typer) -> None:
     verb(controlplane, "init")(controlplane_init)
     verb(controlplane, "serve")(controlplane_serve)
     verb(controlplane, "migrate")(controlplane_migrate)
+    verb(controlplane, "rotate-key")(controlplane_rotate_key)
     gateway = noun("Run a Nimbus gateway.")
     app.add_typer(gateway, name="gateway", rich_help_panel=OPERATE)
     verb(gateway, "serve")(gateway_serve)
     agent = noun("Run a cell's agent.")
     app.add_typer(agent, name="agent", rich_help_panel=OPERATE)
     verb(agent, "run")(agent_run)
+
+
+class Which(StrEnum):
+    """The keys that can be replaced."""
+
+    SIGNING = "signing"
+    KEY_SET = "key-set"
+    ROOT = "root"
 
 
 def controlplane_init(
@@ -69,6 +80,56 @@ def controlplane_init(
         {"data": str(data.absolute()), "tokenFile": str(token_file)},
         str(token_file),
     )
+
+
+def controlplane_rotate_key(
+    ctx: typer.Context,
+    which: Annotated[Which, typer.Argument(metavar="signing|key-set|root", help="Which key is replaced.")],
+    data: Data,
+    kms: Annotated[
+        str | None, typer.Option("--kms", metavar="KEY", help="The new signing key is this one of AWS KMS.")
+    ] = None,
+    public: Annotated[
+        Path | None,
+        typer.Option(
+            "--public", metavar="FILE", help="It is behind BYOC_SIGNER_COMMAND; this is its public half, PEM."
+        ),
+    ] = None,
+) -> None:
+    """Replace one of the control plane's keys, while it runs; nobody is left behind."""
+    from byoc.controlplane import rotation  # noqa: PLC0415 - slow to import
+
+    given = of(ctx)
+    if (kms or public) and which is not Which.SIGNING:
+        hint = "byoc controlplane rotate-key signing"
+        raise UsageError("only the signing key can be kept elsewhere", hint=hint)
+    folder, now = data.absolute() / "controlplane", given.clock.now()
+    if which is Which.SIGNING:
+        kid, since = rotation.rotate_signing(folder, _signing_key(kms, public), now)
+        line = f"the key {kid} is published, and signs from {since:%Y-%m-%d %H:%M} UTC on"
+        facts = {"usedFrom": stamp(since)}
+    elif which is Which.KEY_SET:
+        kid, facts = rotation.rotate_key_set_key(folder, now), {}
+        line = f"the key {kid} signs the key set"
+    else:
+        kid, facts = rotation.rotate_root(folder), {}
+        line = f"the root is {kid}; cells follow, for the old one has signed it"
+    given.out.done(line, {"key": kid, **facts}, kid)
+
+
+def _signing_key(kms: str | None, public: Path | None) -> dict[str, object]:
+    from byoc.controlplane import rotation  # noqa: PLC0415 - slow to import
+
+    if kms and public:
+        raise UsageError("--kms and --public name two places for one key", hint="choose one")
+    if kms:
+        return rotation.kept_in_kms(kms)
+    if public is None:
+        return rotation.made_here()
+    try:
+        return rotation.kept_behind_command(public.read_bytes())
+    except OSError as error:
+        raise UsageError(f"{public} cannot be read") from error
 
 
 def controlplane_serve(

@@ -13,7 +13,9 @@ from byoc.bootstrap.engine.session import Run
 from byoc.bootstrap.flow import Asked, Bootstrap, Tools, check_step
 from byoc.bootstrap.record import Record, Stage
 from byoc.bootstrap.survey.seen import Bucket
+from byoc.cell import config
 from byoc.cell.args import GivenVpc
+from byoc.cell.images import table
 from byoc.errors import ByocError, PreconditionFailed, Unreachable
 from byoc.model.check import Check, Result
 from byoc.testing.clock import ManualClock
@@ -102,6 +104,22 @@ def test_an_upgrade_takes_what_aws_offers_now_and_keeps_what_was_chosen(
     args = flow(account, tmp_path, asked=Asked(settings=SETTINGS, fresh=True)).prepare().args
     assert args.facts.ami_release == "1.34.2-20261101"
     assert getattr(args.network, "cidr") == PINNED["cidr"]  # noqa: B009 - one of two kinds of network
+
+
+def test_an_upgrade_brings_the_new_releases_client_unless_somebody_named_another(
+    account: Account, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unnamed = {name: value for name, value in SETTINGS.items() if not name.startswith("agent")}
+    image = {"repository": "ghcr.io/byoc/agent", "digest": f"sha256:{'1' * 64}"}
+    monkeypatch.setitem(table(), "agent", image)
+    first = flow(account, tmp_path, asked=Asked(settings=unnamed)).prepare().args
+    standing(account, config.to_mapping(first))
+    newer = f"sha256:{'2' * 64}"
+    monkeypatch.setitem(table(), "agent", {**image, "digest": newer})
+    asked = Asked(settings={"name": "sales"}, fresh=True)
+    assert flow(account, tmp_path, asked=asked).prepare().args.agent.digest == newer
+    standing(account, config.to_mapping(first) | IMAGE)
+    assert flow(account, tmp_path, asked=asked).prepare().args.agent.digest == IMAGE["agentDigest"]
 
 
 def test_an_upgrade_shows_what_is_newly_to_be_allowed(account: Account, tmp_path: Path) -> None:

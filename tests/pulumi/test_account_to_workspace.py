@@ -73,6 +73,9 @@ def site(engine: Pulumi, short_path: Path) -> Iterator[Site]:
         }
         with running(lambda _: reached), machine(cluster, short_path / "pod"):
             yield Site(aws, home, str(engine.path.parent))
+            said = short_path / "pod/agent.log"
+            # Shown by pytest where the test failed.
+            sys.stdout.write(said.read_text()[-5000:] if said.exists() else "no agent was started\n")
 
 
 @pytest.mark.timeout(1200)
@@ -83,8 +86,15 @@ def test_account_to_workspace_and_back_to_nothing(site: Site, tmp_path: Path) ->
             "--name", CELL, "--gateway", instance.line["gateway"],
             "--gateway-ca", str(tmp_path / "instance/gateway/ca.crt"), "--agent-image", IMAGE,
         )  # fmt: skip
+        look = ("bootstrap", *where, "--dry-run", "--exit-code", "-o", "json")
+        foretold = json.loads(site.byoc(*look, code=10).stdout)
+        assert site.account.aws()("s3").list_buckets()["Buckets"] == [], "a look makes nothing"
         made = site.byoc("bootstrap", *where, "--yes", "-o", "json", env=reach)
-        answer = json.loads(made.stdout.splitlines()[-1])
+        answer = json.loads(made.stdout)
+        assert answer["changes"] == foretold["changes"] == {"create": foretold["changes"]["create"]}
+        assert {one["result"] for one in answer["checks"]} <= {"pass", "unknown"}
+        again = json.loads(site.byoc(*look).stdout)
+        assert [op for op, number in again["changes"].items() if number] == ["same"]
         regions = {one["regionID"]: one for one in instance.ask("GET", "/v1/regions")}
         assert regions[answer["cellID"]]["regionName"] == REGION
 
@@ -97,13 +107,13 @@ def test_account_to_workspace_and_back_to_nothing(site: Site, tmp_path: Path) ->
         group = instance.ask("POST", "/v1/workspaceGroups", body)["workspaceGroupID"]
         wanted = {"name": "orders", "workspaceGroupID": group, "size": "S-00"}
         workspace = instance.ask("POST", "/v1/workspaces", wanted)["workspaceID"]
-        assert instance.settled(workspace, "ACTIVE")["endpoint"]
+        assert instance.settled(workspace, "ACTIVE", seconds=300)["endpoint"]
 
         instance.ask("DELETE", f"/v1/workspaceGroups/{group}?force=true")
         eventually("the workspace is gone", lambda: instance.workspace(workspace)["state"] == "TERMINATED")
         drift = site.byoc("cell", "drift", CELL, "-o", "json", env=reach)
         assert json.loads(drift.stdout) == {"account": [], "cluster": []}
         gone = site.byoc("cell", "destroy", CELL, "--confirm", CELL, "-o", "json", env=reach)
-        left = json.loads(gone.stdout.splitlines()[-1])["left"]
+        left = json.loads(gone.stdout)["left"]
         assert [one for one in left if one["fate"] == "leftover"] == []
     assert site.account.aws()("eks").list_clusters()["clusters"] == []

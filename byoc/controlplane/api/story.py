@@ -22,7 +22,7 @@ from byoc.controlplane.api.workspaces import state_of
 from byoc.ids import WorkspaceID, parse_id
 from byoc.model import records
 from byoc.model.report import EXPLANATIONS, WorkspaceReport
-from byoc.model.workspace import State
+from byoc.model.workspace import State, scale_factor
 from byoc.wire.management import Event, WorkspaceDetail
 
 router = APIRouter(prefix="/byoc/v1/workspaces", tags=["story of a workspace"])
@@ -149,7 +149,7 @@ def detail(
         "name": spec.name,
         "state": state.value,
         "size": spec.size,
-        "scaleFactor": spec.scale_factor,
+        "scaleFactor": scale_factor(spec, record.seen),
         "cacheConfig": spec.cache_config,
         "generation": spec.generation,
         "acknowledged": record.seen.acknowledged_generation,

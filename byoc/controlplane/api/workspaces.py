@@ -26,7 +26,7 @@ from byoc.model.records import NewWorkspace, WorkspaceChanges, WorkspaceRecord
 from byoc.model.report import Phase
 from byoc.model.size import parse_multiplier, parse_size
 from byoc.model.spec import AutoScale, AutoSuspend, Sensitivity, SuspendType
-from byoc.model.workspace import State, public_state
+from byoc.model.workspace import State, public_state, scale_factor
 from byoc.wire import management
 from byoc.wire.management import (
     AutoScaleBody,
@@ -134,7 +134,7 @@ def shape(record: WorkspaceRecord) -> management.Workspace:
         "state": state.value,
         "size": spec.size,
         "createdAt": stamp(record.created_at),
-        "scaleFactor": spec.scale_factor,
+        "scaleFactor": scale_factor(spec, record.seen),
         "cacheConfig": spec.cache_config,
         "deploymentType": record.deployment_type,  # type: ignore[typeddict-item]  # checked on its way in
         "kaiEnabled": spec.enable_kai,

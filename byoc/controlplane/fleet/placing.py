@@ -374,8 +374,16 @@ def _event(transition: Transition, state: State) -> NewEvent:
         transition.phase.value,
         transition.generation,
         transition.reason.value,
-        EXPLANATIONS[transition.reason],
+        _text(transition),
         state.value,
         transition.progress,
         origin=origin,
     )
+
+
+def _text(transition: Transition) -> str:
+    said, scaled = EXPLANATIONS[transition.reason], transition.scaled
+    if scaled is None:
+        return said
+    figures = f"load {scaled.load:.0%} over {scaled.seconds:.0f} s"
+    return f"{said}: scale factor {scaled.before} to {scaled.after}, {figures}"

@@ -148,6 +148,10 @@ class KubernetesRuntime:
         wanted = sizing.nominal_memory(limits, self._settings.size_divisor)
         return committed_bytes + wanted <= self._settings.memory_bytes
 
+    def has_room(self, workspace: WorkspaceID, limits: Limits) -> bool:
+        """Whether the cell may have a workspace of ``limits`` beside the others."""
+        return self.fits(limits, committed_bytes=self._committed(workspace))
+
     def facts(self) -> CellFacts:
         """MariaDB, the version that its image names, and what the cell may have."""
         most = self._settings.memory_bytes or 0

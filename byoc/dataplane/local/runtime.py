@@ -154,6 +154,11 @@ class LocalRuntime:
         """Whether the machine has memory for ``limits`` beside ``committed_bytes`` of others."""
         return committed_bytes + memory(limits).total <= self._memory
 
+    def has_room(self, workspace: WorkspaceID, limits: Limits) -> bool:
+        """Whether the machine has memory for a workspace of ``limits`` beside the others."""
+        held = self._workspaces.get(workspace)
+        return self.fits(limits, committed_bytes=self._committed(held))
+
     def facts(self) -> CellFacts:
         """MariaDB, its version (empty while there is none), and the machine's memory."""
         found = self._engine.version if self._engine is not None else ""
@@ -466,7 +471,7 @@ class LocalRuntime:
             raise OSError(errno.EADDRINUSE, "no port is free")
         return port
 
-    def _committed(self, held: _Held) -> int:
+    def _committed(self, held: _Held | None) -> int:
         others = (other.run for other in self._workspaces.values() if other is not held and not other.ended)
         return sum(memory(run.limits).total for run in others if run is not None)
 

@@ -227,6 +227,14 @@ def test_what_fits_is_known_beforehand(runtime: Runtime) -> None:
     assert not runtime.fits(Limits("S-1", 2), committed_bytes=0)
 
 
+async def test_there_is_room_for_more_beside_what_the_others_have(
+    runtime: Runtime, running: WorkspaceSpec
+) -> None:
+    assert runtime.has_room(running.id, Limits("S-00", 4))
+    assert not runtime.has_room(running.id, Limits("S-1", 2))
+    assert not runtime.has_room(WorkspaceID(new_id()), Limits("S-1"))
+
+
 async def test_workspaces_do_not_touch_each_other(
     runtime: Runtime, running: WorkspaceSpec, secrets: Secrets
 ) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from byoc.nimbus.dialling import dialler
 from byoc.nimbus.doorway import Strangers
-from byoc.nimbus.transport import Transport, dialler, listening, server_context
+from byoc.nimbus.transport import Transport, listening, server_context
 from byoc.testing.transport import memory_pair
 from byoc.wire.certificates import make_authority, make_server_certificate
 

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from byoc.controlplane.api.workspaces import shape
 from byoc.ids import GroupID, IntervalID, WorkspaceID, new_id
 from byoc.model.records import GroupChanges, WorkspaceChanges
 from byoc.model.report import Condition, Interval, LedgerHead, Phase, Reason, Transition
+from byoc.model.scaling import Change
 from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.workspace import State
 from byoc.testing import ManualClock
@@ -184,6 +186,24 @@ async def test_the_last_event_of_a_report_shows_the_state_that_readers_see(fleet
     await fleet.report(transitions=story)
     states = [event.state for event in await fleet.events(orders)][-3:]
     assert states == ["PENDING", "PENDING", "ACTIVE"]
+
+
+async def test_an_auto_scaling_is_told_with_its_figures_and_shown_until_the_customer_says_something(
+    fleet: World,
+) -> None:
+    _, orders = await fleet.running()
+    scaled = Change(1, 2, 0.934, 180.0)
+    told = Transition(orders, 1, Phase.RUNNING, Reason.AUTO_SCALED_UP, fleet.clock.now(), scaled=scaled)
+    report = fleet.cell.workspace_report(fleet.cell.held[orders], scale_factor=2)
+    await fleet.take(fleet.cell.report(transitions=(told,), workspaces=(report,)))
+    event = (await fleet.events(orders))[-1]
+    assert event.reason == "auto-scaled-up"
+    assert event.text.endswith(": scale factor 1 to 2, load 93% over 180 s")
+    record = await fleet.record(orders)
+    assert shape(record)["scaleFactor"] == 2
+    assert record.spec.scale_factor == 1
+    await fleet.fleet.update_workspace(fleet.by, orders, WorkspaceChanges(scale_factor=4))
+    assert shape(await fleet.record(orders))["scaleFactor"] == 4
 
 
 async def test_a_change_that_needs_no_transition_still_gets_its_event(fleet: World) -> None:

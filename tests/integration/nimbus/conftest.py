@@ -120,6 +120,10 @@ class Site:
         return client
 
     def controlplane(self, provider: Provider | None = None) -> TunnelClient:
+        services = dict.fromkeys(("login", "cell:", "enrol"), self.serve)
+        return self.dial(Role.CONTROLPLANE, self.controlplane_login(provider), services)
+
+    def controlplane_login(self, provider: Provider | None = None) -> Any:
         keys = provider or self.provider
 
         async def login(challenge: bytes, gateway: str) -> dict[str, Any]:
@@ -134,8 +138,7 @@ class Site:
             )
             return {"token": token}
 
-        services = dict.fromkeys(("login", "cell:", "enrol"), self.serve)
-        return self.dial(Role.CONTROLPLANE, login, services)
+        return login
 
     def cell(
         self, name: str, *, key: SigningKey | None = None, handler: Handler | None = None, url: str = ""
@@ -197,6 +200,11 @@ class Wire:
         port: where to dial.
         passed: bytes forwarded so far.
         asked: what was asked of it as a proxy.
+        wants: the Proxy-Authorization that it lets through; empty for any.
+        answers: status line of its answer to a CONNECT.
+        largest: bytes of one packet; larger ones are swallowed, as where the MTU shrinks on the way.
+        delay: seconds that each packet takes.
+        lose: whether this packet is lost; TCP sends it again after ``lost_seconds``, and all behind it wait.
     """
 
     def __init__(self, target: int) -> None:
@@ -204,6 +212,12 @@ class Wire:
         self.port = 0
         self.passed = 0
         self.asked: list[str] = []
+        self.wants = ""
+        self.answers = "200 OK"
+        self.largest = 1 << 30
+        self.delay = 0.0
+        self.lose: Callable[[], bool] = lambda: False
+        self.lost_seconds = 0.2
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -212,6 +226,10 @@ class Wire:
         """Break every connection at once, as a reset does."""
         for writer in list(self._writers):
             writer.transport.abort()
+
+    def flow(self) -> None:
+        """Forward again what was held back."""
+        self._flowing.set()
 
     def stall(self) -> None:
         """Forward nothing any more and say nothing."""
@@ -232,17 +250,34 @@ class Wire:
         """Answer one CONNECT, whatever the name, and forward."""
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.asked.append(head.splitlines()[0])
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        await self.carry(reader, writer)
+        answer = self.answers if self.wants in head else "407 Who asks"
+        writer.write(f"HTTP/1.1 {answer}\r\n\r\n".encode())
+        if answer == "200 OK":
+            await self.carry(reader, writer)
+        else:
+            writer.close()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self._flowing.wait()
+                if len(data) > self.largest:
+                    await asyncio.Event().wait()
+                if self.delay:
+                    # Packets follow each other at that distance; they do not wait for one another.
+                    data = await self._late(reader, data)
+                if self.lose():
+                    await asyncio.sleep(self.lost_seconds)
                 self.passed += len(data)
                 writer.write(data)
                 await writer.drain()
             writer.close()
+
+    async def _late(self, reader: asyncio.StreamReader, data: bytes) -> bytes:
+        """Return ``data`` and what has come behind it in the meantime: a line of that delay."""
+        await asyncio.sleep(self.delay)
+        more = bytes(reader._buffer)  # type: ignore[attr-defined]
+        return data + (await reader.readexactly(len(more)) if more else b"")
 
 
 @asynccontextmanager

@@ -16,12 +16,12 @@ from byoc.clock import SystemClock
 from byoc.errors import CellAway, PreconditionFailed, Unreachable, UsageError
 from byoc.nimbus.admission import Limits
 from byoc.nimbus.client import Phase, TunnelClient, request_unenrolled
+from byoc.nimbus.dialling import dialler
 from byoc.nimbus.handshake import Code
 from byoc.nimbus.http import HttpRequest
 from byoc.nimbus.session import CREDIT
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import dialler
-from byoc.wire.certificates import make_authority
+from byoc.wire.certificates import make_authority, make_server_certificate
 from byoc.wire.keys import SigningKey
 
 Site = Any
@@ -246,6 +246,40 @@ async def test_a_gateway_that_restarts_gets_its_peers_back(site: Site) -> None:
         await cell.wait_connected(timeout=15)
         await controlplane.wait_connected(timeout=15)
         assert await ask(controlplane, "cell/cell-a", b"hello") == b"hello"
+
+
+async def test_a_new_certificate_is_shown_without_a_restart(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byoc.nimbus.serve.LOOK_SECONDS", 0.02)
+    folder = site.data / "gateway"
+    async with site.gateway():
+        first = await shown_certificate(site)
+        plane, before = site.controlplane(), site.cell("cell-1")
+        await until(lambda: before.connected and plane.connected)
+        authority = make_authority(name="next", now=SystemClock().now())
+        server = make_server_certificate(authority, now=SystemClock().now())
+        (folder / "tls.crt").write_bytes(server.certificate)
+        await asyncio.sleep(0.1)
+        assert await shown_certificate(site) == first, "half a pair changes nothing"
+        (folder / "tls.key").write_bytes(server.key)
+
+        while await shown_certificate(site) == first:
+            await asyncio.sleep(0.02)
+
+        assert before.connected, "tunnels that stand go on"
+        (folder / "ca.crt").write_bytes(authority.certificate)
+        after = site.cell("cell-2")
+        await until(lambda: after.connected)
+
+
+async def shown_certificate(site: Site) -> bytes:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    _, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=context)
+    shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.transport.abort()
+    return bytes(shown)
 
 
 async def test_a_port_that_is_taken_is_named(site: Site, tmp_path: Path) -> None:

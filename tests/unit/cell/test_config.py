@@ -9,6 +9,7 @@ from hypothesis import given
 
 from byoc.cell.args import CellArgs
 from byoc.cell.config import SETTINGS, from_mapping, to_mapping, vpc_from_mapping
+from byoc.cell.images import table
 from byoc.cell.program import stack_config
 from byoc.errors import UsageError
 from tests.unit.cell.examples import ACCOUNT, EXAMPLES, REGION, cell, cells
@@ -103,6 +104,34 @@ def test_an_unreleased_byoc_says_how_to_name_the_clients_image() -> None:
     with pytest.raises(UsageError, match="unreleased") as refused:
         from_mapping(said)
     assert "agentRepository" in refused.value.hint
+
+
+PUBLISHED = {"repository": "ghcr.io/byoc/agent", "digest": f"sha256:{'1' * 64}"}
+NEWER = {"repository": "ghcr.io/byoc/agent", "digest": f"sha256:{'2' * 64}"}
+
+
+def test_the_releases_own_image_is_no_setting_so_that_a_newer_byoc_brings_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = {name: value for name, value in to_mapping(cell()).items() if not name.startswith("agent")}
+    monkeypatch.setitem(table(), "agent", PUBLISHED)
+    args = from_mapping(said)
+    assert args.agent.reference == f"ghcr.io/byoc/agent@{PUBLISHED['digest']}"
+    assert to_mapping(args) == said
+    monkeypatch.setitem(table(), "agent", NEWER)
+    assert from_mapping(said).agent.digest == NEWER["digest"]
+    own = from_mapping(to_mapping(cell()))
+    assert own.agent == cell().agent
+
+
+def test_a_mirror_has_the_clients_image_too_unless_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(table(), "agent", PUBLISHED)
+    said = {name: value for name, value in to_mapping(cell()).items() if not name.startswith("agent")}
+    args = from_mapping(said | {"imageRegistry": "mirror.example/all"})
+    assert args.agent.repository == "mirror.example/all/byoc/agent"
+    assert from_mapping(to_mapping(args)) == args
+    named = from_mapping(to_mapping(cell()) | {"imageRegistry": "mirror.example/all"})
+    assert named.agent == cell().agent
 
 
 @pytest.mark.parametrize("gone", ["id", "cidrs", "owner"])

@@ -45,3 +45,19 @@ def test_a_client_with_a_cap_of_its_own_never_waits_longer() -> None:
 def test_a_lower_cap_bounds_the_wait() -> None:
     backoff = backoff_of(1)
     assert max(backoff.delay(5) for _ in range(200)) <= 5
+
+
+def test_after_a_short_outage_nobody_waits_longer_than_eight_seconds() -> None:
+    for seed in range(200):
+        backoff, waited = backoff_of(seed), 0.0
+        while waited < 10:
+            wait = backoff.delay()
+            waited += wait
+            assert wait <= 8
+
+
+def test_waits_grow_on_once_an_outage_is_not_short() -> None:
+    backoff = backoff_of(1)
+    for _ in range(16):
+        backoff.delay()
+    assert mean(backoff.delay() for _ in range(500)) > CAP * 0.4

@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from byoc.errors import Unreachable
 from byoc.nimbus.client import ClientState, Phase, TunnelClient
 from byoc.nimbus.connection import Connection
-from byoc.nimbus.handshake import Challenge, Role, Welcome
+from byoc.nimbus.dialling import Busy
+from byoc.nimbus.handshake import Challenge, Code, Denial, Role, Welcome
 from byoc.nimbus.stream import Stream
 from byoc.nimbus.transport import Transport
 from byoc.testing.clock import ManualClock
@@ -19,9 +21,11 @@ from byoc.wire.frames import FrameType
 class Rig:
     """A client, and a gateway that the test plays itself."""
 
-    def __init__(self, *, reachable: bool = True) -> None:
+    def __init__(self, *, reachable: bool = True, fault_of_dialling: Unreachable | None = None) -> None:
         self.clock = ManualClock()
         self.reachable = reachable
+        self.fault_of_dialling = fault_of_dialling
+        self.their_clock: datetime | None = None
         self.dials = 0
         self.served: list[str] = []
         self.states: list[ClientState] = []
@@ -47,9 +51,12 @@ class Rig:
 
     async def dial(self) -> Transport:
         self.dials += 1
+        if self.fault_of_dialling is not None:
+            raise self.fault_of_dialling
         if not self.reachable:
             raise Unreachable("connection refused")
         one, other = memory_pair(clock=self.clock)
+        other.their_clock = self.their_clock
         self.gateway = Connection(one, first_id=1, clock=self.clock)
         self.tasks.append(asyncio.create_task(self.gateway.run(self.hold)))
         return other
@@ -101,9 +108,53 @@ async def test_a_gateway_that_cannot_be_reached_is_dialled_again_ever_more_rarel
     assert rig.client.state == ClientState(Phase.OFFLINE, "connection refused")
     assert 15 < early < 60
     rig.reachable = True
-    await rig.clock.elapse(60)
+    while rig.gateway is None:
+        await rig.clock.elapse(1)
     await rig.welcome()
     assert rig.client.connected
+    await rig.close()
+
+
+async def test_a_gateway_without_room_is_asked_again_when_it_said_and_not_by_all_at_once() -> None:
+    rig = Rig(fault_of_dialling=Busy("no room", retry_after=30.0))
+    await rig.clock.elapse(29)
+    assert rig.dials == 1
+    assert rig.client.state == ClientState(Phase.WAITING, "no room", code=Code.BUSY)
+    await rig.clock.elapse(31)
+    assert rig.dials == 2
+    await rig.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "connected"),
+        (-5, "connected"),
+        (-312, "connected; this machine's clock is 312 s ahead of the gateway's"),
+        (90, "connected; this machine's clock is 90 s behind the gateway's"),
+    ],
+)
+async def test_clocks_that_differ_are_told_by_how_much(seconds: float, said: str) -> None:
+    rig = Rig()
+    rig.their_clock = rig.clock.now() + timedelta(seconds=seconds)
+    await rig.welcome()
+    assert rig.client.state.reason == said
+    await rig.close()
+
+
+async def test_a_login_refused_for_its_time_is_explained_by_the_clocks() -> None:
+    rig = Rig()
+    rig.their_clock = rig.clock.now() + timedelta(minutes=10)
+    await rig.clock.elapse(0)
+    assert rig.gateway is not None
+    rig.gateway.send_message(FrameType.CHALLENGE, Challenge(bytes(32), "g").members())
+    await rig.gateway.message()
+    denial = Denial(Code.NOT_AUTHENTICATED, "the login is expired")
+    rig.gateway.send_message(FrameType.LOGIN_ERR, denial.members())
+    await rig.clock.elapse(1)
+    assert rig.client.state.reason == (
+        "the login is expired; this machine's clock is 600 s behind the gateway's"
+    )
     await rig.close()
 
 
