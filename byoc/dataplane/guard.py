@@ -162,7 +162,7 @@ class Guard:
 
     def _remember(self, claims: RequestClaims, seq: int) -> None:
         try:
-            self._replays.remember(claims.jti)
+            self._replays.remember(claims.jti, claims.issued_at)
         except Unwritable as error:
             self._outcome(seq, UNAVAILABLE, "refused", rule=Rule.LEDGER_UNWRITABLE)
             raise _unwritable(claims, error) from error

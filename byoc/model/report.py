@@ -56,6 +56,7 @@ class Reason(StrEnum):
     ENGINE_UNRESPONSIVE = "engine-unresponsive"
     ENGINE_CANNOT_START = "engine-cannot-start"
     ENGINE_MISSING = "engine-missing"
+    ENGINE_TOO_OLD = "engine-too-old"
     PORT_TAKEN = "port-taken"
     DISK_FULL = "disk-full"
     VOLUME_MISSING = "volume-missing"
@@ -93,6 +94,9 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.ENGINE_UNRESPONSIVE: "the SQL server did not answer; it is being restarted",
     Reason.ENGINE_CANNOT_START: "the SQL server cannot start; its log stays in the cell",
     Reason.ENGINE_MISSING: "no SQL engine on the cell's machine; get one with `byoc engine install`",
+    Reason.ENGINE_TOO_OLD: (
+        "the data was written by a newer SQL engine than the cell's machine has; it is left untouched"
+    ),
     Reason.PORT_TAKEN: "another process has the workspace's port",
     Reason.DISK_FULL: "the cell's disk is full",
     Reason.VOLUME_MISSING: (

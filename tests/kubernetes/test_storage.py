@@ -101,20 +101,20 @@ class TestFence:
 
     def test_no_failover_admits_a_request_twice(self, home: Home, clock: ManualClock) -> None:
         first = Replays(SharedReplays(home.lead()), clock)
-        first.remember("one")
+        first.remember("one", clock.now())
         clock.advance(100)
         second = Replays(SharedReplays(home.lead()), clock)
         # Of a token from the future: clocks that differ must not let it in either.
         assert second.seen("one", clock.now().replace(year=2100))
         assert not second.seen("two", clock.now())
         with pytest.raises(Unwritable):
-            first.remember("three")
+            first.remember("three", clock.now())
 
     def test_what_is_past_is_let_go(self, home: Home, clock: ManualClock) -> None:
         storage = home.lead()
         replays = Replays(SharedReplays(storage), clock)
         for number in range(5):
-            replays.remember(str(number))
+            replays.remember(str(number), clock.now())
             clock.advance(60)
         assert len(list(storage.each(Shelf.REPLAYS))) <= 3
 

@@ -132,6 +132,12 @@ def look_at(program: Path, *, root: Path | None = None, libraries: tuple[Path, .
     return Engine(program, ".".join(map(str, version)), share, libraries, root)
 
 
+def is_older(version: str, other: str) -> bool:
+    """Whether ``version`` is of an older series than ``other``: 10.6.9 than 10.11.2, but not 10.11.1."""
+    series = [tuple(int(part) for part in text.split(".")[:2]) for text in (version, other)]
+    return series[0] < series[1]
+
+
 def parse_version(text: str) -> tuple[int, int, int] | None:
     """Read what ``mariadbd --version`` prints; None for anything that is not MariaDB."""
     found = _VERSION.search(text)

@@ -18,7 +18,7 @@ from byoc import __version__, durable, log
 from byoc.clock import Clock
 from byoc.dataplane.engine_sql import Answer
 from byoc.dataplane.local import command, gauge, process, template, volume
-from byoc.dataplane.local.engine import Engine, find
+from byoc.dataplane.local.engine import Engine, find, is_older
 from byoc.dataplane.local.limits import memory, variables
 from byoc.dataplane.local.probe import Door, ask, set_admin_password, set_variables
 from byoc.dataplane.local.verdict import why_it_ended
@@ -345,6 +345,13 @@ class LocalRuntime:
             self._failed(held, spec, Reason.PORT_TAKEN)
         else:
             engine = await self._need_engine()
+            if is_older(engine.version, record.engine_version):
+                # One that opened it all the same would harm it: formats are only ever read by newer ones.
+                self._failed(held, spec, Reason.ENGINE_TOO_OLD)
+                return
+            if is_older(record.engine_version, engine.version):
+                record = replace(record, engine_version=engine.version)
+                await self._off(held.volume.write, record)
             await self._off(self._launch, held, spec, engine, record)
 
     def _launch(self, held: _Held, spec: WorkspaceSpec, engine: Engine, record: Record) -> None:

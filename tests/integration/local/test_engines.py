@@ -330,3 +330,26 @@ async def test_a_program_that_has_no_command_line_yet_is_not_taken_for_dead(
     seen = await runtime.observe(running.id)
     assert seen.process is Process.RUNNING
     assert pid_of(runtime, running.id) == pid
+
+
+async def test_data_of_a_newer_engine_is_left_untouched_until_there_is_such_an_engine(
+    runtime: LocalRuntime, running: WorkspaceSpec, secrets: Secrets, cell: Path
+) -> None:
+    suspended = next_generation(running, desired=Desired.SUSPENDED)
+    await walk(runtime, suspended, secrets)
+    volume = Volume(cell / "volumes", running.id)
+    record = volume.read()
+    assert record is not None
+    volume.write(replace(record, engine_version="99.1.0"))
+    before = {path: path.stat().st_mtime_ns for path in volume.data.rglob("*")}
+    resumed = next_generation(suspended, desired=Desired.RUNNING)
+    for _ in range(2):
+        await runtime.act(resumed, Action.START, secrets)
+    taken = await step(runtime, resumed, secrets)
+    assert (taken.reason, taken.done) == (Reason.ENGINE_TOO_OLD, False)
+    assert {path: path.stat().st_mtime_ns for path in volume.data.rglob("*")} == before
+    volume.write(replace(record, engine_version="10.2.0"))
+    assert (await walk(runtime, resumed, secrets))[-1].phase is Phase.RUNNING
+    written = volume.read()
+    assert written is not None
+    assert written.engine_version == record.engine_version

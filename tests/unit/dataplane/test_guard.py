@@ -455,7 +455,7 @@ def test_an_outcome_that_finds_the_disk_full_is_recorded_later(
 def test_a_request_that_cannot_be_remembered_is_refused_and_has_an_outcome(
     cell: Cell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unwritable(_replays: Replays, _jti: str) -> None:
+    def unwritable(_replays: Replays, _jti: str, _issued_at: object) -> None:
         raise Unwritable("cannot write replays")
 
     monkeypatch.setattr(Replays, "remember", unwritable)

@@ -167,7 +167,9 @@ def test_an_engine_that_cannot_start_has_failed_for_this_generation_only() -> No
     assert plan(replace(SPEC, generation=4), READY, seen, START).action is Action.START
 
 
-@pytest.mark.parametrize("reason", [Reason.PORT_TAKEN, Reason.DISK_FULL, Reason.ENGINE_MISSING])
+@pytest.mark.parametrize(
+    "reason", [Reason.PORT_TAKEN, Reason.DISK_FULL, Reason.ENGINE_MISSING, Reason.ENGINE_TOO_OLD]
+)
 def test_trouble_of_the_machine_is_waited_out(reason: Reason) -> None:
     seen = replace(STOPPED, failures=failed(50, reason))
     waiting = plan(SPEC, READY, seen, START)

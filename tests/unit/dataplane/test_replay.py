@@ -2,6 +2,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.replay import KEEP_SECONDS, LOOK_BACK, InLedger, Replays
@@ -13,19 +15,78 @@ def ledger(folder: Path, clock: ManualClock) -> Ledger:
     return Ledger(folder, clock, lambda: "chain")
 
 
+class Nowhere:
+    """Keeps nothing."""
+
+    def load(self) -> tuple[str, ...]:
+        return ()
+
+    def add(self, name: str, kept: object) -> None:
+        pass
+
+
 def restarted(folder: Path, clock: ManualClock) -> Replays:
     return Replays(InLedger(folder, clock), clock)
 
 
 def test_a_request_is_remembered_for_two_minutes(tmp_path: Path, clock: ManualClock) -> None:
     replays = Replays(InLedger(tmp_path, clock), clock)
-    replays.remember("one")
+    replays.remember("one", clock.now())
 
     clock.advance(119)
     assert replays.seen("one", clock.now())
     assert not replays.seen("two", clock.now())
-    clock.advance(2)
-    assert not replays.seen("one", clock.now())
+
+
+def test_a_wall_clock_that_is_set_back_by_hours_makes_no_old_request_young(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    replays = Replays(InLedger(tmp_path, clock), clock)
+    issued = clock.now()
+    replays.remember("one", issued)
+    for hour in range(5):
+        clock.advance(3600)
+        replays.remember(f"later {hour}", clock.now())
+    clock.set_wall_clock(issued)
+
+    assert replays.seen("one", issued)
+    assert not replays.seen("signed now", issued)
+
+
+def test_of_more_requests_than_stay_known_the_newest_forgotten_is_a_mark(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    replays = Replays(InLedger(tmp_path, clock), clock, spare=2)
+    began = clock.now()
+    for minute in range(6):
+        replays.remember(f"minute {minute}", clock.now())
+        clock.advance(60)
+    clock.set_wall_clock(began)
+
+    assert all(replays.seen(f"minute {minute}", began + timedelta(minutes=minute)) for minute in range(6))
+    assert replays.seen("signed at a forgotten time", began + timedelta(minutes=3))
+    assert not replays.seen("signed later", began + timedelta(minutes=5))
+
+
+@given(
+    gaps=st.lists(st.integers(0, 400), min_size=1, max_size=30),
+    spare=st.integers(0, 5),
+    back=st.integers(0, 10_000),
+)
+def test_whatever_the_wall_clock_does_no_request_is_let_in_twice(
+    gaps: list[int], spare: int, back: int
+) -> None:
+    clock = ManualClock()
+    replays = Replays(Nowhere(), clock, spare=spare)
+    let_in = []
+    for number, gap in enumerate(gaps):
+        clock.advance(gap)
+        issued = clock.now().replace(microsecond=0)
+        if not replays.seen(str(number), issued):
+            replays.remember(str(number), issued)
+            let_in.append((str(number), issued))
+    clock.set_wall_clock(clock.now() - timedelta(seconds=back))
+    assert all(replays.seen(jti, issued) for jti, issued in let_in)
 
 
 def test_a_request_is_remembered_across_a_restart(tmp_path: Path, clock: ManualClock) -> None:
@@ -76,11 +137,11 @@ def test_a_wall_clock_set_forth_before_a_restart_hides_no_request(tmp_path: Path
 
 def test_a_wall_clock_set_forth_and_back_brings_no_request_back(tmp_path: Path, clock: ManualClock) -> None:
     replays = Replays(InLedger(tmp_path, clock), clock)
-    replays.remember("one")
+    replays.remember("one", clock.now())
     before = clock.now()
 
     clock.set_wall_clock(before.replace(year=2031))
-    replays.remember("two")
+    replays.remember("two", clock.now())
     clock.set_wall_clock(before)
 
     assert replays.seen("one", clock.now())
@@ -106,21 +167,21 @@ def test_more_requests_than_can_be_remembered_are_refused_not_forgotten(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     replays = Replays(InLedger(tmp_path, clock), clock, limit=2)
-    replays.remember("one")
-    replays.remember("two")
+    replays.remember("one", clock.now())
+    replays.remember("two", clock.now())
     with pytest.raises(TooManyRequests):
-        replays.remember("three")
+        replays.remember("three", clock.now())
     assert replays.seen("one", clock.now())
 
     clock.advance(121)
-    replays.remember("three")
+    replays.remember("three", clock.now())
     assert replays.seen("three", clock.now())
-    assert len(replays) == 1
+    assert len(replays) == 2
 
 
 def test_a_request_that_did_not_act_may_be_sent_again(tmp_path: Path, clock: ManualClock) -> None:
     replays = Replays(InLedger(tmp_path, clock), clock)
-    replays.remember("one")
+    replays.remember("one", clock.now())
     replays.forget("one")
 
     assert not replays.seen("one", clock.now())

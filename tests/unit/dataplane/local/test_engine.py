@@ -111,3 +111,16 @@ def test_an_engine_is_told_none_of_our_settings(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setenv("BYOC_TOKEN", "secret")
     assert set(engine.process_environment(())) <= {"PATH", "TZ", "TMPDIR"}
     assert engine.process_environment((Path("/a"), Path("/b")))["LD_LIBRARY_PATH"] == "/a:/b"
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "older"),
+    [
+        ("10.6.9", "10.11.2", True),
+        ("10.11.1", "10.11.2", False),
+        ("11.4.0", "10.11.2", False),
+        ("9.9.9", "10.0.0", True),
+    ],
+)
+def test_engines_are_compared_by_series(version: str, other: str, older: bool) -> None:
+    assert engine.is_older(version, other) is older
