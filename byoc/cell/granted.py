@@ -26,7 +26,7 @@ class Difference:
     """How what one holder may do has changed.
 
     Attributes:
-        holder: ``bootstrap``, ``delete``, ``breakglass``, ``boundary`` or ``role NAME``.
+        holder: ``bootstrap``, ``delete``, ``breakglass``, ``control``, ``boundary`` or ``role NAME``.
         added: actions that are new.
         removed: actions that are gone.
         limits: other resources or conditions on the actions that stayed.

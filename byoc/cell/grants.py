@@ -1,4 +1,4 @@
-"""The policies that let somebody make a cell, unmake it, or break its glass. Pure.
+"""The policies that let somebody make a cell, unmake it, break its glass, or rule it. Pure.
 
 Printed by ``byoc cell permissions`` and in docs/access.md. ``permissions`` says which actions are needed;
 here stands on what, and under which condition, each may be used. The invariants: every needed action is
@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from byoc.cell import arns, breaking, scopes, unmaking
-from byoc.cell.args import CellArgs, GivenVpc
+from byoc.cell.args import CellArgs, Delivery, GivenVpc
 from byoc.cell.permissions import needed, needed_for_state
 from byoc.cell.statements import Document, Statement
 from byoc.errors import Failed
 
-UseOf = Literal["bootstrap", "delete", "breakglass"]
-USES: Final[tuple[UseOf, ...]] = ("bootstrap", "delete", "breakglass")
-"""Of a policy: making and changing a cell, destroying it, coming into it in an emergency."""
+UseOf = Literal["bootstrap", "delete", "breakglass", "control"]
+USES: Final[tuple[UseOf, ...]] = ("bootstrap", "delete", "breakglass", "control")
+"""Of a policy: making and changing a cell, destroying it, coming into it in an emergency, and saying what the
+control plane may do in it."""
 LABEL: Final = "derived, not yet observed on AWS"
 """What stands on every policy from here until a trail of a real run has been compared with it."""
 MODES: Final = ("new-vpc", "existing-vpc", "existing-iam")
@@ -70,6 +71,7 @@ PURPOSES: Final = {
     "delete-data": "deletes the databases, the ledger and the key; not needed with --keep-data",
     "breakglass": "breaks the glass in an emergency: on record, below the boundary, and logged",
     "breakglass-machine": "the same: starts the session's machine, reaches it and ends it",
+    "control": "says what the control plane may do in the cell: policy, approvals, kill switch",
 }
 
 
@@ -103,13 +105,24 @@ def grants(args: CellArgs) -> tuple[Grant, ...]:
     _check(made, making | state | deleting)
     made["breakglass"] = tuple(breaking.glass(args))
     made["breakglass-machine"] = tuple(breaking.machine(args))
+    if args.delivery is Delivery.IN_VPC:
+        made["control"] = (_papers(args),)
     return tuple(_grant(args, name, Document(found)) for name, found in made.items())
 
 
 def _grant(args: CellArgs, name: str, document: Document) -> Grant:
     use = next((each for each in USES if name.startswith(each)), USES[0])
-    part = name if use == "breakglass" else f"bootstrap-{name}"
+    part = f"bootstrap-{name}" if use in {"bootstrap", "delete"} else name
     return Grant(f"{arns.prefix(args)}-{part}", PURPOSES[name], document, use)
+
+
+def _papers(args: CellArgs) -> Statement:
+    return Statement(
+        sid="Papers",
+        why="the one way to them from outside the cluster; who makes a cell needs it not",
+        actions=("lambda:InvokeFunction",),
+        resources=(arns.function_arn(args, "control"),),
+    )
 
 
 def _cut(statements: Iterable[Statement], wanted: set[str]) -> tuple[Statement, ...]:

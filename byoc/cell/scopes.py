@@ -179,7 +179,6 @@ _LAMBDA: Final = (
     "lambda:DeleteFunctionConcurrency",
     "lambda:GetFunction",
     "lambda:GetFunctionCodeSigningConfig",
-    "lambda:InvokeFunction",
     "lambda:ListTags",
     "lambda:ListVersionsByFunction",
     "lambda:PutFunctionConcurrency",
@@ -381,6 +380,12 @@ def cluster(args: CellArgs) -> Iterator[Statement]:
     )
     yield made("MakeFunction", "lambda:CreateFunction", functions(args), args)
     yield Statement(sid="Functions", why="by their names", actions=_LAMBDA, resources=functions(args))
+    yield Statement(
+        sid="Install",
+        why="the installer; what the control function may be told is a policy of its own",
+        actions=("lambda:InvokeFunction",),
+        resources=(arns.function_arn(args, "installer"),),
+    )
     yield made("MakeLog", "logs:CreateLogGroup", log_groups(args), args)
     yield Statement(sid="Logs", why="by their names", actions=_LOGS, resources=log_groups(args))
     yield anything("DeliverLogs", "a delivery has no name", ("logs:CreateLogDelivery",))

@@ -163,8 +163,8 @@ def _judged(granted: Mapping[str, frozenset[str]], calls: Mapping[str, list[Even
     for holder, made in sorted(calls.items()):
         may = granted[holder]
         seen = {each.action for each in made}
-        # Whoever makes a cell may be who destroys it, or breaks its glass.
-        apart = granted["delete"] | granted["breakglass"]
+        # Whoever makes a cell may be who destroys it, breaks its glass or rules it.
+        apart = granted["delete"] | granted["breakglass"] | granted["control"]
         known = may | (apart if holder == "bootstrap" else frozenset())
         # What AWS's own policies allow is not said here, so nothing can be said to be missing.
         managed = any(action.startswith("policy ") for action in may)

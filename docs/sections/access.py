@@ -27,6 +27,7 @@ _USES: Final = {
     "bootstrap": "make and change a cell: attach them to whoever runs `bootstrap` and `cell upgrade`",
     "delete": "destroy a cell: attach them for a destroy only",
     "breakglass": "come into a cell in an emergency: attach them to nobody, or to those on call",
+    "control": "say what the control plane may do: attach it to whoever owns that decision",
 }
 _IN_CLUSTER: Final = (
     ("Agent, everywhere", rights.AGENT_IN_CLUSTER),

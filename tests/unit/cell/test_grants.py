@@ -57,7 +57,8 @@ def test_a_mode_is_known_by_what_is_given(mode: str) -> None:
 def test_every_policy_is_one_that_iam_takes(args: CellArgs) -> None:
     found = grants.grants(args)
     assert len({each.name for each in found}) == len(found)
-    assert len(found) <= 10, "IAM attaches ten to a role"
+    for use in grants.USES:
+        assert len([each for each in found if each.use == use]) <= 10, "IAM attaches ten to a role"
     for each in found:
         assert len(each.document.text()) <= POLICY_LIMIT
         IAMPolicyDocumentValidator(each.document.text()).validate()
@@ -303,6 +304,17 @@ def test_who_makes_or_destroys_a_cell_does_not_break_its_glass() -> None:
         assert not can(action, resource, deletes=True, context=context), action
         glass = [each.document.plain() for each in grants.grants(cell()) if each.use == "breakglass"]
         assert may(Request(action, resource, context), glass), action
+
+
+def test_who_makes_or_destroys_a_cell_does_not_say_what_the_control_plane_may_do() -> None:
+    invoke = "lambda:InvokeFunction"
+    control, installer = (arns.function_arn(cell(), which) for which in ("control", "installer"))
+    assert can(invoke, installer)
+    assert not can(invoke, control, deletes=True, context=OURS)
+    (papers,) = [each for each in grants.grants(cell()) if each.use == "control"]
+    assert papers.actions == {invoke}
+    assert may(Request(invoke, control), [papers.document.plain()])
+    assert not may(Request(invoke, installer), [papers.document.plain()])
 
 
 def test_the_customers_own_vpc_is_named_and_no_other() -> None:

@@ -33,7 +33,7 @@ def test_what_stands_in_for_the_customers_own_is_said(byoc: Any) -> None:
 
 def test_the_names_alone_are_one_a_line(byoc: Any) -> None:
     ended = byoc("cell", "permissions", *NAMED, "-o", "name")
-    assert ended.out.splitlines()[-1] == "byoc-main-breakglass-machine"
+    assert ended.out.splitlines()[-1] == "byoc-main-control"
 
 
 def test_a_difference_is_told_and_ends_in_10(byoc: Any, tmp_path: Path) -> None:
