@@ -47,13 +47,13 @@ def test_a_misspelt_field_would_be_refused(cell: Cell, space: Json) -> None:
     engine = manifests.engine(EXAMPLES["mysql-S-1"], SETTINGS)
     engine["spec"]["template"]["spec"]["containers"][0]["resourcePolicy"] = []
     status, answer = put(cell, engine, dry=True)
-    assert (status, "resourcePolicy" in answer["message"]) == (400, True)
+    assert status >= 400
+    assert "resourcePolicy: field not declared in schema" in answer["message"]
 
 
 def test_a_pod_that_is_not_restricted_would_be_refused(cell: Cell, space: Json) -> None:
     template = manifests.engine(EXAMPLES["mysql-S-1"], SETTINGS)["spec"]["template"]
-    template["spec"]["containers"][0]["securityContext"]["privileged"] = True
-    template["spec"]["containers"][0]["securityContext"].pop("allowPrivilegeEscalation")
+    template["spec"]["securityContext"]["runAsNonRoot"] = False
     pod = {"apiVersion": "v1", "kind": "Pod", **template}
     pod["metadata"] |= {"name": "engine-0", "namespace": space["metadata"]["name"]}
     status, answer = put(cell, pod, dry=True)

@@ -124,7 +124,7 @@ class Cache:
         if workspace is None:
             return
         view = self.views.get(workspace) or View(workspace)
-        if dict(_held(view, kind)).get(name, 0) >= number:
+        if dict(_held(view, kind)).get(name, 0) > number:
             return
         self.views[workspace] = view
         match kind.name, name:
@@ -189,8 +189,10 @@ class Cache:
         if known is None:
             if len(self._wanted) >= _REMEMBERED:
                 self._wanted.pop(next(iter(self._wanted)))
-            made = manifests.watched(intended, self._settings)
-            known = self._wanted[intended] = {(each["kind"], each["metadata"]["name"]): each for each in made}
+            known = self._wanted[intended] = {
+                (each["kind"], each["metadata"]["name"]): _unnamed(each)
+                for each in manifests.watched(intended, self._settings)
+            }
         return known
 
     # --- following -----------------------------------------------------------------------
@@ -233,6 +235,11 @@ class Cache:
                     self.note_gone(kind, workspace, name, number)
         for each in objects:
             self.note(kind, each)
+
+
+def _unnamed(manifest: Json) -> Json:
+    """Leave out what an object does not say where it stands in a list: its kind."""
+    return {name: value for name, value in manifest.items() if name not in {"apiVersion", "kind"}}
 
 
 def _owner(kind: Kind, found: Json) -> WorkspaceID | None:

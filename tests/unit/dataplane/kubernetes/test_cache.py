@@ -1,0 +1,117 @@
+"""What the cache believes: the newer of two tellings, whole objects, and nothing of who is no workspace."""
+
+import asyncio
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from lightkube import KubeConfig
+
+from byoc.dataplane.kubernetes import kinds, manifests
+from byoc.dataplane.kubernetes.cache import Cache
+from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.kinds import kind_of
+from byoc.ids import WorkspaceID
+from byoc.testing.clock import ManualClock
+from tests.unit.dataplane.kubernetes.goldens import EXAMPLES, SETTINGS, WORKSPACE
+from tests.unit.dataplane.kubernetes.test_client import CONFIG
+
+Json = dict[str, Any]
+EXAMPLE = EXAMPLES["mysql-S-1"]
+
+
+def told(manifest: Json, number: int) -> Json:
+    """Return an object as a list tells it: without its kind."""
+    found = {name: deepcopy(value) for name, value in manifest.items() if name not in {"apiVersion", "kind"}}
+    found["metadata"] |= {"resourceVersion": str(number), "uid": "u", "generation": 1}
+    return found
+
+
+class Site:
+    def __init__(self) -> None:
+        self.rung: list[WorkspaceID] = []
+        clock = ManualClock()
+        cluster = Cluster(KubeConfig.from_dict(CONFIG), clock)
+        self.cache = Cache(cluster, SETTINGS, clock, self.rung.append)
+
+    def tell_all(self) -> None:
+        self.cache.note(kinds.NAMESPACE, told(manifests.space(EXAMPLE), 1))
+        for number, each in enumerate(manifests.watched(EXAMPLE, SETTINGS), 2):
+            self.cache.note(kind_of(each), told(each, number))
+        self.cache.note(kinds.CLAIM, told(manifests.claim(EXAMPLE, SETTINGS), 50))
+
+    @property
+    def amiss(self) -> bool:
+        return self.cache.amiss(self.cache.view(WORKSPACE))
+
+
+@pytest.fixture
+def site() -> Site:
+    made = Site()
+    made.tell_all()
+    return made
+
+
+def wall(number: int, **changed: object) -> Json:
+    (found,) = (each for each in manifests.watched(EXAMPLE, SETTINGS) if each["metadata"]["name"] == "sql")
+    made = told(found, number)
+    made["spec"] |= changed
+    return made
+
+
+def test_what_a_list_tells_is_whole(site: Site) -> None:
+    view = site.cache.view(WORKSPACE)
+    assert not site.amiss
+    assert view.space is not None
+    assert view.space.intended == EXAMPLE
+    assert view.claim is not None
+    assert view.claim.disk_gib == 320
+
+
+def test_a_changed_object_is_amiss_and_rings_and_one_put_back_is_not(site: Site) -> None:
+    rung = len(site.rung)
+    site.cache.note(kinds.NETWORK_POLICY, wall(60, ingress=[{}]))
+    assert (site.amiss, site.rung[rung:]) == (True, [WORKSPACE])
+    site.cache.note(kinds.NETWORK_POLICY, wall(61))
+    assert not site.amiss
+
+
+def test_of_two_tellings_the_newer_stands(site: Site) -> None:
+    site.cache.note(kinds.NETWORK_POLICY, wall(70))
+    site.cache.note(kinds.NETWORK_POLICY, wall(60, ingress=[{}]))
+    assert not site.amiss
+
+
+def test_a_removed_object_is_amiss_unless_it_was_made_anew(site: Site) -> None:
+    site.cache.note(kinds.NETWORK_POLICY, wall(70))
+    site.cache.note_gone(kinds.NETWORK_POLICY, WORKSPACE, "sql", 65)
+    assert not site.amiss
+    site.cache.note_gone(kinds.NETWORK_POLICY, WORKSPACE, "sql", 75)
+    assert site.amiss
+
+
+def test_a_list_that_names_an_object_no_more_takes_it_away(site: Site) -> None:
+    site.cache._replace(kinds.CLAIM, [], 80)
+    assert site.cache.view(WORKSPACE).claim is None
+    for kind in (kinds.NAMESPACE, *{kind_of(each) for each in manifests.watched(EXAMPLE, SETTINGS)}):
+        site.cache._replace(kind, [], 80)
+    assert site.cache.view(WORKSPACE).empty
+    assert site.cache.views == {}
+
+
+def test_what_is_no_workspace_s_is_nothing_to_it(site: Site) -> None:
+    before = len(site.rung)
+    other = {"metadata": {"name": "other", "resourceVersion": "9"}}
+    site.cache.note(kinds.NAMESPACE, other)
+    site.cache.note(kinds.POD, {"metadata": {"name": "p", "namespace": "default", "resourceVersion": "9"}})
+    assert len(site.rung) == before
+    assert set(site.cache.views) == {WORKSPACE}
+
+
+async def test_news_of_a_workspace_ends_a_wait_for_them(site: Site) -> None:
+
+    waiting = asyncio.ensure_future(site.cache.news(WORKSPACE, 60))
+    await asyncio.sleep(0)
+    site.cache.note(kinds.NETWORK_POLICY, wall(60))
+    await asyncio.wait_for(waiting, 5)
+    assert waiting.done()
