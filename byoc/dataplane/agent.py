@@ -35,6 +35,7 @@ from byoc.dataplane.replay import InLedger, Replays, Seen
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.runtime import Runtime
 from byoc.dataplane.settings import AgentSettings
+from byoc.dataplane.shipping import Watch
 from byoc.dataplane.standing import Standing
 from byoc.dataplane.state import CellState
 from byoc.dataplane.storage import Storage
@@ -199,6 +200,7 @@ class Agent:
         self._memory = memory
         self._standing = memory.standing
         self._ledger = memory.ledger
+        self._copies = Watch(settings.cell / LEDGER, self._ledger.record, self._clock)
         self._keys = CellKeys.load_or_create(memory.kept)
         self._state = CellState.open(memory.kept, self._ledger, outside.new_id, self._changed, memory.epoch)
         self._policy = PolicyFile(settings.cell, settings.policy)
@@ -427,6 +429,14 @@ class Agent:
         while True:
             await self._clock.sleep(_FLUSH_SECONDS)
             guard.flush()
+            if self._settings.ledger_bucket:
+                self._look_at_copies()
+
+    def _look_at_copies(self) -> None:
+        try:
+            self._copies.look()
+        except (Unwritable, LedgerBroken) as error:
+            _LOG.error("not on record yet: the ledger's copies are late", error=error.message)
 
     async def _post(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         assert self._client is not None  # noqa: S101 - the reporter is made with it

@@ -43,6 +43,7 @@ class AgentSettings:
         control: where the customer's other papers are, if not there.
         runtime: what runs the workspaces.
         kubernetes: settings of that runtime, which reads them itself.
+        ledger_bucket: where copies of the ledger go, by a process of its own; "" where none do.
     """
 
     data: Path
@@ -55,6 +56,7 @@ class AgentSettings:
     control: Path | None = None
     runtime: RuntimeName = RuntimeName.LOCAL
     kubernetes: Mapping[str, Any] = field(default_factory=dict)
+    ledger_bucket: str = ""
 
     @property
     def cell(self) -> Path:
@@ -76,6 +78,7 @@ class AgentSettings:
             enrolment, policy = _path(value, "enrolment"), _path(value, "policy")
             control = _path(value, "control")
             kubernetes = dict(value.get("kubernetes") or {})
+            bucket = str(value.get("ledgerBucket", ""))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             message = f"{path} does not say which gateway to dial"
             raise PreconditionFailed(message, hint="`byoc up` writes it for a local cell") from error
@@ -83,7 +86,17 @@ class AgentSettings:
             raise PreconditionFailed(f"{path}: `gateway` is not a wss:// address")
         runtime = _runtime(value.get("runtime", RuntimeName.LOCAL), path)
         return cls(
-            data.absolute(), gateway, ca, stop_engines, cap, enrolment, policy, control, runtime, kubernetes
+            data.absolute(),
+            gateway,
+            ca,
+            stop_engines,
+            cap,
+            enrolment,
+            policy,
+            control,
+            runtime,
+            kubernetes,
+            bucket,
         )
 
 

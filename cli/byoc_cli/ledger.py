@@ -3,6 +3,7 @@
 import heapq
 import io
 import tarfile
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from byoc.errors import Failed, LedgerBroken, UsageError
+from byoc.errors import Failed, LedgerBroken, NotFound, UsageError
 from byoc_cli import machine
 from byoc_cli.context import Context, of
 from byoc_cli.output import Column, Format, View, cell_text, compact
@@ -160,13 +161,37 @@ def _told(record: dict[str, Any]) -> str:
     )
 
 
-def verify(ctx: typer.Context, directory: Directories = None) -> None:
+def verify(
+    ctx: typer.Context,
+    directory: Directories = None,
+    bucket: Annotated[
+        str | None,
+        typer.Option(
+            "--bucket", metavar="NAME", help="Verify the copies there; AWS credentials that read it."
+        ),
+    ] = None,
+) -> None:
     """Check that no record was edited or cut away, and say which of the two could be proven."""
+    given = of(ctx)
+    if bucket is None:
+        where = _all_folders(given, directory)
+        _verify(given, where, where)
+        return
+    from byoc.dataplane.bucket import Bucket  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.shipping import lay_out  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory(prefix="byoc-ledger-") as folder:
+        found = [Folders(place.parent, place) for place in lay_out(Bucket(bucket).read(), Path(folder))]
+        if not found:
+            raise NotFound(f"the bucket {bucket} holds no ledger")
+        # Keys from the cell itself where it is at hand: those in the bucket are as good as the bucket.
+        _verify(given, found, _all_folders(given, directory) if directory else found, of_bucket=bucket)
+
+
+def _verify(given: Context, where: list[Folders], trusted: list[Folders], *, of_bucket: str = "") -> None:
     from byoc.dataplane.ledger_verify import verify_chains  # noqa: PLC0415 - slow to import
 
-    given = of(ctx)
-    where = _all_folders(given, directory)
-    keys, cell = _trusted(given, where)
+    keys, cell = _trusted(given, trusted)
     found = verify_chains([each.ledger for each in where], keys, cell=cell)
     if len(found.chains) == 1:
         given.out.item(FOUND, found.chains[0])
@@ -178,7 +203,7 @@ def verify(ctx: typer.Context, directory: Directories = None) -> None:
         bad = next((place for place, each in zip(where, found.chains, strict=True) if not each.ok), where[0])
         said = found.problem or next(each.summary() for each in found.chains if not each.ok)
         raise LedgerBroken(
-            f"the ledger in {bad.ledger} does not verify: {said}",
+            f"the ledger in {of_bucket or bad.ledger} does not verify: {said}",
             hint="keep the file as it is, and compare it with a copy of your own",
         )
 

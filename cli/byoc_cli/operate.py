@@ -1,6 +1,8 @@
 """Operate: the entry points of the processes that production runs, and that ``byoc up`` supervises."""
 
 import asyncio
+import signal
+import threading
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -45,6 +47,7 @@ def add(app: typer.Typer) -> None:
     agent = noun("Run a cell's agent.")
     app.add_typer(agent, name="agent", rich_help_panel=OPERATE)
     verb(agent, "run")(agent_run)
+    verb(agent, "ship-ledger")(agent_ship_ledger)
 
 
 class Which(StrEnum):
@@ -246,6 +249,32 @@ def _in_a_cluster(settings: "AgentSettings", given: Context) -> process.Main:
         )
 
     return work
+
+
+def agent_ship_ledger(
+    ctx: typer.Context,
+    data: Data,
+    bucket: Annotated[
+        str | None, typer.Option("--bucket", metavar="NAME", help="[default: the cell's configuration]")
+    ] = None,
+) -> None:
+    """Copy the cell's ledger to a bucket, as it grows; a process of its own beside the agent."""
+    from byoc import log  # noqa: PLC0415 - only servers log
+    from byoc.dataplane.agent import LEDGER  # noqa: PLC0415
+    from byoc.dataplane.bucket import Bucket  # noqa: PLC0415
+    from byoc.dataplane.settings import AgentSettings  # noqa: PLC0415
+    from byoc.dataplane.shipping import EVERY_SECONDS, Shipper  # noqa: PLC0415
+
+    log.configure(_level(ctx), component="ledger-shipper")
+    settings = AgentSettings.load(data.absolute())
+    name = bucket or settings.ledger_bucket
+    if not name:
+        raise UsageError("the configuration names no bucket for the ledger", hint="--bucket NAME")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    copies = Bucket(name, of(ctx).environment.get("AWS_REGION"))
+    Shipper(settings.cell / LEDGER, copies, of(ctx).clock, lambda: not stop.wait(EVERY_SECONDS)).run()
 
 
 def _level(ctx: typer.Context) -> str:

@@ -12,6 +12,8 @@ _OURS: Final = {"byoc": tree.ROOT / "byoc", "byoc_cli": tree.ROOT / "cli" / "byo
 
 AGENT: Final = (
     "byoc.dataplane.agent",
+    "byoc.dataplane.bucket",
+    "byoc.dataplane.shipping",
     "byoc.dataplane.local.runtime",
     "byoc.dataplane.kubernetes.lead",
     "byoc.dataplane.kubernetes.runtime",
@@ -20,6 +22,7 @@ AGENT: Final = (
     "byoc.log",
 )
 CONTROL_PLANE: Final = (
+    "byoc.controlplane.rotation",
     "byoc.controlplane.serve",
     "byoc.controlplane.settings",
     "byoc.controlplane.fleet.start",

@@ -22,14 +22,19 @@ NOT_IN_AN_IMAGE = {
     "pulumi-aws",
     "pulumi-kubernetes",
     "pulumi-policy",
-    "boto3",
-    "botocore",
     "grpcio",
 }
 OPERATE = tree.ROOT / "cli" / "byoc_cli" / "operate.py"
 COMMANDS = {
-    "agent": ("agent_run", "_on_this_machine", "_in_a_cluster"),
-    "controlplane": ("controlplane_init", "controlplane_serve", "controlplane_migrate", "gateway_serve"),
+    "agent": ("agent_run", "agent_ship_ledger", "_on_this_machine", "_in_a_cluster"),
+    "controlplane": (
+        "controlplane_init",
+        "controlplane_rotate_key",
+        "_signing_key",
+        "controlplane_serve",
+        "controlplane_migrate",
+        "gateway_serve",
+    ),
 }
 
 
