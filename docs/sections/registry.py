@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from byoc_cli import reference
-from docs.sections import access, cell, service, settings
+from docs.sections import access, cell, kubernetes, service, settings
 from docs.sections.page import fill
 
 WHOLE: Final = ""
@@ -57,6 +57,9 @@ GENERATED: Final = (
     Generated("docs/access-sources.md", "sources", access.sources),
     Generated("docs/access-sources.md", "rows", access.rows),
     Generated("docs/access-sources.md", "own-calls", access.own_calls),
+    Generated("docs/kubernetes-cell.md", "workspace-objects", kubernetes.objects),
+    Generated("docs/kubernetes-cell.md", "engine-sizes", kubernetes.engine_sizes),
+    Generated("docs/kubernetes-cell.md", "agent-rights", kubernetes.agent_rights),
     Generated("docs/workspaces.md", "changes", service.changes),
     Generated("docs/workspaces.md", "sizes", service.sizes),
     Generated("docs/settings.md", "controlplane", settings.control_plane),
