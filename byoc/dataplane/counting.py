@@ -48,11 +48,11 @@ _STATUS: Final = (
     "Com_select",
     *(f"Com_{name}" for name in sorted(WRITES)),
 )
-_STATEMENTS: Final = (
-    "SELECT event_name, SUM(count_star), SUM(sum_errors), SUM(sum_timer_wait), SUM(sum_rows_affected), "
-    "SUM(sum_rows_sent) FROM performance_schema.{table} WHERE event_name LIKE 'statement/sql/%%' "
-    "AND count_star > 0 {condition} GROUP BY event_name"
+_SUMS: Final = (
+    "event_name, SUM(count_star), SUM(sum_errors), SUM(sum_timer_wait), SUM(sum_rows_affected), "
+    "SUM(sum_rows_sent) FROM performance_schema.events_statements_summary"
 )
+_KIND: Final = "event_name LIKE 'statement/sql/%%' AND count_star > 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +135,12 @@ def ask(session: sql.Session, ours: Sequence[str]) -> Answers:
 
 
 def _with_statements(session: sql.Session, ours: Sequence[str], marks: str, answers: Answers) -> Answers:
-    tables = (
-        "events_statements_summary_global_by_event_name",
-        "events_statements_summary_by_account_by_event_name",
-    )
-    # Ours first: what happens in between must not be taken off twice.
-    mine = session.execute(_STATEMENTS.format(table=tables[1], condition=f"AND user IN ({marks})"), ours)
-    all_ = session.execute(_STATEMENTS.format(table=tables[0], condition="AND 1 = %s"), (1,))
+    # In one statement: one of two would count the other.
+    rows = session.execute(
+        f"SELECT 0, {_SUMS}_global_by_event_name WHERE {_KIND} GROUP BY event_name UNION ALL "
+        f"SELECT 1, {_SUMS}_by_account_by_event_name WHERE {_KIND} AND user IN ({marks}) GROUP BY event_name",
+        ours,
+    ).rows
     ((connections,),) = session.execute(
         "SELECT COALESCE(SUM(total_connections), 0) FROM performance_schema.accounts "  # noqa: S608
         f"WHERE user IN ({marks})",
@@ -152,8 +151,8 @@ def _with_statements(session: sql.Session, ours: Sequence[str], marks: str, answ
         answers.connected,
         answers.running,
         answers.most,
-        _by_kind(all_.rows),
-        _by_kind(mine.rows),
+        _by_kind(values for of_us, *values in rows if not of_us),
+        _by_kind(values for of_us, *values in rows if of_us),
         float(connections),
     )
 

@@ -35,6 +35,16 @@ async def test_reads_and_writes_are_counted_with_their_outcome_and_their_rows(
     assert after[Metric.THREADS_CONNECTED] == before[Metric.THREADS_CONNECTED] == 1
 
 
+async def test_of_an_unused_engine_only_the_proof_of_the_new_password_is_counted(
+    runtime: LocalRuntime, running: WorkspaceSpec
+) -> None:
+    found = await values(runtime, running)
+    used = {Metric.SUCCESSFUL_READ_QUERIES, Metric.FAILED_READ_QUERIES, Metric.ROWS_RETURNED_BY_READS}
+    used |= {Metric.SUCCESSFUL_WRITE_QUERIES, Metric.FAILED_WRITE_QUERIES, Metric.ROWS_AFFECTED_BY_WRITES}
+    proof = {Metric.SUCCESSFUL_READ_QUERIES: 1, Metric.ROWS_RETURNED_BY_READS: 1}
+    assert {metric: found[metric] for metric in used} == dict.fromkeys(used, 0) | proof
+
+
 async def test_work_shows_as_processor_time_and_growing_data_as_disk(
     runtime: LocalRuntime, running: WorkspaceSpec, admin: sql.Session
 ) -> None:
