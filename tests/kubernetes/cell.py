@@ -10,6 +10,7 @@ from lightkube import KubeConfig
 
 from byoc.cell.admission import NAME, admission
 from byoc.cell.incluster import AGENT, NAMESPACE
+from byoc.cell.installer.kinds import path
 from byoc.cell.priority import priority
 from byoc.cell.rights import rights
 from byoc.clock import SystemClock
@@ -66,7 +67,7 @@ class Cell:
 def installed(plane: Plane, world: World) -> Iterator[Cell]:
     """Install what the agent needs to be there; its own pods are not part of these tests."""
     for manifest in (_namespace(), *rights(), *priority(), *admission()):
-        _apply(plane, manifest)
+        put(plane, manifest)
     _until_enforced(plane)
     yield Cell(plane, world)
 
@@ -75,9 +76,8 @@ def _namespace() -> Json:
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
 
 
-def _apply(plane: Plane, manifest: Json) -> None:
-    from byoc.cell.installer.kinds import path  # noqa: PLC0415
-
+def put(plane: Plane, manifest: Json) -> None:
+    """Make an object of the bundle as the administrator."""
     asked = f"{path(manifest)}?fieldManager=installer&force=true"
     status, answer = plane.ask("admin", "PATCH", asked, manifest, kind="application/apply-patch+yaml")
     assert status in {200, 201}, answer
