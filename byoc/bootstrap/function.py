@@ -38,6 +38,10 @@ class Function:
         """
         return await asyncio.to_thread(self._call, op, values)
 
+    def ask(self, op: str, **values: Any) -> dict[str, Any]:
+        """Ask for one op and return its answer, as :meth:`call` does, for callers without a loop."""
+        return self._call(op, values)
+
     def _call(self, op: str, values: Mapping[str, Any]) -> dict[str, Any]:
         with translated("lambda:InvokeFunction"):
             try:

@@ -55,6 +55,12 @@ def _record(args: CellArgs) -> Iterator[Statement]:
         resources=(f"{bucket}/.byoc/*",),
     )
     yield Statement(
+        sid="TellCell",
+        why="the session is in the cell's own ledger too",
+        actions=("lambda:InvokeFunction",),
+        resources=(arns.function_arn(args, "control"),),
+    )
+    yield Statement(
         sid="RecordsKey",
         why="the records are encrypted",
         actions=("kms:Decrypt", "kms:GenerateDataKey"),

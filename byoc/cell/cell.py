@@ -13,7 +13,7 @@ from byoc.cell.addons import AddOns, NetworkAddOns
 from byoc.cell.args import CellArgs, Delivery
 from byoc.cell.cluster import Cluster
 from byoc.cell.dns import Dns
-from byoc.cell.function import Installer
+from byoc.cell.function import Control, Door, Installer
 from byoc.cell.identity import Identity
 from byoc.cell.keys import Keys
 from byoc.cell.manifests import bundle
@@ -64,17 +64,16 @@ class Cell(Part):
         args, cluster, objects = self.args, self.cluster, bundle(self.args)
         installer = None
         if args.delivery is Delivery.IN_VPC:
-            installer = Installer(
-                args,
-                objects,
-                self.network,
-                role=self.identity.installer,
-                cluster_endpoint=cluster.endpoint,
-                cluster_authority=cluster.certificate,
-                cluster_security_group_id=cluster.security_group_id,
+            door = Door(
+                endpoint=cluster.endpoint,
+                authority=cluster.certificate,
+                security_group_id=cluster.security_group_id,
                 key_arn=self.key_arn,
-                parent=self,
             )
+            installer = Installer(
+                args, objects, self.network, role=self.identity.installer, cluster=door, parent=self
+            )
+            Control(args, self.network, role=self.identity.control, cluster=door, parent=self)
         return Nimbus(
             args,
             objects,

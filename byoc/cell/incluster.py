@@ -45,8 +45,12 @@ TOKEN: Final = "byoc-enrolment-token"  # noqa: S105 - the name of a Secret
 CONFIG: Final = "byoc-config"
 POLICY: Final = "byoc-policy"
 """ConfigMap with the customer's policy; the agent reads it and may not write it."""
+PAPERS: Final = "byoc-papers"
+"""ConfigMap with the customer's other papers; the agent reads it and may not write it."""
 STATE_PREFIX: Final = "byoc-state-"
 """How the names of the agent's own ConfigMaps and Secrets begin."""
+SHOWN: Final = f"{STATE_PREFIX}shown"
+"""ConfigMap in which the agent shows the customer its own papers."""
 INSTALLED: Final = "byoc-installed"
 """ConfigMap in which the installer writes, last of all, what it installed."""
 

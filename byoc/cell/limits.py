@@ -57,7 +57,7 @@ def roles(args: CellArgs) -> Values:
 
 def log_groups(args: CellArgs) -> Values:
     """Return the ARNs of the cell's log groups, with what is in them."""
-    logs: tuple[arns.Log, ...] = ("breakglass", "cluster", "flow", "installer")
+    logs: tuple[arns.Log, ...] = ("breakglass", "cluster", "control", "flow", "installer")
     return tuple(f"{arns.log_group_arn(args, which)}{part}" for which in logs for part in ("", ":*"))
 
 

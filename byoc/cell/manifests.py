@@ -21,6 +21,7 @@ from byoc.cell.incluster import (
     ENROLMENT,
     KEYS,
     NAMESPACE,
+    PAPERS,
     POLICY,
     STORAGE_CLASS,
 )
@@ -28,7 +29,7 @@ from byoc.cell.installer.kinds import in_order
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.priority import priority
 from byoc.cell.rights import rights
-from byoc.cell.workloads import CONFIG_FOLDER, POLICY_FOLDER, TOKEN_FOLDER, agents, autoscalers
+from byoc.cell.workloads import CONFIG_FOLDER, PAPERS_FOLDER, POLICY_FOLDER, TOKEN_FOLDER, agents, autoscalers
 from byoc.errors import UsageError
 from byoc.wire.canonical import canonical, digest, sha256
 
@@ -131,6 +132,7 @@ def config_of(gateway: Gateway, runtime: Json) -> list[Json]:
         "kubernetes": runtime,
         "enrolment": f"{TOKEN_FOLDER}/{ENROLMENT_FILE}",
         "policy": f"{POLICY_FOLDER}/{POLICY_FILE}",
+        "control": PAPERS_FOLDER,
     }
     data = {}
     if gateway.ca_pem:
@@ -162,6 +164,7 @@ def shown_and_kept() -> list[Json]:
     lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
     return [
         _data("ConfigMap", ENROLMENT),
+        _data("ConfigMap", PAPERS),
         _data("Secret", KEYS, type="Opaque"),
         lease | {"metadata": {"name": AGENT, "namespace": NAMESPACE}},
     ]

@@ -17,7 +17,9 @@ from byoc.cell.incluster import (
     ENROLMENT,
     INSTALLED,
     NAMESPACE,
+    PAPERS,
     POLICY,
+    SHOWN,
     STORAGE_CLASS,
     TOKEN,
 )
@@ -124,19 +126,19 @@ CONTROL_AT_HOME: Final = (
     Right(
         "",
         ("configmaps",),
-        ("get", "update", "patch"),
-        "the customer reads and writes the policy from outside the VPC",
-        names=(POLICY,),
+        ("get", "update"),
+        "the customer reads and writes the policy, the kill switch and approvals from outside the VPC",
+        names=(POLICY, PAPERS),
     ),
     Right(
         "",
         ("configmaps",),
         ("get",),
-        "the customer sees how the cell stands, and what is installed",
-        names=(ENROLMENT, INSTALLED),
+        "the customer sees how the cell stands, what waits for approval, and what is installed",
+        names=(ENROLMENT, INSTALLED, SHOWN),
     ),
 )
-"""Of the control function, in the client's namespace; what its commands need beyond, they bring with them."""
+"""Of the control function, in the client's namespace: the customer's papers, and a look at the agent's."""
 
 OPERATOR_IN_WORKSPACE: Final = (
     Right("", ("pods",), _ALL, "pods of an engine; a resize may have to replace them"),

@@ -16,6 +16,7 @@ from byoc.cell.incluster import (
     CONFIG,
     GROUP_LABEL,
     NAMESPACE,
+    PAPERS,
     POLICY,
     STORAGE_CLASS,
     SYSTEM_GROUP,
@@ -29,6 +30,7 @@ Json = dict[str, Any]
 DATA: Final = "/var/lib/byoc"
 CONFIG_FOLDER: Final = "/etc/byoc/config"
 POLICY_FOLDER: Final = "/etc/byoc/policy"
+PAPERS_FOLDER: Final = "/etc/byoc/papers"
 TOKEN_FOLDER: Final = "/etc/byoc/enrolment"  # noqa: S105 - the name of a folder
 CONFIG_DIGEST: Final = "byoc.dev/config-digest"
 """Annotation of the agent's pods: a changed configuration makes new pods."""
@@ -125,6 +127,7 @@ def _agent_pod(args: AgentArgs, *, ours: bool) -> Json:
         "volumes": [
             {"name": "config", "configMap": {"name": CONFIG}},
             {"name": "policy", "configMap": {"name": POLICY, "optional": True}},
+            {"name": "papers", "configMap": {"name": PAPERS, "optional": True}},
             # Optional: the pod starts long before the token is there, and the kubelet brings it in then.
             {"name": "enrolment", "secret": {"secretName": TOKEN, "optional": True, "defaultMode": 0o440}},
             {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
@@ -144,6 +147,7 @@ def _mounts() -> list[Json]:
         },
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "policy", "mountPath": POLICY_FOLDER, "readOnly": True},
+        {"name": "papers", "mountPath": PAPERS_FOLDER, "readOnly": True},
         {"name": "enrolment", "mountPath": TOKEN_FOLDER, "readOnly": True},
         {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a folder of the pod's own
     ]

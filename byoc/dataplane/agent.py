@@ -214,6 +214,10 @@ class Agent:
         """Of the cell's signing key."""
         return self._keys.thumbprint
 
+    def look(self) -> None:
+        """Look at the customer's papers now: somebody knows that there is news."""
+        self._control.bell.ring()
+
     async def run(self, stop: asyncio.Event, on_ready: Announce) -> None:
         """Work until told to stop."""
         self._open_ledger()

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from byoc.clock import stamp
-from byoc.errors import UsageError
 from byoc.ids import new_id
 from byoc_cli.context import Context, of
+from byoc_cli.inside import region_of
 from byoc_cli.output import Column, View
 from byoc_cli.standing import AwsProfile, Region
 from byoc_cli.tree import INSIDE, noun, verb
 
 if TYPE_CHECKING:
+    from byoc.bootstrap.aws import Account
     from byoc.bootstrap.breakglass.glass import BreakGlass
     from byoc.bootstrap.breakglass.plan import Session
 
@@ -56,14 +57,14 @@ def open_session(
 
     given = of(ctx)
     wanted, why = plan.parse_ttl(ttl), plan.check_reason(reason)
-    where = _region(given, region)
-    session = _glass(given, where, aws_profile).open(
-        cell, ttl=wanted, reason=why, new_id=new_id, another=another
-    )
+    where = region_of(given, region)
+    account = _account(given, where, aws_profile)
+    session = _glass(given, account).open(cell, ttl=wanted, reason=why, new_id=new_id, another=another)
     command = _command(session, plan.document_name(cell), where, aws_profile)
     given.out.done(command, _json(session) | {"command": command}, session.id)
     given.out.note(f"session {session.id} of cell {cell} ends at {stamp(session.until)}")
     given.out.note("the machine answers in a minute or two; what is done in that session is logged")
+    _tell(given, account, session)
 
 
 def list_sessions(
@@ -74,7 +75,7 @@ def list_sessions(
 ) -> None:
     """List sessions: who, why, until when and what became of them, the newest first."""
     given = of(ctx)
-    found = _glass(given, _region(given, region), aws_profile).sessions(cell)
+    found = _glass(given, _account(given, region_of(given, region), aws_profile)).sessions(cell)
     given.out.rows(LIST, found, empty="the glass was never broken")
 
 
@@ -86,23 +87,30 @@ def close(
 ) -> None:
     """End a session now and remove everything of it but its log; may be repeated."""
     given = of(ctx)
-    closed = _glass(given, _region(given, region), aws_profile).close(session)
+    account = _account(given, region_of(given, region), aws_profile)
+    closed = _glass(given, account).close(session)
     given.out.done(f"session {closed.id} of cell {closed.cell} is closed", _json(closed), closed.id)
+    _tell(given, account, closed)
 
 
-def _region(given: Context, region: str | None) -> str:
-    where = region or given.environment.get("AWS_REGION") or given.environment.get("AWS_DEFAULT_REGION")
-    if not where:
-        raise UsageError("the AWS region is not given", hint="add --region")
-    return where
+def _account(given: Context, region: str, profile: str | None) -> "Account":
+    given.hush()
+    return given.account(region, profile)
 
 
-def _glass(given: Context, region: str, profile: str | None) -> "BreakGlass":
-    from byoc.bootstrap.aws import open_account  # noqa: PLC0415 - loads boto3
+def _glass(given: Context, account: "Account") -> "BreakGlass":
     from byoc.bootstrap.breakglass.glass import BreakGlass  # noqa: PLC0415 - loads Pulumi
 
-    given.hush()
-    return BreakGlass(open_account(region, profile=profile), given.clock, given.sleep)
+    return BreakGlass(account, given.clock, given.sleep)
+
+
+def _tell(given: Context, account: "Account", session: "Session") -> None:
+    """Put what happened on the cell's own record, if it can be reached."""
+    from byoc.bootstrap.breakglass.ledger import tell  # noqa: PLC0415 - loads boto3
+
+    if why := tell(account, session):
+        given.out.note(f"the cell's own ledger does not have it yet: {why}")
+        given.out.note(f"`{given.program} breakglass close {session.id}` tells the cell both")
 
 
 def _command(session: "Session", document: str, region: str, profile: str | None) -> str:

@@ -1,11 +1,12 @@
 """Where a command inside the cell acts, and as whom. None of these passes the control plane.
 
-``--dir`` is a cell whose papers are files; ``--context`` one in a cluster that this machine's kubeconfig
-reaches; ``--cell`` one in AWS, through its control function, with the caller's own AWS credentials.
+``--dir`` is a cell whose papers are files; ``--context`` one in a cluster that the caller's kubeconfig
+reaches; ``--cell`` one in AWS, through its control function and with the caller's own AWS credentials.
 """
 
 import getpass
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,14 +26,33 @@ Directory = Annotated[
 ]
 
 
+KubeContext = Annotated[
+    str | None, typer.Option("--context", metavar="CTX", help="A cell in a cluster, by your kubeconfig.")
+]
+InAws = Annotated[
+    str | None, typer.Option("--cell", metavar="NAME", help="A cell in AWS, by its control function.")
+]
 _AT_ONCE: Final = timedelta(seconds=5)
+_CARRIED: Final = timedelta(seconds=30)
+"""The agent looks at the objects every few seconds."""
+_PATIENCE: Final = 30.0
+"""Seconds for one call of a cluster's API."""
 
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Which cell is meant."""
+    """Which cell is meant; at most one of the three ways.
+
+    Attributes:
+        context: a cell in the cluster of a context of the caller's kubeconfig.
+        cell: a cell in AWS, in ``region``, with the credentials of ``aws_profile``.
+    """
 
     directory: Path | None = None
+    context: str | None = None
+    cell: str | None = None
+    region: str | None = None
+    aws_profile: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +77,49 @@ def inside(given: Context, where: Where) -> Inside:
     Raises:
         UsageError: two ways are named at once, or none and two instances run.
     """
+    named = {"--dir": where.directory, "--context": where.context, "--cell": where.cell}
+    if len(both := [option for option, value in named.items() if value is not None]) > 1:
+        raise UsageError(f"{' and '.join(both)} name more than one cell", hint="give one of them")
+    if where.cell is not None:
+        return _in_aws(given, where.cell, where)
+    if where.context is not None:
+        return _in_cluster(given, where.context)
     return _folder(given, where.directory)
+
+
+def _in_cluster(given: Context, context: str) -> Inside:
+    from byoc.cell.control.papers import ApiPapers  # noqa: PLC0415 - only for this way
+    from byoc.cell.installer.api import Api  # noqa: PLC0415
+    from byoc.cell.installer.budget import Budget  # noqa: PLC0415
+    from byoc.dataplane.kubernetes.kubeconfig import open_context  # noqa: PLC0415 - loads a client library
+
+    way = open_context(context, given.environment, home=Path(given.environment.get("HOME") or "/"))
+
+    def open_api() -> Api:
+        budget = Budget.of(_PATIENCE, time.monotonic, time.sleep)
+        return Api(way.server, "", way.token, budget, tls=way.tls)
+
+    return Inside(ApiPapers(open_api, f"context {context}"), f"{local_user()} by context {context}", _CARRIED)
+
+
+def _in_aws(given: Context, cell: str, where: Where) -> Inside:
+    from byoc.bootstrap.control import FunctionPapers  # noqa: PLC0415 - loads boto3
+
+    given.hush()
+    account = given.account(region_of(given, where.region), where.aws_profile)
+    return Inside(FunctionPapers(account, cell), account.identity.arn, _CARRIED)
+
+
+def region_of(given: Context, region: str | None) -> str:
+    """Return the AWS region meant.
+
+    Raises:
+        UsageError: none is given.
+    """
+    found = region or given.environment.get("AWS_REGION") or given.environment.get("AWS_DEFAULT_REGION")
+    if not found:
+        raise UsageError("the AWS region is not given", hint="add --region")
+    return found
 
 
 def _folder(given: Context, directory: Path | None) -> Inside:

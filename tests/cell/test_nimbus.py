@@ -60,8 +60,9 @@ def test_the_function_has_a_fixed_name_and_runs_once_at_a_time(made: Graph) -> N
     assert "publish" not in function
 
 
-def test_the_function_is_told_of_its_cluster_and_of_nothing_secret(made: Graph) -> None:
-    told = made.inputs(FUNCTION, "installer")["environment"]["variables"]
+@pytest.mark.parametrize("which", ["installer", "control"])
+def test_the_function_is_told_of_its_cluster_and_of_nothing_secret(made: Graph, which: str) -> None:
+    told = made.inputs(FUNCTION, which)["environment"]["variables"]
     assert set(told) == {
         "BYOC_CELL",
         "BYOC_CLUSTER",
@@ -71,36 +72,49 @@ def test_the_function_is_told_of_its_cluster_and_of_nothing_secret(made: Graph) 
     assert (told["BYOC_CELL"], told["BYOC_CLUSTER"]) == ("main", "byoc-main")
 
 
-def test_the_function_stands_in_the_private_subnets_behind_its_own_group(made: Graph) -> None:
-    place = made.inputs(FUNCTION, "installer")["vpcConfig"]
+@pytest.mark.parametrize("which", ["installer", "control"])
+def test_the_function_stands_in_the_private_subnets_behind_its_own_group(made: Graph, which: str) -> None:
+    place = made.inputs(FUNCTION, which)["vpcConfig"]
     assert len(place["subnetIds"]) == 3
     assert len(place["securityGroupIds"]) == 1
-    waits = made.waits_for(FUNCTION, "installer")
-    assert {f"{GROUP}::installer", f"{INTO}::installer", f"{OUT}::installer"} <= waits
+    waits = made.waits_for(FUNCTION, which)
+    assert {f"{GROUP}::{which}", f"{INTO}::{which}", f"{OUT}::{which}"} <= waits
 
 
-def test_the_function_reaches_the_clusters_api_and_nothing_else(made: Graph) -> None:
-    out = made.inputs(OUT, "installer")
+@pytest.mark.parametrize("which", ["installer", "control"])
+def test_the_function_reaches_the_clusters_api_and_nothing_else(made: Graph, which: str) -> None:
+    out = made.inputs(OUT, which)
     assert (out["fromPort"], out["toPort"], out["ipProtocol"]) == (443, 443, "tcp")
     assert "referencedSecurityGroupId" in out
     assert not {"cidrIpv4", "cidrIpv6", "prefixListId"} & out.keys()
-    assert [each.name for each in made.recording.of(OUT)] == ["installer"]
-    into = made.inputs(INTO, "installer")
+    assert {each.name for each in made.recording.of(OUT)} == {"installer", "control"}
+    into = made.inputs(INTO, which)
     assert "referencedSecurityGroupId" in into
     assert (into["fromPort"], into["toPort"]) == (443, 443)
 
 
-def test_the_role_outlives_the_group_whose_interfaces_are_removed_under_it(made: Graph) -> None:
-    waits = made.waits_for(GROUP, "installer")
-    assert {f"{ROLE}::role-installer", "aws:iam/rolePolicy:RolePolicy::role-installer"} <= waits
+@pytest.mark.parametrize("which", ["installer", "control"])
+def test_the_role_outlives_the_group_whose_interfaces_are_removed_under_it(made: Graph, which: str) -> None:
+    waits = made.waits_for(GROUP, which)
+    assert {f"{ROLE}::role-{which}", f"aws:iam/rolePolicy:RolePolicy::role-{which}"} <= waits
 
 
-def test_the_functions_log_is_made_before_it_and_kept_as_long_as_the_customer_says(made: Graph) -> None:
-    log = made.inputs(LOG, "installer")
-    assert log["name"] == "/aws/lambda/byoc-main-installer"
+@pytest.mark.parametrize("which", ["installer", "control"])
+def test_the_functions_log_is_made_before_it_and_kept_as_long_as_the_customer_says(
+    made: Graph, which: str
+) -> None:
+    log = made.inputs(LOG, which)
+    assert log["name"] == f"/aws/lambda/byoc-main-{which}"
     assert log["retentionInDays"] == cell().log_days
     assert log["kmsKeyId"]
-    assert f"{LOG}::installer" in made.waits_for(FUNCTION, "installer")
+    assert f"{LOG}::{which}" in made.waits_for(FUNCTION, which)
+
+
+def test_the_control_function_may_answer_several_at_once(made: Graph) -> None:
+    function = made.inputs(FUNCTION, "control")
+    assert function["name"] == "byoc-main-control"
+    assert "reservedConcurrentExecutions" not in function
+    assert function["timeout"] == 60
 
 
 def test_the_functions_package_is_made_of_texts_and_so_the_same_everywhere() -> None:

@@ -76,6 +76,7 @@ def known(pair: Pair) -> set[str]:
 
 async def test_one_leads_and_shows_itself_the_other_waits(pair: Pair) -> None:
     await pair.until("a thumbprint is shown", lambda: pair.shown.get("thumbprint"))
+    await pair.until("it says what it waits for", lambda: pair.shown.get("standing"))
     assert pair.shown["standing"] == "waiting for enrolment"
     leader, other = pair.leader(), pair.other()
     await pair.until("the other says who leads", lambda: other.standing() == f"{leader.name} leads")

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -23,7 +22,7 @@ from byoc.cell.installer.handover import hand_over
 from byoc.cell.installer.install import install, uninstall
 from byoc.cell.installer.look import diff, status
 from byoc.cell.installer.package import BUNDLE_FILE, Package
-from byoc.cell.installer.token import Credentials, cluster_token
+from byoc.cell.installer.token import of_function
 from byoc.errors import Conflict, UsageError
 
 Json = dict[str, Any]
@@ -56,23 +55,13 @@ def handle(event: Mapping[str, Any], context: Context) -> Json:
     api = Api(
         environment["BYOC_CLUSTER_ENDPOINT"],
         base64.b64decode(environment["BYOC_CLUSTER_AUTHORITY"]).decode(),
-        _tokens(environment),
+        of_function(environment),
         budget,
     )
     with closing(api):
         answer = run(event, package, api)
     _LOG.warning("%s took %.1f s", answer["op"], seconds - budget.left)
     return answer
-
-
-def _tokens(environment: Mapping[str, str]) -> Callable[[], str]:
-    credentials = Credentials(
-        environment["AWS_ACCESS_KEY_ID"],
-        environment["AWS_SECRET_ACCESS_KEY"],
-        environment.get("AWS_SESSION_TOKEN", ""),
-    )
-    cluster, region = environment["BYOC_CLUSTER"], environment["AWS_REGION"]
-    return lambda: cluster_token(cluster, region, credentials, datetime.now(UTC))
 
 
 @dataclass(frozen=True, slots=True)

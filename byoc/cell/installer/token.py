@@ -8,9 +8,9 @@ request"); the tests compare it with the vendor's own signer.
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -43,6 +43,17 @@ def cluster_token(cluster: str, region: str, credentials: Credentials, now: date
         now=now,
     )
     return _PREFIX + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+def of_function(environment: Mapping[str, str]) -> Callable[[], str]:
+    """Return what makes a token for the cluster that a function's environment names, each time anew."""
+    credentials = Credentials(
+        environment["AWS_ACCESS_KEY_ID"],
+        environment["AWS_SECRET_ACCESS_KEY"],
+        environment.get("AWS_SESSION_TOKEN", ""),
+    )
+    cluster, region = environment["BYOC_CLUSTER"], environment["AWS_REGION"]
+    return lambda: cluster_token(cluster, region, credentials, datetime.now(UTC))
 
 
 def presign(

@@ -18,6 +18,7 @@ from byoc.clock import Clock
 from byoc.dataplane.agent import LEDGER, Agent, Announce, Memory, Outside, alone
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.kubernetes.connect import kube_config, open_client
+from byoc.dataplane.kubernetes.desk import ClusterDesk
 from byoc.dataplane.kubernetes.lease import (
     LOOK_SECONDS,
     RENEW_SECONDS,
@@ -198,7 +199,9 @@ class Candidate:
         settings = self._place.settings
         self._copy_who_we_are(storage)
         ledger = Ledger(settings.cell / LEDGER, self._clock, self._outside.new_id)
+        desk = ClusterDesk(self._place.client, settings.control, term.valid)
         memory = Memory(
+            desk=desk,
             kept=storage,
             seen=SharedReplays(storage),
             ledger=ledger,
@@ -215,7 +218,12 @@ class Candidate:
             ledger.record("leader", epoch=term.epoch, holder=self._place.name, **_follows(storage))
         except (Unwritable, LedgerBroken) as error:
             _LOG.error("the change of leader is not on record", error=error.message)
-        await agent.run(over, _nobody)
+        looking = asyncio.create_task(desk.run(self._clock, agent.look))
+        try:
+            await agent.run(over, _nobody)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
 
     def _enrolled(self, storage: ObjectStorage) -> Callable[[], Awaitable[None]]:
         async def enrolled() -> None:
