@@ -13,6 +13,7 @@ from byoc.cell.incluster import (
     ENROLMENT,
     KEYS,
     NAMESPACE,
+    OUT_OF_SERVICE,
     STATE_PREFIX,
     TOKEN,
     WORKSPACE_LABEL,
@@ -26,6 +27,8 @@ _ENFORCE: Final = "pod-security.kubernetes.io/enforce"
 _VARIABLES: Final = {
     "isNamespace": "request.resource.group == '' && request.resource.resource == 'namespaces'",
     "isVolume": "request.resource.group == '' && request.resource.resource == 'persistentvolumes'",
+    "isMachine": "request.resource.group == '' && request.resource.resource == 'nodes' && "
+    "request.operation == 'UPDATE' && (!has(request.subResource) || request.subResource == '')",
     # Nothing is stored: they ask what the asker may do.
     "isQuestion": "request.resource.group in ['authorization.k8s.io', 'authentication.k8s.io']",
     "isBinding": "request.resource.group == 'rbac.authorization.k8s.io' && "
@@ -43,6 +46,14 @@ def _workspace(value: str) -> str:
     )
 
 
+def _unchanged(path: str, empty: str) -> str:
+    return f"object.{path}.orValue({empty}) == oldObject.{path}.orValue({empty})"
+
+
+_OTHER_TAINTS: Final = (
+    "[object, oldObject].map(each, each.spec.?taints.orValue([]).filter(taint, "
+    f"taint.key != '{OUT_OF_SERVICE}' || taint.?value.orValue('') != '{AGENT}'))"
+)
 _OWN: Final = f"['{KEYS}', '{ENROLMENT}', '{TOKEN}', '{AGENT}']"
 
 _VALIDATIONS: Final = (
@@ -73,7 +84,10 @@ _VALIDATIONS: Final = (
         "the agent may change its own objects only",
     ),
     (
-        "variables.space != '' || variables.isNamespace || variables.isVolume || variables.isQuestion",
+        (
+            "variables.space != '' || variables.isNamespace || variables.isVolume || variables.isMachine || "
+            "variables.isQuestion"
+        ),
         "the agent may change no such object of the cluster",
     ),
     (
@@ -82,6 +96,23 @@ _VALIDATIONS: Final = (
             f"each.spec.claimRef.namespace.startsWith('{WORKSPACE_PREFIX}'))"
         ),
         "the agent may change volumes of workspaces only",
+    ),
+    (
+        (
+            "!variables.isMachine || ("
+            + " && ".join(
+                _unchanged(path, empty)
+                for path, empty in (
+                    ("metadata.?labels", "{}"),
+                    ("metadata.?annotations", "{}"),
+                    ("metadata.?finalizers", "[]"),
+                    ("metadata.?ownerReferences", "[]"),
+                    ("spec.?unschedulable", "false"),
+                )
+            )
+            + f" && {_OTHER_TAINTS}[0] == {_OTHER_TAINTS}[1])"
+        ),
+        "the agent may say of a machine that it is out of service, and change nothing else of it",
     ),
     (
         (

@@ -59,3 +59,6 @@ MANAGER: Final = "byoc-installer"
 BUNDLE_LABEL: Final = "byoc.dev/bundle"
 """Label of everything the bundle holds: what has it and is in no bundle any more is removed."""
 BUNDLE_VALUE: Final = "cell"
+
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
+"""Kubernetes' taint of a machine that is given up; the agent sets it with its own name as the value."""

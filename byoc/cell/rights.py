@@ -76,6 +76,13 @@ AGENT_IN_CLUSTER: Final = (
     Right("", ("nodes",), _LOOK, "zones of machines; an instance that died is a node that is gone"),
     Right(
         "",
+        ("nodes",),
+        ("patch",),
+        "says of a machine that stays away that it is out of service, or its pods and volumes stay there for "
+        "ever; the admission policy lets it change nothing else of a machine",
+    ),
+    Right(
+        "",
         ("persistentvolumes",),
         (*_LOOK, "patch"),
         "terminating a workspace lets its volumes go, which are kept otherwise",

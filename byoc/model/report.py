@@ -64,6 +64,8 @@ class Reason(StrEnum):
     WAITING_FOR_MACHINE = "waiting-for-machine"
     WAITING_FOR_VOLUME = "waiting-for-volume"
     IMAGE_UNAVAILABLE = "image-unavailable"
+    MACHINE_LOST = "machine-lost"
+    ZONE_LOST = "zone-lost"
     APPLYING_FIREWALL = "applying-firewall"
     PUTTING_BACK = "putting-back"
     ADOPTED = "adopted"
@@ -106,6 +108,13 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.WAITING_FOR_MACHINE: "waiting for a machine in the cell's cluster with room for this size",
     Reason.WAITING_FOR_VOLUME: "waiting for the volume to be made or attached",
     Reason.IMAGE_UNAVAILABLE: "the SQL server's image cannot be pulled; it is tried again",
+    Reason.MACHINE_LOST: (
+        "nothing is heard of the workspace's machine; it moves to another one of its zone once that one is "
+        "given up"
+    ),
+    Reason.ZONE_LOST: (
+        "nothing is heard of any machine in the zone of the workspace's volume; it goes on with its zone"
+    ),
     Reason.APPLYING_FIREWALL: "letting in whom the group's firewall ranges name, and nobody else",
     Reason.PUTTING_BACK: "putting back what somebody removed or changed in the cell's cluster",
     Reason.ADOPTED: "found again by the cell, data untouched",

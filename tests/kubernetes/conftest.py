@@ -16,6 +16,7 @@ from tests.emulated.installing import Site
 from tests.emulated.machines.world import World, running_world
 from tests.kubernetes.cell import AGENT_USER, Cell, installed
 from tests.kubernetes.plane import Plane, running
+from tests.kubernetes.space import Space, engine, until
 
 ROOT = Path(__file__).parents[2]
 CONTROL_USER = "arn:aws:iam::123456789012:role/control"
@@ -82,3 +83,23 @@ def _emptied(plane: Plane) -> Site:
     api.remove({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": TOKEN, "namespace": NAMESPACE}})
     api.close()
     return found
+
+
+@pytest.fixture
+def space(plane: Plane, world: World) -> Iterator[Space]:
+    made = Space(plane, world)
+    yield made
+    plane.ask("admin", "DELETE", f"{made.sets}/engine")
+    plane.ask("admin", "DELETE", f"/api/v1/namespaces/{made.name}")
+    assert world.faults == []
+
+
+@pytest.fixture
+def filled(space: Space) -> Space:
+    """An engine that answers and holds one row."""
+    space.ask("POST", space.sets, engine("engine"))
+    until(60, lambda: space.sql("SELECT 1"))
+    space.sql("CREATE DATABASE kept")
+    space.sql("CREATE TABLE kept.t (i INT)")
+    assert space.sql("INSERT INTO kept.t VALUES (7)") == "done"
+    return space

@@ -80,7 +80,13 @@ class Plane:
         return _kubeconfig(self, user)
 
     def ask(
-        self, user: str, method: str, path: str, body: dict[str, Any] | None = None, *, kind: str = ""
+        self,
+        user: str,
+        method: str,
+        path: str,
+        body: dict[str, Any] | list[Any] | None = None,
+        *,
+        kind: str = "",
     ) -> tuple[int, dict[str, Any]]:
         """Return status and answer of one request."""
         context = ssl.create_default_context(cadata=self.authority)

@@ -13,6 +13,7 @@ from tests.kubernetes.plane import Plane
 
 Json = dict[str, Any]
 MERGE = "application/merge-patch+json"
+STEPS = "application/json-patch+json"
 SPACES = "/api/v1/namespaces"
 VOLUMES = "/api/v1/persistentvolumes"
 OURS, OTHER, THEIRS = "byoc-ws-one", "byoc-ws-three", "somebody-elses"
@@ -70,7 +71,11 @@ REVIEW = {
     "spec": {"resourceAttributes": {"verb": "get", "resource": "pods"}},
 }
 """A question, which stores nothing."""
-Asked = tuple[str, str, Json | None]
+Asked = tuple[str, str, Json | list[Json] | None]
+
+MACHINE = "/api/v1/nodes/rights"
+THEIR_TAINT = {"key": "theirs", "effect": "NoSchedule"}
+OUT = {"key": "node.kubernetes.io/out-of-service", "value": "byoc-agent", "effect": "NoExecute"}
 
 ALLOWED: dict[str, Asked] = {
     "make a workspace's namespace": ("POST", SPACES, workspace("byoc-ws-two")),
@@ -84,6 +89,7 @@ ALLOWED: dict[str, Asked] = {
     "let a workspace's volume go": ("PATCH", f"{VOLUMES}/ours", LET_GO),
     "ask what it may do": ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", REVIEW),
     "see the machines": ("GET", "/api/v1/nodes", None),
+    "give a machine up": ("PATCH", MACHINE, [{"op": "add", "path": "/spec/taints/-", "value": OUT}]),
     "read the policy": ("GET", f"{CORE}/configmaps/byoc-policy", None),
 }  # fmt: skip
 REFUSED: dict[str, Asked] = {
@@ -109,6 +115,19 @@ REFUSED: dict[str, Asked] = {
     "let another's volume go": ("PATCH", f"{VOLUMES}/theirs", LET_GO),
     "scale itself": ("PATCH", AGENTS, {"spec": {"replicas": 3}}),
     "open the network": ("DELETE", DENY_ALL, None),
+    "take a machine out by another's word": (
+        "PATCH",
+        MACHINE,
+        [{"op": "add", "path": "/spec/taints/-", "value": OUT | {"value": "nodeshutdown"}}],
+    ),
+    "lift another's taint": ("PATCH", MACHINE, [{"op": "remove", "path": "/spec/taints/0"}]),
+    "keep pods off a machine": ("PATCH", MACHINE, {"spec": {"unschedulable": True}}),
+    "move a machine to another zone": (
+        "PATCH",
+        MACHINE,
+        {"metadata": {"labels": {"topology.kubernetes.io/zone": "elsewhere"}}},
+    ),
+    "take a machine away": ("DELETE", MACHINE, None),
     "lift the policy that limits it": (
         "DELETE",
         "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies/byoc-agent-stays-home",
@@ -130,6 +149,8 @@ def prepared(plane: Plane) -> Callable[[], None]:
             plane.ask("admin", "POST", SPACES, workspace(name))
         plane.ask("admin", "POST", SPACES, workspace(THEIRS, label=False))
         plane.ask("admin", "POST", VOLUMES, volume("ours", OURS))
+        machine = {"metadata": {"name": "rights"}, "spec": {"taints": [THEIR_TAINT]}}
+        plane.ask("admin", "POST", "/api/v1/nodes", machine)
         plane.ask("admin", "POST", VOLUMES, volume("theirs", THEIRS))
 
     return prepare
@@ -151,7 +172,8 @@ def cell(site: Site, plane: Plane, prepared: Callable[[], None]) -> Plane:
 def ask(plane: Plane, user: str, asked: Asked) -> tuple[int, str]:
     method, path, body = asked
     dry = f"{path}?dryRun=All" if method != "GET" else path
-    status, answer = plane.ask(user, method, dry, body, kind=MERGE if method == "PATCH" else "")
+    kind = "" if method != "PATCH" else STEPS if isinstance(body, list) else MERGE
+    status, answer = plane.ask(user, method, dry, body, kind=kind)
     return status, str(answer.get("message", ""))
 
 

@@ -34,6 +34,7 @@ from byoc.dataplane.kubernetes.making import Making
 from byoc.dataplane.kubernetes.manifests import resources
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.tending import Tending
 from byoc.dataplane.runtime import Action, Doors, Limits, Observation, Process, Secrets
 from byoc.errors import ByocError, NotAuthenticated
 from byoc.ids import WorkspaceID
@@ -89,6 +90,7 @@ class KubernetesRuntime:
         self._settings = settings
         self._clock = clock
         self._cache = Cache(cluster, settings, clock, self._changed)
+        self._tending = Tending(cluster, clock, settings.patience_seconds)
         self._held: dict[WorkspaceID, _Held] = {}
         self._rung: asyncio.Queue[WorkspaceID] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="engines")
@@ -201,11 +203,17 @@ class KubernetesRuntime:
             return
         async with self._opening:
             if self._following is None:
-                self._following = asyncio.create_task(self._cache.run())
+                self._following = asyncio.create_task(self._follow())
             await self._cache.ready()
+            await self._tending.ready()
             self._authority = self._authority or await Authority.open(
                 self._cluster, self._settings, self._clock
             )
+
+    async def _follow(self) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._cache.run())
+            tasks.create_task(self._tending.run())
 
     def _of(self, workspace: WorkspaceID) -> _Held:
         held = self._held.get(workspace)
@@ -235,7 +243,7 @@ class KubernetesRuntime:
             alive,
             view.empty,
             self._cache.amiss(view),
-            waiting_for(view, self._clock.now()),
+            self._waiting_for(view),
         )
 
     # --- observing -----------------------------------------------------------------------
@@ -261,7 +269,10 @@ class KubernetesRuntime:
 
     def _describe(self, workspace: WorkspaceID, held: _Held) -> Observation:
         view, following = self._cache.view(workspace), held.following
-        process = following.process(view, self._clock.monotonic())
+        process, waiting = following.process(view, self._clock.monotonic()), self._waiting_for(view)
+        if process is Process.UNRESPONSIVE and waiting is not None:
+            # Its machine is not heard of either: there is nobody who could restart it.
+            process = Process.STARTING
         alive, ready = process in _ALIVE, self._is_ready(view, following)
         intended = view.space.intended if view.space is not None else None
         exists = _exists(view)
@@ -279,9 +290,13 @@ class KubernetesRuntime:
             failures=following.failures,
             doors=intended.doors if intended is not None and exists else None,
             amiss=ready and (self._cache.amiss(view) or not self._certified(following)),
-            waiting_for=waiting_for(view, self._clock.now()) if alive and not ready else None,
+            waiting_for=waiting if alive and not ready else None,
             remains=not exists and not view.empty,
         )
+
+    def _waiting_for(self, view: View) -> Reason | None:
+        missed = self._tending.missed(view.pod.node) if view.pod is not None and view.pod.node else None
+        return missed or waiting_for(view, self._clock.now())
 
     def _is_ready(self, view: View, following: Following) -> bool:
         return (

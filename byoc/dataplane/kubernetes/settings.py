@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 from byoc.cell.incluster import GROUP_LABEL, STORAGE_CLASS, WORKSPACE_GROUP, WORKSPACE_PRIORITY
+from byoc.dataplane.kubernetes.machines import PATIENCE_SECONDS
 from byoc.errors import UsageError
 
 MARIADB: Final = (
@@ -30,6 +31,7 @@ class ClusterSettings:
         priority_class: of the pods; empty for the cluster's default.
         node_selector: labels of the machines that workspaces run on.
         memory_bytes: what all running workspaces together may have; None for as much as the cluster gives.
+        patience_seconds: how long a machine may be silent before it is given up.
         size_divisor: a workspace gets this part of its size's compute; 1 where sizes mean what they say.
     """
 
@@ -39,6 +41,7 @@ class ClusterSettings:
     priority_class: str = WORKSPACE_PRIORITY
     node_selector: Mapping[str, str] = field(default_factory=lambda: {GROUP_LABEL: WORKSPACE_GROUP})
     memory_bytes: int | None = None
+    patience_seconds: int = PATIENCE_SECONDS
     size_divisor: int = 1
 
     @classmethod
@@ -56,6 +59,7 @@ class ClusterSettings:
             ("image", bool(_BY_DIGEST.fullmatch(str(read.image)))),
             ("sizeDivisor", _whole(read.size_divisor)),
             ("memoryBytes", read.memory_bytes is None or _whole(read.memory_bytes)),
+            ("patienceSeconds", _whole(read.patience_seconds)),
             ("nodeSelector", isinstance(read.node_selector, Mapping)),
             ("domain", isinstance(read.domain, str)),
         ):
@@ -75,12 +79,14 @@ _FIELDS: Final = {
     "priorityClass": "priority_class",
     "nodeSelector": "node_selector",
     "memoryBytes": "memory_bytes",
+    "patienceSeconds": "patience_seconds",
     "sizeDivisor": "size_divisor",
 }
 _HINTS: Final = {
     "image": "name it by digest: REPOSITORY@sha256:…",
     "sizeDivisor": "a whole number from 1",
     "memoryBytes": "a whole number of bytes",
+    "patienceSeconds": "a whole number of seconds",
     "nodeSelector": "an object of labels",
     "domain": "a domain name, or nothing",
 }

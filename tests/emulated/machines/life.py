@@ -117,6 +117,9 @@ class Life:
         found = {each["name"]: each for each in pod["spec"]["containers"]}
         for each in self._keeps:
             each.spec["resources"] = found[each.spec["name"]].get("resources") or {}
+        if self._said and _ready(pod["status"]) != _ready(self._said):
+            # Somebody else said otherwise, as the node controller does of a silent machine's pods.
+            self._said = {}
         await self._tell()
 
     async def refresh(self) -> None:
@@ -328,6 +331,11 @@ class Life:
             if each["type"] == name and each["status"] == str(fact):
                 return str(each["lastTransitionTime"])
         return now()
+
+
+def _ready(status: Json) -> bool:
+    found = status.get("conditions") or []
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in found)
 
 
 def _command(spec: Json, program: Program) -> list[str]:

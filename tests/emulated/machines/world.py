@@ -121,7 +121,12 @@ class World:
         self._do(self._start(per_zone))
 
     def stop(self) -> None:
-        self._do(self._stop())
+        try:
+            self._do(self._stop())
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -146,17 +151,22 @@ class World:
                 await self._add(f"{zone[-1]}{number}", zone)
 
     async def _stop(self) -> None:
+        """End everything, and only then say what went wrong."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.wait(self._tasks)
-        for task in self._tasks:
-            assert task.cancelled(), task.exception()
-        await asyncio.gather(*(each.lose_power() for each in self.machines.values()))
+        ended = await asyncio.gather(*self._tasks, return_exceptions=True)
+        ended += await asyncio.gather(
+            *(each.lose_power() for each in self.machines.values()), return_exceptions=True
+        )
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for other in others:
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         await self._api.close()
+        await self._loop.shutdown_asyncgens()
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
 
     async def _add(self, name: str, zone: str) -> None:
         made = Machine(
