@@ -331,6 +331,23 @@ async def test_a_mass_restart_does_not_bring_everybody_back_at_once(world: World
     assert all(cell.connected for cell in cells)
 
 
+async def test_a_thousand_clients_are_back_ten_seconds_after_their_gateway_was_gone_for_ten(
+    world: World,
+) -> None:
+    await world.controlplane()
+    cells = [world.client(f"cell-{number}", Role.CELL, {"cell": world.app_handler}) for number in range(1000)]
+    await world.settle(60)
+    assert all(cell.connected for cell in cells)
+    world.down = True
+    for number in range(1000):
+        await world.lines[f"cell-{number}"][-1].cut()
+    await world.settle(10)
+    assert not any(cell.connected for cell in cells)
+    world.down = False
+    await world.settle(10)
+    assert all(cell.connected for cell in cells)
+
+
 async def test_a_thousand_tunnels_leave_nothing_behind(world: World) -> None:
     await world.controlplane()
     await world.settle(1)

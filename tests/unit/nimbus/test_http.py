@@ -207,6 +207,36 @@ async def test_a_request_that_is_no_http_is_answered_400(raw: bytes) -> None:
     assert (await over(serving(app), saying(raw))).startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked",
+        b"Content-Length: 5\r\nContent-Length: 6",
+        b"Content-Length: 5, 6",
+        b"Content-Length: +5",
+        b"Transfer-Encoding: chunked, identity",
+        b"X: a\r\n Authorization: Bearer folded",
+        b"X : a",
+        b"X: a\x00b",
+    ],
+)
+async def test_a_head_that_two_readers_could_read_differently_reaches_no_app(head: bytes) -> None:
+    """Smuggling needs two readers that disagree where a request ends, or who it is from."""
+    asked: list[str] = []
+
+    async def noting(scope: http.Scope, receive: http.Receive, send: http.Send) -> None:
+        body = (await receive())["body"]
+        headers = [name for name, _ in scope["headers"]]
+        asked.append(f"{headers.count(b'authorization')} {body!r}")
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body"})
+
+    raw = b"PUT /a HTTP/1.1\r\nHost: cell\r\n" + head + b"\r\n\r\n0\r\n\r\nGET /b HTTP/1.1\r\nHost: x\r\n\r\n"
+    await over(serving(noting), saying(raw))
+    # One stream carries one request: whatever is behind it is read by nobody.
+    assert asked in ([], ["0 b''"])
+
+
 async def test_half_a_request_is_given_up() -> None:
     async def ask(stream: Stream, clock: ManualClock, line: Line) -> None:
         await stream.write(b"GET / HTTP/1.1\r\n")

@@ -12,6 +12,7 @@ from byoc.nimbus import http
 from byoc.nimbus.admission import Limits
 from byoc.nimbus.client import TunnelClient
 from byoc.nimbus.connection import Connection, Handler
+from byoc.nimbus.dialling import Busy
 from byoc.nimbus.gateway import Gateway
 from byoc.nimbus.handshake import Role
 from byoc.nimbus.stream import Stream
@@ -47,6 +48,7 @@ class World:
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
     epochs: int = 0
     ids: int = 0
+    down: bool = False
     rng: Random = field(default_factory=lambda: Random(7))  # noqa: S311 - jitter is no secret
 
     def __post_init__(self) -> None:
@@ -69,8 +71,10 @@ class World:
 
     def dial_as(self, name: str) -> Callable[[], Awaitable[Transport]]:
         async def dial() -> Transport:
+            if self.down:
+                raise Unreachable("connection refused")
             if not self.gateway.admits():
-                raise Unreachable("503")
+                raise Busy("503", retry_after=5)
             one, other = memory_pair(clock=self.clock)
             self.lines.setdefault(name, []).append(one.line)
             self.spawn(self.gateway.attach(one))
