@@ -4,6 +4,7 @@ Each check passes, fails with what to do, or is skipped because what it needs is
 never changes anything, and none of them says a secret.
 """
 
+import asyncio
 import platform
 import shutil
 import stat
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from byoc.clock import SystemClock
 from byoc.embedded import layout, ports, processes
 from byoc.embedded.api import LocalApi
 from byoc.embedded.layout import Layout
@@ -63,6 +65,7 @@ class _Subject:
 
 
 _Examine = Callable[[_Subject], Check]
+TUNNEL: Final = "tunnel"
 
 
 def _python(_: _Subject) -> Check:
@@ -166,6 +169,27 @@ def _tunnel(subject: _Subject) -> Check:
     return Check("tunnel", Result.PASS, "the cell is connected")
 
 
+def _way(subject: _Subject) -> list[Check]:
+    """The way to the gateway, step by step, as the agent on this machine takes it."""
+    from byoc.dataplane.settings import AgentSettings  # noqa: PLC0415 - loads the cell's code
+    from byoc.nimbus import prechecks  # noqa: PLC0415 - loads the tunnel's code
+    from byoc.nimbus.dialling import address, is_loopback  # noqa: PLC0415
+
+    try:
+        agent = AgentSettings.load(subject.places.data)
+    except ByocError as error:
+        return prechecks.skipped(error.message)
+    if not subject.status.running and is_loopback(address(agent.gateway).hostname or ""):
+        return prechecks.skipped("the instance does not run, and its gateway neither")
+    looking = prechecks.prechecks(
+        agent.gateway, ca=agent.ca, environment=subject.environment, clock=SystemClock()
+    )
+    try:
+        return asyncio.run(looking)
+    except ByocError as error:
+        return prechecks.skipped(error.message)
+
+
 _CHECKS: Final[dict[str, _Examine]] = {
     "python": _python,
     "engine": _engine,
@@ -174,7 +198,7 @@ _CHECKS: Final[dict[str, _Examine]] = {
     "disk": _disk,
     "ports": _ports,
     "processes": _processes,
-    "tunnel": _tunnel,
+    TUNNEL: _tunnel,
 }
 NAMES: Final = tuple(_CHECKS)
 _NEED_THE_FOLDER: Final = frozenset({"secrets", "ports", "processes", "tunnel"})
@@ -186,7 +210,7 @@ def doctor(data: Path, *, environment: Mapping[str, str], only: Sequence[str] = 
     Args:
         data: the instance's folder; it need not exist.
         environment: of the caller.
-        only: names of checks; empty for all.
+        only: names of checks; empty for all. ``tunnel`` brings the steps to the gateway too.
 
     Raises:
         UsageError: there is no check of that name.
@@ -196,10 +220,11 @@ def doctor(data: Path, *, environment: Mapping[str, str], only: Sequence[str] = 
             raise UsageError(f"no check named `{name}`", hint=f"checks are {', '.join(NAMES)}")
     subject = _Subject(Places(data.expanduser().absolute()), environment)
     unfit = _folder(subject).result is Result.FAIL
-    return [
+    found = [
         Check(name, Result.SKIP, "not checked: folder failed")
         if unfit and name in _NEED_THE_FOLDER
         else examine(subject)
         for name, examine in _CHECKS.items()
         if not only or name in only
     ]
+    return found if unfit or (only and TUNNEL not in only) else found + _way(subject)

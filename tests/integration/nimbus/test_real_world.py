@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from byoc.clock import SystemClock
 from byoc.errors import Unreachable
+from byoc.model.check import Result
 from byoc.nimbus import dialling
 from byoc.nimbus.dialling import Busy, dialler
+from byoc.nimbus.prechecks import prechecks
 from byoc.nimbus.serve import GatewaySettings, serve
 from byoc.wire.certificates import make_authority, make_server_certificate
 
@@ -222,3 +225,9 @@ async def test_a_network_that_swallows_large_packets_is_suspected(
         with pytest.raises(Unreachable, match="did not answer in 1 s") as failed:
             await dialler(f"wss://127.0.0.1:{wire.port}", ca=site.ca)()
         assert "MTU" in failed.value.hint
+
+
+async def test_the_way_to_a_gateway_that_stands_passes_step_by_step(site: Site) -> None:
+    async with site.gateway():
+        checks = await prechecks(site.url, ca=site.ca, environment={}, clock=SystemClock())
+    assert [each.result for each in checks] == [Result.PASS] * 3
