@@ -14,7 +14,7 @@ from typing import Any, Final
 from byoc import __version__, durable
 from byoc.bootstrap import record, state
 from byoc.bootstrap.aws import Account
-from byoc.bootstrap.engine import plugins
+from byoc.bootstrap.engine import locks, plugins
 from byoc.bootstrap.engine.events import Listener
 from byoc.bootstrap.engine.objects import FolderObjects
 from byoc.bootstrap.engine.session import Backend, Run, Session
@@ -138,10 +138,29 @@ class Bootstrap:
         args = config.from_mapping(self._complete(survey, pinned, version))
         survey = replace(survey, buckets={name: bucket(self._account, name) for name in _buckets(args)})
         survey = self._asked_for(survey, args)
-        checks = (*judge(survey, _wish(args)), *self._ways_in(args), self._tools.reach(args.gateway))
+        checks = (
+            *judge(survey, _wish(args)),
+            self._alone(),
+            *self._ways_in(args),
+            self._tools.reach(args.gateway),
+        )
         if not failed(checks):
             checks = (*checks, check_rules(args))
         return Prepared(args=args, checks=checks, survey=survey, record=earlier)
+
+    def _alone(self) -> Check:
+        """Return whether another run is at this cell: it would be disturbed before the engine notices."""
+        objects = state.backend(self._account, endpoint=self._tools.endpoint).objects
+        hostname = self._tools.run.hostname
+        others = [
+            lock
+            for lock in locks.held(objects, PROJECT, self._asked.name)
+            if not locks.dead(lock, hostname, locks.engine_runs)
+        ]
+        if not others:
+            return Check("stack", Result.PASS, "no other run is at this cell")
+        refused = locks.refusal(self._asked.name, others)
+        return Check("stack", Result.FAIL, refused.message, refused.hint)
 
     def _ways_in(self, args: CellArgs) -> tuple[Check, ...]:
         direct = args.delivery is Delivery.DIRECT

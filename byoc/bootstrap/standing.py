@@ -122,11 +122,12 @@ class StandingCell:
             PreconditionFailed: another run holds the stack, or one was interrupted.
             Failed: AWS refused something; the same call goes on there.
         """
+        stack = self._stack()
+        stack.require_free()
         self._write(Stage.DESTROYING)
         # A machine in a subnet keeps the subnet; the log of its sessions is data, and goes when data go.
         log = "" if keep_data else log_group_name(self.args)
         BreakGlass(self._account, self._clock, time.sleep).end_all(self.record.cell, logs=log)
-        stack = self._stack()
         if cluster_gone:
             stack.forget(INVOCATION)
             stack.forget(_OBJECTS)

@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -340,3 +341,30 @@ def test_who_could_not_deliver_directly_is_refused_before_anything_is_made(
 
     assert "delivery" not in {check.name for check in in_vpc.checks}
     assert changes == []
+
+
+def test_a_cell_that_another_run_is_at_is_left_alone(account: Account, tmp_path: Path) -> None:
+    state.make(account)
+    objects = state.backend(account).objects
+    lock = {"pid": 7, "username": "anna", "hostname": "build-3", "timestamp": "2026-11-29T08:00:00Z"}
+    objects.write(".pulumi/locks/organization/byoc/sales/one.json", json.dumps(lock).encode())
+    another = flow(account, tmp_path)
+
+    with pytest.raises(PreconditionFailed) as refused:
+        another.apply(another.prepare())
+
+    assert "locked by anna@build-3 (process 7) since 2026-11-29T08:00:00Z" in refused.value.message
+    assert refused.value.exit_code == 9
+    assert record.read(objects, "sales") is None, "the other run's record is its own"
+    flow(account, tmp_path, name="other").refuse(flow(account, tmp_path, name="other").prepare())
+
+
+def test_a_lock_of_a_process_that_died_here_holds_up_nobody(account: Account, tmp_path: Path) -> None:
+    state.make(account)
+    lock = {"pid": 2**22 + 1, "username": "anna", "hostname": "here", "timestamp": "2026-11-29T08:00:00Z"}
+    key = ".pulumi/locks/organization/byoc/sales/one.json"
+    state.backend(account).objects.write(key, json.dumps(lock).encode())
+
+    again = flow(account, tmp_path)
+
+    again.refuse(again.prepare())

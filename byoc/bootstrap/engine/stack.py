@@ -310,6 +310,14 @@ class Stack:
             self._session.ask(*args, "--stack", self.name, backend=self._backend.url)
         return [Subject.of(one["urn"]).name for one in found]
 
+    def require_free(self) -> None:
+        """Return if no other run holds the stack; a lock of a dead process of this machine is removed.
+
+        Raises:
+            PreconditionFailed: another run holds it.
+        """
+        self._unlock()
+
     def unlock(self) -> list[locks.Lock]:
         """Remove every lock, whoever holds it: only where a person is certain that the holder is gone."""
         held = locks.held(self._backend.objects, self._project, self.name)
