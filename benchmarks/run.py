@@ -15,7 +15,7 @@ for folder in (Path(__file__).parents[1], Path(__file__).parent):  # the tests' 
 
 from figures import Figure, render  # noqa: E402 - found in the folders just added
 
-NAMES = ("loop", "cell", "guard")
+NAMES = ("loop", "cell", "guard", "kubernetes")
 
 
 def main() -> int:
