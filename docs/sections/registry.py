@@ -62,6 +62,8 @@ GENERATED: Final = (
     Generated("docs/kubernetes-cell.md", "agent-rights", kubernetes.agent_rights),
     Generated("docs/workspaces.md", "changes", service.changes),
     Generated("docs/workspaces.md", "sizes", service.sizes),
+    Generated("docs/metrics.md", "metrics", service.metrics),
+    Generated("docs/metrics.md", "sensitivities", service.sensitivities),
     Generated("docs/settings.md", "controlplane", settings.control_plane),
 )
 
