@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,20 @@ def site(engine: Pulumi, short_path: Path) -> Iterator[Site]:
             sys.stdout.write(said.read_text()[-5000:] if said.exists() else "no agent was started\n")
 
 
+@contextmanager
+def somebody_elses_lock(site: Site) -> Iterator[str]:
+    """Let another machine be at work on the cell; yield the bucket of its data, with an object in it."""
+    s3 = site.account.aws()("s3")
+    names = [one["Name"] for one in s3.list_buckets()["Buckets"]]
+    states, data = (next(name for name in names if kind in name) for kind in ("state", "data"))
+    lock = {"pid": 7, "username": "anna", "hostname": "build-3", "timestamp": "2026-11-29T08:00:00Z"}
+    where = {"Bucket": states, "Key": f".pulumi/locks/organization/byoc/{CELL}/one.json"}
+    s3.put_object(**where, Body=json.dumps(lock).encode())
+    s3.put_object(Bucket=data, Key="kept", Body=b"data")
+    yield data
+    s3.delete_object(**where)
+
+
 @pytest.mark.timeout(1200)
 def test_account_to_workspace_and_back_to_nothing(site: Site, tmp_path: Path) -> None:
     with Instance(tmp_path / "instance") as instance:
@@ -113,6 +128,10 @@ def test_account_to_workspace_and_back_to_nothing(site: Site, tmp_path: Path) ->
         eventually("the workspace is gone", lambda: instance.workspace(workspace)["state"] == "TERMINATED")
         drift = site.byoc("cell", "drift", CELL, "-o", "json", env=reach)
         assert json.loads(drift.stdout) == {"account": [], "cluster": []}
+        with somebody_elses_lock(site) as data:
+            refused = site.byoc("cell", "destroy", CELL, "--confirm", CELL, "-o", "json", code=9, env=reach)
+            assert "locked by anna@build-3" in refused.stderr
+            assert site.account.aws()("s3").get_object(Bucket=data, Key="kept")["Body"].read() == b"data"
         gone = site.byoc("cell", "destroy", CELL, "--confirm", CELL, "-o", "json", env=reach)
         left = json.loads(gone.stdout)["left"]
         assert [one for one in left if one["fate"] == "leftover"] == []
