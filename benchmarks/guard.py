@@ -19,6 +19,8 @@ from figures import Figure, middle, timed
 
 from byoc import log
 from byoc.clock import SystemClock
+from byoc.dataplane.control import Control
+from byoc.dataplane.desk import FolderDesk, FolderPapers
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import PinnedKeys
@@ -29,11 +31,16 @@ from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import InLedger, Replays
 from byoc.ids import new_id
+from byoc.model.control import Access, Standing
 from byoc.model.verbs import Verb
+from byoc.testing.provider import MemoryProvider
+from byoc.testing.runtime import MemoryRuntime
 from byoc.wire.canonical import sha256
+from byoc.wire.control import set_access, standing
 from byoc.wire.keys import SigningKey
 from byoc.wire.keysets import certify_key_set_key, issue_key_set
 from byoc.wire.tokens import issue_request
+from tests.integration.agent import conftest as agents
 from tests.integration.nimbus.conftest import Site
 
 CELL = "cell-1"
@@ -53,6 +60,7 @@ def measure(runs: int) -> list[Figure]:
         return [
             *asyncio.run(commands(root / "cell", max(200, runs * 10))),
             asyncio.run(logins(root / "gateway")),
+            asyncio.run(revocations(root / "revoked", max(5, runs // 2))),
             *proofs(root / "ledger"),
         ]
     finally:
@@ -77,6 +85,7 @@ class Cell:
             ledger=self.ledger,
             replays=Replays(InLedger(folder / "ledger", clock), clock),
             rates=Rates(kept, clock),
+            control=Control(FolderDesk(folder), self.ledger, clock),
             clock=clock,
         )
 
@@ -181,6 +190,39 @@ async def log_in(site: Site, count: int) -> None:
             await asyncio.sleep(0.005)
         for client in clients:
             await client.close("measured")
+
+
+async def revocations(folder: Path, count: int) -> Figure:
+    """From the customer's word to the last stream closed, as the cell says; baseline: storing the word."""
+    clock = SystemClock()
+    provider = agents.ControlPlane(MemoryProvider(clock, agents.CELL))
+    site = agents.Site(folder, provider, MemoryRuntime(clock))
+    samples, stored = [], []
+    async with site.gateway(), site.agent():
+        await site.enrolled()
+        for _ in range(count):
+            began = time.perf_counter()
+            turn(site, revoked=True)
+            stored.append((time.perf_counter() - began) * 1000)
+            while not (said(site).revoked and said(site).tunnel == "revoked" and said(site).sessions == 0):
+                await asyncio.sleep(0.002)
+            samples.append((time.perf_counter() - began) * 1000)
+            turn(site, revoked=False)
+            await site.until(lambda: not said(site).revoked and said(site).sessions > 0)
+    return Figure("revoke to the last stream closed", "ms", middle(samples), 200.0, middle(stored))
+
+
+def turn(site: agents.Site, *, revoked: bool) -> None:
+    """Say the word as the command does."""
+    access = Access(revoked, "ann@laptop", SystemClock().now(), "measured")
+    set_access(FolderPapers(site.cell), access)
+
+
+def said(site: agents.Site) -> Standing:
+    """What the cell says of it."""
+    found = standing(FolderPapers(site.cell))
+    assert found is not None
+    return found
 
 
 def proofs(folder: Path) -> list[Figure]:

@@ -190,6 +190,24 @@ def _way(subject: _Subject) -> list[Check]:
         return prechecks.skipped(error.message)
 
 
+def _copies(subject: _Subject) -> Check:
+    from byoc.dataplane.settings import AgentSettings  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.shipping import LATE, behind  # noqa: PLC0415
+
+    ledger = subject.places.cell / "ledger"
+    try:
+        wanted = AgentSettings.load(subject.places.data).ledger_bucket
+        if not wanted:
+            return Check("copies", Result.SKIP, "the ledger is copied nowhere")
+        age = behind(ledger, SystemClock().now())
+    except (ByocError, OSError) as error:
+        return Check("copies", Result.SKIP, f"nothing to see: {error}")
+    if age > LATE:
+        late = f"the ledger's copies in {wanted} are {int(age.total_seconds())} s behind"
+        return Check("copies", Result.FAIL, late, "see what `byoc agent ship-ledger` says")
+    return Check("copies", Result.PASS, f"the ledger's copies in {wanted} are up to date")
+
+
 _CHECKS: Final[dict[str, _Examine]] = {
     "python": _python,
     "engine": _engine,
@@ -199,9 +217,10 @@ _CHECKS: Final[dict[str, _Examine]] = {
     "ports": _ports,
     "processes": _processes,
     TUNNEL: _tunnel,
+    "copies": _copies,
 }
 NAMES: Final = tuple(_CHECKS)
-_NEED_THE_FOLDER: Final = frozenset({"secrets", "ports", "processes", "tunnel"})
+_NEED_THE_FOLDER: Final = frozenset({"secrets", "ports", "processes", "tunnel", "copies"})
 
 
 def doctor(data: Path, *, environment: Mapping[str, str], only: Sequence[str] = ()) -> list[Check]:

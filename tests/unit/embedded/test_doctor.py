@@ -1,16 +1,21 @@
 import json
 import os
 import tarfile
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from byoc.clock import SystemClock
+from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.shipping import Shipped
 from byoc.embedded import doctor, layout
 from byoc.embedded.bundle import bundle, clean_line
 from byoc.embedded.layout import Layout
 from byoc.embedded.places import Places
 from byoc.errors import Failed, UsageError
 from byoc.model.check import Check, Result
+from byoc.testing import ManualClock
 
 TOKEN = "eyJhbGciOiJFZERTQSJ9.eyJzdWIiOiJvd25lciJ9.c2lnbmF0dXJl"
 
@@ -40,7 +45,7 @@ def test_a_machine_without_an_instance_is_examined_too(environment: dict[str, st
         for check in doctor.doctor(tmp_path / "none", environment=environment)
         if check.name != "engine"
     }
-    skipped = {"folder", "secrets", "ports", "processes", "tunnel"}
+    skipped = {"folder", "secrets", "ports", "processes", "tunnel", "copies"}
     skipped |= {"tunnel-name", "tunnel-line", "tunnel-clock"}
     assert {name for name, result in results.items() if result is Result.SKIP} == skipped
     assert results["python"] is Result.PASS
@@ -82,6 +87,23 @@ def test_a_dead_process_is_named(places: Places, environment: dict[str, str]) ->
     places.pids.write_text(json.dumps({"agent": {"pid": os.getpid(), "started": 1.0}}))
     check = examine(places, environment, "processes")
     assert (check.result, check.detail) == (Result.FAIL, "not running: agent")
+
+
+def test_copies_of_the_ledger_that_are_late_are_said(places: Places, environment: dict[str, str]) -> None:
+    assert examine(places, environment, "copies").result is Result.SKIP
+    places.cell.mkdir(mode=0o700)
+    settings = {"gateway": "wss://localhost/nimbus/v1", "ledgerBucket": "acme-ledger"}
+    (places.cell / "config.json").write_text(json.dumps(settings))
+    clock = ManualClock(SystemClock().now() - timedelta(minutes=2))
+    ledger = Ledger(places.cell / "ledger", clock, lambda: "chain-1")
+    ledger.record("note")
+
+    late = examine(places, environment, "copies")
+
+    assert late.result is Result.FAIL
+    assert "in acme-ledger are 12" in late.detail
+    Shipped("chain-1", 2, 2).store(places.cell / "ledger")
+    assert examine(places, environment, "copies").result is Result.PASS
 
 
 def test_the_engine_is_called_what_it_is() -> None:
