@@ -260,7 +260,8 @@ class Guard:
             raise Refused(Rule.LEDGER_UNWRITABLE, error.message, UNAVAILABLE, jti=admission.jti) from error
         rule, status, reason = _ANSWERS[request.stage]
         if rule is not None:
-            said = reason.format(verbs=", ".join(request.verbs), id=request.id, until=stamp(request.until))
+            until = stamp(request.until.replace(microsecond=0))
+            said = reason.format(verbs=", ".join(request.verbs), id=request.id, until=until)
             generation, digest = new.generation, request.digest
             raise Refused(rule, said, status, generation=generation, digest=digest, jti=admission.jti)
 

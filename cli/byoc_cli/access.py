@@ -12,7 +12,7 @@ from byoc.model.control import Access, Standing
 from byoc.model.papers import Paper
 from byoc_cli.context import Context, of
 from byoc_cli.inside import Directory, InAws, Inside, KubeContext, Where, inside
-from byoc_cli.output import Column, Format, View
+from byoc_cli.output import Column, Format, View, cell_text
 from byoc_cli.standing import AwsProfile, Region
 from byoc_cli.tree import INSIDE, noun, verb
 
@@ -143,7 +143,7 @@ def status(
     proof = _wait(given, way, asked, lambda found: not found.stale)
     given.out.item(PROOF, proof)
     if given.format is Format.TABLE and proof.serving:
-        rows = [(one.name, one.phase, stamp(one.since), one.endpoint) for one in proof.serving]
+        rows = [(one.name, one.phase, cell_text(stamp(one.since)), one.endpoint) for one in proof.serving]
         given.out.note("")
         given.out.grid(("WORKSPACE", "PHASE", "SINCE", "ENDPOINT"), rows)
 

@@ -3,24 +3,31 @@
 import asyncio
 import base64
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from byoc.cell.control.papers import ApiPapers
+from byoc.cell.installer.api import Api
+from byoc.cell.installer.budget import Budget
 from byoc.clock import SystemClock
 from byoc.dataplane.ledger_verify import verify
 from byoc.errors import ByocError
+from byoc.model.control import Access
 from byoc.model.spec import Desired
 from byoc.testing.cell import GROUP, ORDERS, OTHER, following
 from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
+from byoc.wire.control import set_access, standing
 from byoc.wire.jws import Fault
 from tests.emulated.agents import forget
 from tests.emulated.installing import CORE
 from tests.emulated.installing import Site as Cluster
 from tests.integration.agent.conftest import CELL, ControlPlane, Site
+from tests.kubernetes.cell import AGENT_USER
 from tests.kubernetes.pair import LEASE, Pair
 from tests.kubernetes.plane import Plane
 
@@ -210,3 +217,42 @@ async def test_while_the_api_server_is_away_nothing_is_lost_and_afterwards_all_g
     assert len(texts) == 1
     assert '"generation":2' in texts[0]
     assert pair.epoch in {epoch, epoch + 1}
+
+
+async def test_access_revoked_by_kubeconfig_stays_so_when_another_agent_leads(pair: Pair) -> None:
+    await bring_up(pair)
+    papers = ApiPapers(lambda: api_of(pair), "test")
+    access = Access(True, "ann", SystemClock().now(), "an audit")
+    set_access(papers, access)
+
+    def kept_out() -> bool:
+        said = standing(papers)
+        return said is not None and said.heard == access.at and said.sessions == 0
+
+    await pair.until("the tunnel is closed", kept_out)
+    logins = pair.site.controlplane.asked.count("POST /cell/v1/login")
+    leader, other = pair.leader(), pair.other()
+    await asyncio.to_thread(leader.kill)
+    await pair.until("the other leads", lambda: pair.holder == other.name)
+    await pair.until("it dials nobody", lambda: other.standing() == "access is revoked by ann: an audit")
+    assert pair.site.controlplane.asked.count("POST /cell/v1/login") == logins
+    set_access(papers, Access(False, "ann", SystemClock().now()))
+    await pair.led_by(other.name)
+    said = [each for each in other.records() if each["kind"] == "access"]
+    assert [each["revoked"] for each in said] == [False]
+
+
+async def test_the_agent_cannot_write_what_the_customer_laid_down(pair: Pair) -> None:
+    """What a hostile agent could try, it is refused by the API server itself."""
+    await bring_up(pair)
+    for name in ("byoc-papers", "byoc-policy"):
+        status, answer = pair.plane.ask(
+            AGENT_USER, "PATCH", f"{CORE}/configmaps/{name}", {"data": {"access.json": "{}"}}, kind=MERGE
+        )
+        assert status == 403, answer
+
+
+def api_of(pair: Pair) -> Api:
+    """The customer's own way into the cluster."""
+    budget = Budget.of(20, time.monotonic, time.sleep)
+    return Api(pair.plane.url, pair.plane.authority, lambda: pair.plane.tokens["admin"], budget)
