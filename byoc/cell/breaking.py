@@ -82,12 +82,9 @@ def _logged(args: CellArgs) -> Iterator[Statement]:
     yield Statement(
         sid="Document",
         why="how sessions are logged",
-        actions=(
-            "ssm:AddTagsToResource", "ssm:DeleteDocument", "ssm:GetDocument", "ssm:UpdateDocument",
-            "ssm:UpdateDocumentDefaultVersion",
-        ),
+        actions=("ssm:AddTagsToResource", "ssm:DeleteDocument", "ssm:GetDocument"),
         resources=(document(args),),
-    )  # fmt: skip
+    )
 
 
 def _role(args: CellArgs) -> Iterator[Statement]:

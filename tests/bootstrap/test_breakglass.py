@@ -22,7 +22,9 @@ from byoc.bootstrap.record import Record, Stage
 from byoc.cell import arns, config, endpoints
 from byoc.cell.assume import complete
 from byoc.cell.boundary import boundary
+from byoc.cell.grants import allowed, grants
 from byoc.cell.outputs import CellOutputs
+from byoc.cell.trail import action_of
 from byoc.errors import Conflict, NotFound, PreconditionFailed, UsageError
 from byoc.ids import new_id
 from byoc.testing import ManualClock
@@ -279,6 +281,56 @@ def test_without_a_way_out_a_session_goes_by_the_cells_endpoints(account: Accoun
         )
     scene.open()
     assert scene.states() == [State.OPEN]
+
+
+UNASKED = {
+    "ec2:CreateTags": "asked within the calls that make things",
+    "iam:PassRole": "asked within the call that starts the machine",
+    "iam:TagInstanceProfile": "asked within the call that makes it",
+    "iam:TagRole": "asked within the call that makes it",
+    "kms:CreateGrant": "asked by EC2 of its caller, for the disk",
+    "kms:Decrypt": "asked by S3 of its caller, for the record",
+    "kms:DescribeKey": "asked by EC2 of its caller, for the disk",
+    "kms:GenerateDataKey": "asked by S3 of its caller, for the record",
+    "kms:GenerateDataKeyWithoutPlaintext": "asked by EC2 of its caller, for the disk",
+    "lambda:InvokeFunction": "the cell is told by the command, after the session is open",
+    "logs:AssociateKmsKey": "asked within the call that makes the group",
+    "logs:TagResource": "asked within the call that makes the group",
+    "ssm:AddTagsToResource": "asked within the call that makes the document",
+    "ssm:StartSession": "by whoever takes the session, with AWS's own command",
+}
+
+
+def switch_logging_off(somebody: Any) -> None:
+    unlogged = json.dumps({"schemaVersion": "1.0", "description": "x", "inputs": {}})
+    name = plan.document_name(CELL)
+    made = somebody.update_document(Name=name, Content=unlogged, DocumentVersion="$LATEST")
+    version = made["DocumentDescription"]["DocumentVersion"]
+    somebody.update_document_default_version(Name=name, DocumentVersion=version)
+
+
+def test_breaking_the_glass_takes_what_its_policy_grants_and_nothing_else(scene: Scene) -> None:
+    used: set[str] = set()
+
+    def note(model: Any, **_: Any) -> None:
+        service = model.service_model.service_name
+        used.add(action_of(f"{service}.amazonaws.com", model.name))
+
+    for service in (*SERVICES, "sts", "kms"):
+        scene.account.client(service).meta.events.register(f"before-call.{service}", note)
+    scene.open()
+    switch_logging_off(Boto().client("ssm", region_name="eu-west-1"))
+    scene.clock.advance(1)
+    second = scene.open(another=True)
+    for one, _ in scene.glass.sessions(CELL):
+        scene.glass.close(one.id)
+    assert scene.glass.close(second.id)
+    assert used >= {"ssm:DeleteDocument", "ssm:GetDocument"}
+    args, _ = complete({"name": CELL, "account": "123456789012", "region": "eu-west-1"})
+    granted = set(allowed(grants(args), "breakglass"))
+    replaced = {"eks:DescribeCluster", "ssm:GetParameter"}  # by the scene, and never sent
+    assert used - {"sts:GetCallerIdentity"} <= granted
+    assert granted - used - replaced <= set(UNASKED) | {"ec2:DescribeVpcEndpoints"}
 
 
 def test_a_cell_that_is_destroyed_takes_its_sessions_and_their_log_along(scene: Scene) -> None:

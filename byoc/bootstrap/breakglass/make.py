@@ -63,25 +63,39 @@ def _log_group(site: Site) -> None:
 
 
 def _document(site: Site) -> None:
-    """Make the session document, or make it again what it should be: logging is not switched off in it."""
+    """Make the session document, or make it anew where somebody changed it, so that sessions are logged.
+
+    AWS refuses a new version whose text an older one has, so a changed document goes as a whole.
+    """
     ssm, args = site.account.client("ssm"), site.args
     name, content = plan.document_name(args.name), documents.session_document(args)
-    said = {"Name": name, "Content": content, "DocumentFormat": "JSON"}
-    with translated("ssm:CreateDocument"):
-        try:
-            ssm.create_document(**said, DocumentType="Session", Tags=plan.pairs(plan.cell_tags(args)))
-        except ClientError as error:
-            if code_of(error) != "DocumentAlreadyExists":
-                raise
-        else:
-            return
+    if _make_document(site, name, content):
+        return
     with translated("ssm:GetDocument"):
         known = ssm.get_document(Name=name, DocumentFormat="JSON")["Content"]
     if json.loads(known) == json.loads(content):
         return
-    with translated("ssm:UpdateDocument"):
-        made = ssm.update_document(**said, DocumentVersion="$LATEST")["DocumentDescription"]
-        ssm.update_document_default_version(Name=name, DocumentVersion=made["DocumentVersion"])
+    with translated("ssm:DeleteDocument"):
+        ssm.delete_document(Name=name)
+    _make_document(site, name, content)
+
+
+def _make_document(site: Site, name: str, content: str) -> bool:
+    """Return whether it was made; False where there is one."""
+    with translated("ssm:CreateDocument"):
+        try:
+            site.account.client("ssm").create_document(
+                Name=name,
+                Content=content,
+                DocumentFormat="JSON",
+                DocumentType="Session",
+                Tags=plan.pairs(plan.cell_tags(site.args)),
+            )
+        except ClientError as error:
+            if code_of(error) != "DocumentAlreadyExists":
+                raise
+            return False
+    return True
 
 
 def _role(site: Site, session: Session) -> None:
