@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 
@@ -234,13 +235,15 @@ async def test_expiry_runs_by_itself(fleet: World) -> None:
 
 async def test_metrics_come_from_the_cell_at_once_and_are_found_nowhere_else(fleet: World) -> None:
     group, orders = await fleet.running()
-    measured = Measured(orders, (Sample(Metric.CONNECTIONS, 4711.0, "node-1"),))
+    measured = Measured(orders, (Sample(Metric.CONNECTIONS, 471_147_114_711.0, "node-1"),))
     fleet.cell.metrics = json.dumps(encode(Reading(fleet.clock.now(), (measured,))))
     for reading in (
         await fleet.fleet.workspace_metrics(fleet.by, orders),
         await fleet.fleet.group_metrics(fleet.by, group),
     ):
         assert reading.workspaces == (measured,)
+    with closing(sqlite3.connect(fleet.folder / "controlplane" / DATABASE)) as database:
+        assert "471147114711" not in "\n".join(database.iterdump())
     targets = [target for target, claims in fleet.cell.asked if claims.verbs == (Verb.METRICS_READ,)]
     assert targets == [f"/cell/v1/workspaces/{orders}/metrics", f"/cell/v1/groups/{group}/metrics"]
     fleet.cell.metrics = '{"at": "2026-01-01T00:00:00Z", "workspaces": [], "newer": 1}'
