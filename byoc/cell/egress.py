@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from byoc.cell.args import CellArgs, NewVpc
-from byoc.cell.incluster import AGENT, AUTOSCALER, NAMESPACE
+from byoc.cell.incluster import AGENT, AUTOSCALER, ENGINE_APP, NAMESPACE, SQL_PORT, WORKSPACE_LABEL
 from byoc.cell.subnets import SERVICE_RANGES, divide
 from byoc.cell.workloads import AgentArgs
 
@@ -34,7 +34,7 @@ def network_policies(args: CellArgs) -> list[Json]:
     """Return the policies of the client's namespace."""
     return [
         _policy("deny-all", {}, None),
-        _policy(AGENT, _pods(AGENT), [_dns(), _kubernetes(args), _gateway(args)]),
+        _policy(AGENT, _pods(AGENT), [_dns(), _kubernetes(args), _gateway(args), _engines()]),
         _policy(AUTOSCALER, _pods(AUTOSCALER), [_dns(), _kubernetes(args), _to([POD_IDENTITY], _HTTP)]),
     ]
 
@@ -46,7 +46,12 @@ def agent_policies(args: AgentArgs, api: Sequence[tuple[str, int]]) -> list[Json
         _policy(
             AGENT,
             _pods(AGENT),
-            [_dns(), *(_to([f"{address}/32"], port) for address, port in api), _gateway(args)],
+            [
+                _dns(),
+                *(_to([f"{address}/32"], port) for address, port in api),
+                _gateway(args),
+                _engines(),
+            ],
         ),
     ]
 
@@ -90,6 +95,15 @@ def _gateway(args: AgentArgs) -> Json:
         "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, LINK_LOCAL]}}],
         "ports": [{"protocol": "TCP", "port": port}],
     }
+
+
+def _engines() -> Json:
+    """Every workspace's engine: whether one answers SQL, the agent asks itself."""
+    where = {
+        "namespaceSelector": {"matchExpressions": [{"key": WORKSPACE_LABEL, "operator": "Exists"}]},
+        "podSelector": {"matchLabels": {"app.kubernetes.io/name": ENGINE_APP}},
+    }
+    return {"to": [where], "ports": [{"protocol": "TCP", "port": SQL_PORT}]}
 
 
 def _addresses(host: str, otherwise: tuple[str, ...]) -> tuple[str, ...]:

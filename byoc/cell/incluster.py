@@ -27,6 +27,9 @@ SYSTEM_TAINT: Final = "byoc.dev/system"
 """Key of the system group's taint; value ``true``, effect ``NoSchedule``."""
 
 STORAGE_CLASS: Final = "byoc-gp3"
+ENGINE_APP: Final = "byoc-engine"
+"""Value of ``app.kubernetes.io/name`` on everything of an engine."""
+SQL_PORT: Final = 3306
 WORKSPACE_PRIORITY: Final = "byoc-workspace"
 """Priority class of the pods of workspaces: they go before whatever else somebody runs in the cluster."""
 ENGINE_OPERATOR: Final = "byoc-engine-operator"

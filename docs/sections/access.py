@@ -175,7 +175,8 @@ def _way(rule: Mapping[str, Any]) -> str:
 
 def _peer(peer: Mapping[str, Any]) -> str:
     if "ipBlock" not in peer:
-        return "the cluster's DNS"
+        workspaces = "matchExpressions" in peer["namespaceSelector"]
+        return "the engines of workspaces" if workspaces else "the cluster's DNS"
     block = peer["ipBlock"]
     without = f" without {code(block['except'])}" if block.get("except") else ""
     return f"`{block['cidr']}`{without}"

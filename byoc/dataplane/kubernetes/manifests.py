@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from byoc.cell.incluster import AGENT, ENGINE_OPERATOR, NAMESPACE, WORKSPACE_LABEL
+from byoc.cell.incluster import AGENT, ENGINE_APP, ENGINE_OPERATOR, NAMESPACE, WORKSPACE_LABEL
 from byoc.dataplane.kubernetes import engine_files, names, sizing
 from byoc.dataplane.kubernetes.intended import Intended, limits_text
 from byoc.dataplane.kubernetes.kinds import Json
@@ -191,7 +191,7 @@ def _machine(intended: Intended, settings: ClusterSettings) -> Json:
     """On which machines the pod may be: spread over the zones, and soon on another if one is lost."""
     engines = {
         "topologyKey": _ZONE,
-        "labelSelector": {"matchLabels": {names.APP: names.ENGINE_APP}},
+        "labelSelector": {"matchLabels": {names.APP: ENGINE_APP}},
         "namespaceSelector": {"matchExpressions": [{"key": WORKSPACE_LABEL, "operator": "Exists"}]},
     }
     apart = [{"weight": 50, "podAffinityTerm": engines}]
@@ -294,7 +294,7 @@ def _walls(intended: Intended) -> list[Json]:
     }
     port = {"port": names.PORT, "protocol": "TCP"}
     doors: Json = {
-        "podSelector": {"matchLabels": {names.APP: names.ENGINE_APP}},
+        "podSelector": {"matchLabels": {names.APP: ENGINE_APP}},
         "policyTypes": ["Ingress"],
         "ingress": [{"from": [agent, *blocks(intended.doors)], "ports": [port]}],
     }

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from byoc.cell.incluster import WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.cell.incluster import ENGINE_APP, SQL_PORT, WORKSPACE_LABEL, WORKSPACE_PREFIX
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.ids import WorkspaceID
 
@@ -11,7 +11,7 @@ ENGINE: Final = "engine"
 POD: Final = "engine-0"
 CLAIM: Final = "data"
 """The volume's claim."""
-PORT: Final = 3306
+PORT: Final = SQL_PORT
 
 INTENDED: Final = "byoc.dev/intended"
 """Annotation of the namespace: what its objects were made from, as JSON."""
@@ -22,7 +22,6 @@ PASSWORD_VERSION: Final = "byoc.dev/password-version"  # noqa: S105 - the name o
 HOSTNAME: Final = "external-dns.alpha.kubernetes.io/hostname"
 TTL: Final = "external-dns.alpha.kubernetes.io/ttl"
 APP: Final = "app.kubernetes.io/name"
-ENGINE_APP: Final = "byoc-engine"
 
 
 def namespace(workspace: WorkspaceID) -> str:

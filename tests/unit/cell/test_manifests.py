@@ -312,6 +312,7 @@ def test_whatever_the_agent_asks_of_the_server_passes_the_admission_policy() -> 
 # --- ways out -----------------------------------------------------------------------------
 
 DNS = "the cluster's DNS"
+ENGINES = "the engines of workspaces"
 API, API_ITSELF = "172.20.0.1", "10.20.32.9"
 METADATA, POD_IDENTITY = "169.254.169.254", "169.254.170.23"
 INTERNET = "198.51.100.7"
@@ -335,13 +336,18 @@ def reaches(made: Bundle, pod: str, where: str, port: int, protocol: str = "TCP"
 
 
 def leads(peer: Json, where: str) -> bool:
+    if "matchExpressions" in peer.get("namespaceSelector", {}):
+        return where == ENGINES and peer == {
+            "namespaceSelector": {"matchExpressions": [{"key": "byoc.dev/workspace", "operator": "Exists"}]},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "byoc-engine"}},
+        }
     if "ipBlock" not in peer:
         selected = peer["podSelector"]["matchLabels"], peer["namespaceSelector"]["matchLabels"]
         return where == DNS and selected == (
             {"k8s-app": "kube-dns"},
             {"kubernetes.io/metadata.name": "kube-system"},
         )
-    if where == DNS or ip_address(where) not in ip_network(peer["ipBlock"]["cidr"]):
+    if where in {DNS, ENGINES} or ip_address(where) not in ip_network(peer["ipBlock"]["cidr"]):
         return False
     return not any(ip_address(where) in ip_network(each) for each in peer["ipBlock"].get("except", []))
 
@@ -364,12 +370,14 @@ PROBES = (
     ("10.20.0.9", 443, "TCP"),
     ("192.168.1.1", 443, "TCP"),
     ("172.20.0.10", 443, "TCP"),
+    # What the agent alone asks:
+    (ENGINES, 3306, "TCP"),
 )
 
 
 @pytest.mark.parametrize(
     ("pod", "needed"),
-    [(AGENT, {*PROBES[:5]}), (AUTOSCALER, {*PROBES[:4], PROBES[5]}), ("whoever else", set())],
+    [(AGENT, {*PROBES[:5], PROBES[-1]}), (AUTOSCALER, {*PROBES[:4], PROBES[5]}), ("whoever else", set())],
 )
 def test_each_pod_gets_out_to_exactly_what_it_needs(pod: str, needed: set[tuple[str, int, str]]) -> None:
     made = bundle(cell())
