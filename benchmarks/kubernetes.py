@@ -108,7 +108,7 @@ async def _latencies(cell: Cell, folder: Path, runs: int) -> list[Figure]:
               for _ in range(runs)]  # fmt: skip
     before = replace(site.cluster.traffic)
     await asyncio.sleep(QUIET_SECONDS)
-    after = site.cluster.traffic
+    after = replace(site.cluster.traffic)
     working.cancel()
     await asyncio.gather(working, return_exceptions=True)
     await site.runtime.close(stop_engines=True)

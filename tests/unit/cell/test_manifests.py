@@ -260,6 +260,7 @@ def changes(table: tuple[Right, ...]) -> set[tuple[str, str]]:
 def test_what_the_agent_may_change_in_the_cluster_is_this_and_nothing_else() -> None:
     assert changes(rights.AGENT_IN_CLUSTER) == {
         ("namespaces", ""),
+        ("nodes", ""),
         ("persistentvolumes", ""),
         ("rolebindings", ""),
         ("clusterroles", ENGINE_OPERATOR),
