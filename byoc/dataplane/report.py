@@ -7,7 +7,8 @@ one; a full report names everything.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from byoc.dataplane.desired import DesiredState, HeldGroup, HeldWorkspace
 from byoc.dataplane.passwords import Passwords
@@ -25,6 +26,9 @@ from byoc.model.report import (
 )
 from byoc.model.spec import Desired
 from byoc.wire.cell import spec_digest
+
+PROGRESS: Final = timedelta(minutes=3)
+"""How often the progress of an open interval is reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,23 @@ def snapshot(
         workspaces[name] = view if held is None else workspace_report(held, view)
     groups = {name: group_report(held, passwords.version(name)) for name, held in desired.groups.items()}
     return Snapshot(workspaces, groups, frozenset(desired.tombstones()), frozenset(intervals))
+
+
+def steady(now: Snapshot, acknowledged: Snapshot | None) -> Snapshot:
+    """Return ``now`` with open intervals that only went on for a little as they were told last.
+
+    Their progress is no news worth a report every half minute; an end, or another size, is told at once.
+    """
+    if acknowledged is None:
+        return now
+    told = {interval.id: interval for interval in acknowledged.intervals}
+    return replace(now, intervals=frozenset(_told(each, told.get(each.id)) for each in now.intervals))
+
+
+def _told(now: Interval, before: Interval | None) -> Interval:
+    if before is None or replace(before, last_seen=now.last_seen) != now:
+        return now
+    return before if now.last_seen - before.last_seen < PROGRESS else now
 
 
 @dataclass(frozen=True, slots=True)

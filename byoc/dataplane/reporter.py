@@ -133,7 +133,8 @@ class Reporter:
 
     def _next(self) -> _Sent:
         state = self._state
-        now = report.snapshot(state.desired, state.passwords, state.views.now, state.meter.intervals())
+        seen = report.snapshot(state.desired, state.passwords, state.views.now, state.meter.intervals())
+        now = report.steady(seen, self._acknowledged)
         number, transitions = state.views.transitions()
         envelope = report.Envelope(
             cell=self._who.cell,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from byoc.errors import ByocError, Conflict, Unreachable, UsageError
+from byoc_cli import installing
 from byoc_cli.applying import applying
 from byoc_cli.context import Context, of
 from byoc_cli.engines import engine_run, repeatable, state_endpoint
@@ -81,10 +82,19 @@ def destroy(
     force: Annotated[
         bool, typer.Option("--force", help="Although the cell has workspaces, or nobody can say.")
     ] = False,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            "--context", metavar="NAME", help="Of your kubeconfig: for a cell made by `cell install`."
+        ),
+    ] = None,
     confirm: Confirm = None,
 ) -> None:
-    """Remove a cell from the account, then look for what is left; exit 1 if anything is."""
+    """Remove a cell from the account or its cluster, then look for what is left; exit 1 if anything is."""
     given = of(ctx)
+    if context is not None:
+        _take_out(given, name, context, keep_data=keep_data, force=force, confirm=confirm)
+        return
     cell = _cell(given, name, region, aws_profile)
     if not force:
         _refuse_workspaces(given, name)
@@ -97,6 +107,20 @@ def destroy(
         left = cell.destroy(listener, keep_data=keep_data, cluster_gone=cluster_gone)
     _show_left(given, name, left)
     raise typer.Exit(LEFT if any(one.fate.value == "leftover" for one in left) else 0)
+
+
+def _take_out(
+    given: Context, name: str, context: str, *, keep_data: bool, force: bool, confirm: str | None
+) -> None:
+    """End a cell in a cluster that goes on without it."""
+    if not force:
+        _refuse_workspaces(given, name)
+    what = "volumes stay" if keep_data else "with every database in it"
+    given.confirm(name, confirm, f"this takes cell {name} out of the cluster of context {context}, {what}")
+    left = installing.take_out(given, name, context, keep_data=keep_data, force=force)
+    installing.show_left(given, name, left)
+    given.out.note(f"its record stays until `{given.program} cell retire {name}`")
+    raise typer.Exit(LEFT if left else 0)
 
 
 def _refuse_workspaces(given: Context, name: str) -> None:

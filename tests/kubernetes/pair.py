@@ -158,7 +158,7 @@ class Pair:
     def other(self) -> One:
         return next(one for one in self.agents if one.name != self.holder)
 
-    async def until(self, what: str, look: Callable[[], Any], *, seconds: float = 60) -> Any:
+    async def until(self, what: str, look: Callable[[], Any], *, seconds: float = 180) -> Any:
         """Wait for ``look``, made in a thread: it may ask the cluster."""
         ends = time.monotonic() + seconds
         while True:

@@ -203,7 +203,8 @@ def _machine(intended: Intended, settings: ClusterSettings) -> Json:
     }
     lost = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _LOST_SECONDS}
     return {
-        "nodeSelector": dict(settings.node_selector),
+        # An empty one would not be kept, and be missed for ever.
+        **({"nodeSelector": dict(settings.node_selector)} if settings.node_selector else {}),
         "tolerations": [{"key": f"node.kubernetes.io/{why}", **lost} for why in ("not-ready", "unreachable")],
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": apart}},
         "topologySpreadConstraints": [spread],

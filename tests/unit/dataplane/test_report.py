@@ -14,7 +14,7 @@ from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.errors import Unreachable
-from byoc.ids import CellID, new_id
+from byoc.ids import CellID, WorkspaceID, new_id
 from byoc.model.report import CellReport, Condition, Phase, Reason
 from byoc.model.spec import AutoSuspend, Desired, SuspendType
 from byoc.testing import cell as cells
@@ -45,6 +45,7 @@ class Provider(MemoryProvider):
     behind: Callable[[CellReport, str], str] | None = None
     reports: list[CellReport] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     async def post(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         self.asked.append(f"{method} {path}")
@@ -56,6 +57,7 @@ class Provider(MemoryProvider):
         claims = open_report(body.decode(), {self.cell_keys.signing.kid: self.cell_keys.signing.public})
         report = decode(CellReport, claims)
         self.reports.append(report)
+        self.bodies.append(body)
         receipt = (self.forge or self.receipt)(report, body.decode())
         behind = self.behind(report, body.decode()) if self.behind is not None else ""
         answer = ReportAnswer(receipt, self.full_wanted, self.announced, behind)
@@ -102,6 +104,20 @@ async def connected(site: Site) -> None:
 
 
 class TestWhatIsSaid:
+    async def test_an_idle_workspace_costs_no_more_than_300_bytes_a_minute(self, site: Site) -> None:
+        await site.cell.bring_up()
+        names = [WorkspaceID(new_id()) for _ in range(19)]
+        for name in names:
+            await site.cell.put(replace(ORDERS, id=name, name=name))
+        assert {site.cell.phase(name) for name in names} == {Phase.RUNNING}
+        await connected(site)
+        before, minutes = len(site.provider.bodies), 30
+        for _ in range(minutes * 4):
+            await site.cell.settle(15)
+        told = site.provider.bodies[before:]
+        assert len(told) >= minutes
+        assert sum(map(len, told)) / minutes / (len(names) + 1) <= 300
+
     async def test_the_first_report_names_everything(self, site: Site) -> None:
         await site.cell.bring_up()
         await connected(site)
@@ -134,8 +150,10 @@ class TestWhatIsSaid:
         await site.cell.clock.elapse(95)
         quiet = site.provider.reports[before:]
         assert 3 <= len(quiet) <= 4
-        assert not any(report.workspaces or report.transitions for report in quiet)
-        assert site.last.intervals[0].last_seen > site.last.at - timedelta(seconds=36)
+        assert not any(report.workspaces or report.transitions or report.intervals for report in quiet)
+        await site.cell.clock.elapse(130)
+        (told,) = (report for report in site.provider.reports[before:] if report.intervals)
+        assert told.intervals[0].last_seen > told.at - timedelta(seconds=36)
 
     async def test_numbers_rise_and_the_incarnation_stays(self, site: Site) -> None:
         await site.cell.bring_up()

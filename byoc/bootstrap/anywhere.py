@@ -1,0 +1,246 @@
+"""A cell in a cluster that is there already: looked over, installed and taken out, from a kubeconfig.
+
+Used by ``byoc cell install`` and ``byoc cell destroy --context``. The client's objects are applied by the
+installer's own code, which the function in a VPC runs too. The invariants: what is missing is said before
+anything is made; an installation may be repeated; a removal leaves nothing, or names what it left.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, Final
+
+from byoc.cell.incluster import BUNDLE_LABEL, INSTALLED, NAMESPACE, WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.cell.installer.api import Api
+from byoc.cell.installer.handler import run
+from byoc.cell.installer.kinds import ORDER, title
+from byoc.cell.installer.package import Package
+from byoc.errors import Conflict, Forbidden, IllegalState, PreconditionFailed
+
+Json = dict[str, Any]
+OpenApi = Callable[[], Api]
+"""Opens the cluster's API with a budget of its own; closed by whoever opened it."""
+
+OLDEST: Final = 30
+"""Minor version 1.30 of Kubernetes brought the admission policies that hold the agent at home."""
+_DEFAULT_CLASS: Final = "storageclass.kubernetes.io/is-default-class"
+_REVIEW: Final = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+_NEEDED: Final = (
+    ("", "namespaces", "create"),
+    ("rbac.authorization.k8s.io", "clusterroles", "create"),
+    # Else the API server refuses to make roles with more rights than whoever makes them has.
+    ("rbac.authorization.k8s.io", "clusterroles", "escalate"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies", "create"),
+    ("storage.k8s.io", "storageclasses", "create"),
+    ("apps", "statefulsets", "create"),
+)
+_MERGE: Final = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a cluster is like.
+
+    Attributes:
+        kubernetes: its minor version, such as ``1.34``.
+        api: addresses and ports at which pods reach its API.
+        storage: the storage class to be like.
+        region: where its machines say they are; empty where they do not.
+    """
+
+    kubernetes: str
+    api: tuple[tuple[str, int], ...]
+    storage: Mapping[str, Any]
+    region: str
+
+
+def look(api: Api, *, cell: str, storage_class: str = "") -> Seen:
+    """Look a cluster over, before anything is made in it.
+
+    Raises:
+        PreconditionFailed: it lacks something that a cell needs; the message says what.
+        Forbidden: whoever asks may not install.
+        Conflict: another cell is installed in it.
+    """
+    version = _version(api)
+    _check_rights(api)
+    _check_free(api, cell)
+    region = _check_machines(api)
+    return Seen(version, _api_addresses(api), _storage(api, storage_class), region)
+
+
+def _version(api: Api) -> str:
+    said = api.read("/version")
+    found = re.fullmatch(r"(\d+)\D*\.(\d+)\D*", f"{said.get('major', '')}.{said.get('minor', '')}")
+    if found is None:
+        raise PreconditionFailed("the cluster does not say which version of Kubernetes it is")
+    if (int(found[1]), int(found[2])) < (1, OLDEST):
+        raise PreconditionFailed(
+            f"the cluster runs Kubernetes {found[1]}.{found[2]}; a cell needs 1.{OLDEST} or newer",
+            hint="upgrade the cluster",
+        )
+    return f"{found[1]}.{found[2]}"
+
+
+def _check_rights(api: Api) -> None:
+    for group, resource, verb in _NEEDED:
+        wanted = {"group": group, "resource": resource, "verb": verb}
+        asked = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": wanted},
+        }
+        if not api.ask(_REVIEW, asked).get("status", {}).get("allowed"):
+            raise Forbidden(
+                f"this context may not {verb} {resource}", hint="take one that administers the cluster"
+            )
+
+
+def _check_free(api: Api, cell: str) -> None:
+    metadata = {"name": INSTALLED, "namespace": NAMESPACE}
+    mark = api.get({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    there = ((mark or {}).get("data") or {}).get("cell", cell)
+    if there != cell:
+        raise Conflict(
+            f"cell {there} is installed in this cluster",
+            hint=f"byoc cell destroy {there} --context …, or another cluster",
+        )
+
+
+def _check_machines(api: Api) -> str:
+    ready = [each for each in api.items("/api/v1/nodes", {}) if _is_ready(each)]
+    if not ready:
+        raise PreconditionFailed("the cluster has no machine that is ready", hint="kubectl get nodes")
+    labels = ready[0]["metadata"].get("labels") or {}
+    return str(labels.get("topology.kubernetes.io/region", ""))
+
+
+def _is_ready(node: Json) -> bool:
+    conditions = node.get("status", {}).get("conditions") or []
+    ready = any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return ready and not node.get("spec", {}).get("unschedulable")
+
+
+def _api_addresses(api: Api) -> tuple[tuple[str, int], ...]:
+    """Return where pods reach the API: by its Service's address, and by its own."""
+    service = api.read("/api/v1/namespaces/default/services/kubernetes").get("spec", {})
+    found = {(str(service.get("clusterIP", "")), int(each["port"])) for each in service.get("ports") or []}
+    slices = api.items(
+        "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices",
+        {"labelSelector": "kubernetes.io/service-name=kubernetes"},
+    )
+    for each in slices:
+        for port in each.get("ports") or []:
+            for end in each.get("endpoints") or []:
+                found |= {(address, int(port["port"])) for address in end.get("addresses") or []}
+    usable = sorted(pair for pair in found if re.fullmatch(r"[\d.]+", pair[0]))
+    if not usable:
+        raise PreconditionFailed("the cluster's API has no IPv4 address within the cluster")
+    return tuple(usable)
+
+
+def _storage(api: Api, wanted: str) -> Json:
+    classes = api.items("/apis/storage.k8s.io/v1/storageclasses", {})
+    names = sorted(each["metadata"]["name"] for each in classes)
+    if wanted:
+        chosen = [each for each in classes if each["metadata"]["name"] == wanted]
+    else:
+        chosen = [each for each in classes if _annotation(each, _DEFAULT_CLASS) == "true"]
+    if not chosen:
+        what = f"no storage class `{wanted}`" if wanted else "no default storage class"
+        raise PreconditionFailed(
+            f"the cluster has {what}", hint=f"--storage-class, one of: {', '.join(names) or 'none is there'}"
+        )
+    return chosen[0]
+
+
+def _annotation(found: Json, name: str) -> str:
+    return str((found["metadata"].get("annotations") or {}).get(name, ""))
+
+
+class Direct:
+    """The installer, run here and not in a function: what ``byoc.bootstrap.join`` asks.
+
+    Args:
+        package: the bundle of the cell.
+    """
+
+    def __init__(self, open_api: OpenApi, package: Package) -> None:
+        self._open = open_api
+        self._package = package
+
+    async def call(self, op: str, **values: Any) -> dict[str, Any]:
+        """Do one op and return its answer; off the loop, because it waits for the network."""
+        return await asyncio.to_thread(self._call, op, values)
+
+    async def install(self) -> dict[str, Any]:
+        """Bring the objects in."""
+        return await self.call("install", bundle=self._package.digest, cell=self._package.cell)
+
+    def _call(self, op: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        with closing(self._open()) as api:
+            return run({"op": op, **values}, self._package, api)
+
+
+# --- taking it out --------------------------------------------------------------------------------
+
+
+def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> list[str]:
+    """Take a cell out of its cluster, workspaces included; return what is left of it.
+
+    Raises:
+        Conflict: another cell is installed there.
+        IllegalState: engines are running, and not ``force``.
+        StillPending: something has not gone within the budget; it may be repeated.
+    """
+    with closing(open_api()) as api:
+        _check_free(api, cell)
+        spaces = list(api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL}))
+        names = [each["metadata"]["name"] for each in spaces]
+        if not force:
+            _refuse_running(api, names)
+        if not keep_data:
+            for volume in _volumes(api):
+                api.change(f"/api/v1/persistentvolumes/{volume}", _MERGE)
+        for name in names:
+            api.delete(f"/api/v1/namespaces/{name}")
+        for name in names:
+            api.wait_until_gone({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    with closing(open_api()) as api:
+        run({"op": "uninstall", "force": True}, Package.of(cell, "[]"), api)
+        return _left(api, keep_data=keep_data)
+
+
+def _refuse_running(api: Api, names: list[str]) -> None:
+    running = [name for name in names if api.items(f"/api/v1/namespaces/{name}/pods", {"limit": "1"})]
+    if running:
+        raise IllegalState(
+            f"{len(running)} workspaces are running in the cell: {', '.join(running[:5])}",
+            hint="suspend or terminate them first, or add --force",
+        )
+
+
+def _volumes(api: Api) -> list[str]:
+    found = []
+    for each in api.items("/api/v1/persistentvolumes", {}):
+        claim = each.get("spec", {}).get("claimRef") or {}
+        space = str(claim.get("namespace", ""))
+        if space == NAMESPACE or space.startswith(WORKSPACE_PREFIX):
+            found.append(each["metadata"]["name"])
+    return found
+
+
+def _left(api: Api, *, keep_data: bool) -> list[str]:
+    """Return what of a cell is still in the cluster; volumes that were to be kept are meant to be."""
+    left = [title(each) for kind in ORDER for each in api.of_kind(kind, labels=BUNDLE_LABEL)]
+    spaces = api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL})
+    left += [f"Namespace {each['metadata']['name']}" for each in spaces]
+    if not keep_data:
+        wait = 0.5
+        while (volumes := _volumes(api)) and wait < api.budget.left:
+            # Volumes go a moment after what claimed them.
+            api.budget.wait(wait, "volumes are still being removed")
+        left += [f"PersistentVolume {name}" for name in volumes]
+    return left
