@@ -58,7 +58,8 @@ def roles(args: CellArgs) -> Values:
 def log_groups(args: CellArgs) -> Values:
     """Return the ARNs of the cell's log groups, with what is in them."""
     logs: tuple[arns.Log, ...] = ("breakglass", "cluster", "control", "flow", "installer")
-    return tuple(f"{arns.log_group_arn(args, which)}{part}" for which in logs for part in ("", ":*"))
+    # With one star for the group and for what is in it: a policy has no room for both.
+    return tuple(f"{arns.log_group_arn(args, which)}*" for which in logs)
 
 
 def functions(args: CellArgs) -> Values:
