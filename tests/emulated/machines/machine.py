@@ -157,6 +157,8 @@ class Machine:
             "capacity": _SIZE,
             "allocatable": _SIZE,
             "conditions": [ready],
+            # After a boot none: what a dead machine used, a living one does not.
+            "volumesInUse": self._used_volumes(),
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "nodeInfo": {
                 "kubeletVersion": "v1.36.1",
@@ -189,8 +191,12 @@ class Machine:
             await self._in_use()
 
     async def _in_use(self) -> None:
-        names = sorted({_ATTACHED + each for life in self.lives.values() for each in life.handles})
-        await self.api.patch(f"{NODES}/{self.name}/status", {"status": {"volumesInUse": names}})
+        await self.api.patch(
+            f"{NODES}/{self.name}/status", {"status": {"volumesInUse": self._used_volumes()}}
+        )
+
+    def _used_volumes(self) -> list[str]:
+        return sorted({_ATTACHED + each for life in self.lives.values() for each in life.handles})
 
     # --- what it is told ---------------------------------------------------------------------
 
