@@ -386,9 +386,6 @@ def cluster(args: CellArgs) -> Iterator[Statement]:
         actions=("lambda:InvokeFunction",),
         resources=(arns.function_arn(args, "installer"),),
     )
-    yield made("MakeLog", "logs:CreateLogGroup", log_groups(args), args)
-    yield Statement(sid="Logs", why="by their names", actions=_LOGS, resources=log_groups(args))
-    yield anything("DeliverLogs", "a delivery has no name", ("logs:CreateLogDelivery",))
     yield anything("MakeZone", "a zone has no name in IAM before it is there", ("route53:CreateHostedZone",))
     yield Statement(
         sid="Zone",
@@ -502,7 +499,10 @@ def _linked(args: CellArgs) -> Iterator[Statement]:
 
 
 def storage(args: CellArgs) -> Iterator[Statement]:
-    """Return what makes and changes the buckets, by name, and the key, by its tag."""
+    """Return what makes and changes the buckets and logs, by name, and the key, by its tag."""
+    yield made("MakeLog", "logs:CreateLogGroup", log_groups(args), args)
+    yield Statement(sid="Logs", why="by their names", actions=_LOGS, resources=log_groups(args))
+    yield anything("DeliverLogs", "a delivery has no name", ("logs:CreateLogDelivery",))
     buckets = tuple(arns.bucket_arn(args, which) for which in arns.BUCKETS)
     yield Statement(sid="Buckets", why="by their names", actions=_BUCKET, resources=buckets)
     if args.key_arn:
