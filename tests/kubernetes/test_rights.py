@@ -202,9 +202,11 @@ def test_where_it_is_bound_the_agent_runs_the_engine_and_only_there(cell: Plane)
 
 
 def test_the_customer_writes_the_policy_through_the_control_function_and_nothing_else(cell: Plane) -> None:
-    write = {"data": {"policy.toml": "allow = []"}}
-    assert ask(cell, CONTROL_USER, ("PATCH", f"{CORE}/configmaps/byoc-policy", write))[0] == 200
-    for refused in (f"{CORE}/configmaps/byoc-config", f"{CORE}/configmaps/byoc-enrolment"):
-        assert ask(cell, CONTROL_USER, ("PATCH", refused, write))[0] == 403
+    def write(name: str) -> Asked:
+        return "PUT", f"{CORE}/configmaps/{name}", config(name) | {"data": {"policy.toml": "allow = []"}}
+
+    assert ask(cell, CONTROL_USER, write("byoc-policy"))[0] == 200
+    for refused in ("byoc-config", "byoc-enrolment"):
+        assert ask(cell, CONTROL_USER, write(refused))[0] == 403
     for unread in (f"{CORE}/secrets/byoc-keys", f"{CORE}/secrets", f"{CORE}/pods"):
         assert ask(cell, CONTROL_USER, ("GET", unread, None))[0] == 403
