@@ -27,6 +27,19 @@ Name = Annotated[str, typer.Argument(metavar="CELL", help="Name of the cell.")]
 KubeContext = Annotated[
     str, typer.Option("--context", metavar="NAME", help="Context of your kubeconfig. [env: KUBECONFIG]")
 ]
+EgressProxy = Annotated[
+    str, typer.Option("--egress-proxy", metavar="URL", help="http://host:port for the way out.")
+]
+StorageClass = Annotated[
+    str, typer.Option("--storage-class", metavar="NAME", help="Of the volumes; else the default one.")
+]
+Provider = Annotated[str, typer.Option("--provider", help="AWS, Azure or GCP.")]
+RegionName = Annotated[
+    str | None, typer.Option("--region-name", help="Short name of its region; else what machines say.")
+]
+WaitTimeout = Annotated[
+    float, typer.Option("--wait-timeout", metavar="SECONDS", help="For the cell to connect.")
+]
 
 
 @repeatable()
@@ -39,19 +52,11 @@ def install(
     gateway_ca: GatewayCa = None,
     agent_image: AgentImage = None,
     policy: Policy = None,
-    egress_proxy: Annotated[
-        str, typer.Option("--egress-proxy", metavar="URL", help="http://host:port for the way out.")
-    ] = "",
-    storage_class: Annotated[
-        str, typer.Option("--storage-class", metavar="NAME", help="Of the volumes; else the default one.")
-    ] = "",
-    provider: Annotated[str, typer.Option("--provider", help="AWS, Azure or GCP.")] = "AWS",
-    region_name: Annotated[
-        str | None, typer.Option("--region-name", help="Short name of its region; else what machines say.")
-    ] = None,
-    wait_timeout: Annotated[
-        float, typer.Option("--wait-timeout", metavar="SECONDS", help="For the cell to connect.")
-    ] = 900.0,
+    egress_proxy: EgressProxy = "",
+    storage_class: StorageClass = "",
+    provider: Provider = "AWS",
+    region_name: RegionName = None,
+    wait_timeout: WaitTimeout = 900.0,
 ) -> None:
     """Make a cell of a Kubernetes cluster that is there already, and connect it; may be run again."""
     given = of(ctx)
