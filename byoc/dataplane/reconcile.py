@@ -222,6 +222,10 @@ class Reconciler:
             self._state.desired.settle(held.spec.id, settled, generation=generation, exists=seen.exists)
         except ByocError as error:
             _LOG.warning("state not stored", workspace=held.spec.id, error=error.message)
+            return
+        if generation > held.observed_generation:
+            # Also where nothing else has changed, as after a new rule: somebody waits to hear of it.
+            self._state.views.touch()
 
     def _show(self, held: HeldWorkspace, step: Step, seen: Observation, now: datetime) -> None:
         running = step.phase in {Phase.RUNNING, Phase.UPDATING}

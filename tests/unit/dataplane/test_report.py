@@ -143,6 +143,15 @@ class TestWhatIsSaid:
         steps = [t.phase for report in later for t in report.transitions]
         assert steps == [Phase.STOPPING, Phase.SUSPENDED]
 
+    async def test_a_change_that_shows_nowhere_else_is_reported_at_once(self, site: Site) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        before = site.cell.clock.now()
+        await site.cell.put(following(ORDERS, auto_suspend=AutoSuspend(SuspendType.IDLE, 600)))
+        (told,) = site.last.workspaces
+        assert (told.phase, told.observed_generation) == (Phase.RUNNING, 2)
+        assert site.last.at - before < timedelta(seconds=1)
+
     async def test_a_quiet_cell_reports_every_thirty_seconds_with_its_heartbeat(self, site: Site) -> None:
         await site.cell.bring_up()
         await connected(site)
