@@ -153,7 +153,7 @@ def policy_of(text: str) -> Json:
         return _data("ConfigMap", POLICY)
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the policy is no TOML: {error}", hint="`byoc policy check FILE`") from error
     return _data("ConfigMap", POLICY, data={POLICY_FILE: text})
 

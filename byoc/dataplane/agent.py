@@ -204,7 +204,10 @@ class Agent:
         self._keys = CellKeys.load_or_create(memory.kept)
         self._state = CellState.open(memory.kept, self._ledger, outside.new_id, self._changed, memory.epoch)
         self._policy = PolicyFile(settings.cell, settings.policy)
-        self._reconciler = Reconciler(self._state, runtime, self._clock, self._policy.current)
+        self._rates: Rates | None = None
+        self._reconciler = Reconciler(
+            self._state, runtime, self._clock, self._policy.current, self._count_rates
+        )
         desk = memory.desk or FolderDesk(settings.cell, settings.control)
         self._control = Control(desk, self._ledger, self._clock, self._changed)
         self._let_in = Switch()
@@ -341,7 +344,7 @@ class Agent:
             policy=self._policy,
             ledger=self._ledger,
             replays=Replays(self._memory.seen, self._clock),
-            rates=Rates(self._memory.kept, self._clock),
+            rates=self._count_rates(),
             control=self._control,
             clock=self._clock,
         )
@@ -375,6 +378,12 @@ class Agent:
             identity, pinned = await enrolling.enrol()
         await self._memory.enrolled()
         return identity, pinned
+
+    def _count_rates(self) -> Rates:
+        """Return the one count of what was done, by others and by the cell itself."""
+        if self._rates is None:
+            self._rates = Rates(self._memory.kept, self._clock)
+        return self._rates
 
     def _tunnel(self, identity: Identity, app: CellApp) -> TunnelClient:
         async def login(challenge: bytes, gateway: str) -> Mapping[str, Any]:

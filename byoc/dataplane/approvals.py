@@ -15,7 +15,7 @@ from byoc import log
 from byoc.clock import Clock, stamp
 from byoc.dataplane.desk import Desk
 from byoc.dataplane.state import Record
-from byoc.errors import LedgerBroken, TooManyRequests, Unwritable, UsageError
+from byoc.errors import Failed, LedgerBroken, TooManyRequests, Unwritable, UsageError
 from byoc.model.control import APPROVAL_LIFE, Answer, Answers, Request, Requests, Stage
 from byoc.model.papers import Paper
 from byoc.model.spec import GroupSpec, Spec
@@ -71,8 +71,7 @@ class Approvals:
         self._ledger = ledger
         self._clock = clock
         self._changed = changed
-        shown = load(Requests, desk.shown(Paper.REQUESTS), Requests())
-        self._requests = {one.own: one for one in shown.requests}
+        self._requests = {one.own: one for one in _shown(desk).requests}
         self._told: set[str] = set()
 
     @property
@@ -134,7 +133,7 @@ class Approvals:
         """Take in what was answered, and let expire what nobody answered."""
         try:
             answers = load(Answers, self._desk.word(Paper.ANSWERS), Answers()).answers
-        except UsageError as error:
+        except (UsageError, Failed) as error:
             _LOG.error("answers to requests are not understood; none counts", error=error.message)
             answers = ()
         for answer in answers:
@@ -202,6 +201,15 @@ class Approvals:
     def _show(self) -> None:
         listed = sorted(self._requests.values(), key=lambda one: one.since)
         self._desk.show(Paper.REQUESTS, dump(Requests(tuple(listed))))
+
+
+def _shown(desk: Desk) -> Requests:
+    try:
+        return load(Requests, desk.shown(Paper.REQUESTS), Requests())
+    except (UsageError, Failed) as error:
+        # Nothing is let in by that: what waited waits anew when it is delivered again.
+        _LOG.error("the requests shown last are not understood", error=error.message)
+        return Requests()
 
 
 def _named(request: Request) -> dict[str, object]:

@@ -13,7 +13,8 @@ from typing import Final
 
 from byoc import log
 from byoc.dataplane.desired import HeldWorkspace, Scaling
-from byoc.dataplane.policy import Policy, decide
+from byoc.dataplane.policy import Policy, decide, none_spent
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.runtime import Limits, Observation, Runtime
 from byoc.dataplane.state import CellState
 from byoc.errors import ByocError
@@ -50,10 +51,17 @@ class _Followed:
 class Scaler:
     """The loads of the workspaces that may be scaled; all of it can be lost."""
 
-    def __init__(self, state: CellState, runtime: Runtime, policy: Callable[[], Policy]) -> None:
+    def __init__(
+        self,
+        state: CellState,
+        runtime: Runtime,
+        policy: Callable[[], Policy],
+        rates: Callable[[], Rates] | None = None,
+    ) -> None:
         self._state = state
         self._runtime = runtime
         self._policy = policy
+        self._rates = rates
         self._followed: dict[WorkspaceID, _Followed] = {}
 
     def forget(self, name: WorkspaceID) -> None:
@@ -97,7 +105,14 @@ class Scaler:
 
     def _make(self, held: HeldWorkspace, change: Change, followed: _Followed, now: datetime) -> None:
         name = held.spec.id
-        verdict = decide(self._policy(), Verb.WORKSPACE_RESIZE, SUBJECT, now, now)
+        policy = self._policy()
+        try:
+            rates = self._rates() if self._rates is not None else None
+        except ByocError as error:
+            _LOG.warning("auto-scaling waits: nobody can count", workspace=name, error=error.message)
+            return
+        spent = rates.spent if rates is not None else none_spent
+        verdict = decide(policy, Verb.WORKSPACE_RESIZE, SUBJECT, now, now, spent=spent)
         wanted = Limits(held.spec.size, change.after, held.spec.cache_config)
         refusal = "" if verdict.allowed and not verdict.approval else verdict.rule
         if not refusal and not self._runtime.has_room(name, wanted):
@@ -119,6 +134,8 @@ class Scaler:
                 self._decline(figures, refusal, followed)
                 return
             self._state.ledger.record("decision", **figures)
+            if rates is not None:
+                rates.spend(policy, Verb.WORKSPACE_RESIZE)
             self._state.desired.scale(name, Scaling(change.after, now))
         except ByocError as error:
             # A decision that is not on disk would be undone by a crash: leave it, look again.

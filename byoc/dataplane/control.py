@@ -17,7 +17,7 @@ from byoc.dataplane.approvals import Approvals
 from byoc.dataplane.bell import Bell
 from byoc.dataplane.desk import Desk
 from byoc.dataplane.state import Record
-from byoc.errors import LedgerBroken, Unwritable, UsageError
+from byoc.errors import Failed, LedgerBroken, Unwritable, UsageError
 from byoc.model.control import GlassNotes, Standing
 from byoc.model.papers import Paper
 from byoc.wire.control import dump, load
@@ -110,7 +110,7 @@ class Control:
         """Put break-glass sessions on the cell's own record, each once."""
         try:
             notes = load(GlassNotes, self._desk.word(Paper.GLASS), GlassNotes()).notes
-        except UsageError as error:
+        except (UsageError, Failed) as error:
             _LOG.error("break-glass notes are not understood", error=error.message)
             return
         for note in notes:
@@ -126,10 +126,10 @@ class Control:
 
 
 def _last_shown(desk: Desk) -> Standing | None:
-    text = desk.shown(Paper.STANDING)
     try:
+        text = desk.shown(Paper.STANDING)
         return load(Standing, text, None) if text else None
-    except UsageError as error:
+    except (UsageError, Failed) as error:
         _LOG.warning("what was shown last is not understood", error=error.message)
         return None
 

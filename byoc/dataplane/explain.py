@@ -6,7 +6,7 @@ Used by the commands ``policy show`` and ``policy explain``. It decides nothing:
 from dataclasses import dataclass
 
 from byoc.dataplane.policy import Policy, first, longest_age, most_specific, spell_age
-from byoc.model.verbs import Verb
+from byoc.model.verbs import CHANGES, Verb
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def _answer(policy: Policy, verb: Verb) -> tuple[str, str]:
     if not pattern:
         return "no", "no line allows it"
     if wanted := first(policy.approval, verb):
-        return "approval", f'approval "{wanted}"'
+        return "approval" if verb in CHANGES else "no", f'approval "{wanted}"'
     return "yes", f'allow "{pattern}"'
 
 

@@ -37,7 +37,7 @@ from byoc import durable
 from byoc.clock import stamp
 from byoc.dataplane.windows import Window, next_opening, parse_window
 from byoc.errors import Unwritable, UsageError
-from byoc.model.verbs import Verb
+from byoc.model.verbs import CHANGES, Verb
 from byoc.wire.canonical import digest
 
 T = TypeVar("T")
@@ -156,8 +156,12 @@ def decide(
         return refusal
     setting = f'allow "{pattern}"' if (pattern := first(policy.allow, verb)) else ""
     if pattern := first(policy.approval, verb):
-        reason = f"the customer's policy wants {verb} to be approved in the cell"
-        return Verdict(True, "policy-approval", reason, f'approval "{pattern}"', approval=True)
+        if verb in CHANGES:
+            reason = f"the customer's policy wants {verb} to be approved in the cell"
+            return Verdict(True, "policy-approval", reason, f'approval "{pattern}"', approval=True)
+        if not _always(verb, state_empty=state_empty):
+            reason = f"the customer's policy wants {verb} to be approved, and only a change can wait for that"
+            return Verdict(False, "policy-approval", reason, f'approval "{pattern}"')
     return Verdict(True, "policy-allow", f"the customer's policy allows {verb}", setting)
 
 
@@ -197,9 +201,11 @@ def _how_often(policy: Policy, verb: Verb, spent: Spent) -> Verdict | None:
 
 
 def _allowed(policy: Policy, verb: Verb, *, state_empty: bool) -> bool:
-    if verb is Verb.CELL_READ or (verb is Verb.CELL_RESYNC and state_empty):
-        return True
-    return bool(first(policy.allow, verb))
+    return _always(verb, state_empty=state_empty) or bool(first(policy.allow, verb))
+
+
+def _always(verb: Verb, *, state_empty: bool) -> bool:
+    return verb is Verb.CELL_READ or (verb is Verb.CELL_RESYNC and state_empty)
 
 
 def longest_age(policy: Policy, verb: Verb) -> timedelta:
@@ -257,7 +263,7 @@ def parse_policy(text: str, name: str = FILE) -> Policy:
     """
     try:
         table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         # The library says the line itself, unless it is the last one.
         last = f"(at line {len(text.splitlines()) or 1})"
         raise UsageError(f"{name}: {str(error).replace('(at end of document)', last)}") from error
@@ -397,7 +403,8 @@ class PolicyFile:
             found = self._path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # Of one time and size too: `cp -p` keeps both, but not when the file was written.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def _reload(self) -> None:
         try:

@@ -20,6 +20,7 @@ from byoc.dataplane.desired import Decision, HeldWorkspace, Settled
 from byoc.dataplane.meter import HEARTBEAT_SECONDS, Compute, Engine
 from byoc.dataplane.plan import Situation, Step, plan
 from byoc.dataplane.policy import Policy, default_policy
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.runtime import Action, Doors, Observation, Process, Runtime, Secrets
 from byoc.dataplane.state import CellState
 from byoc.dataplane.views import Seen
@@ -49,8 +50,9 @@ class Reconciler:
         runtime: Runtime,
         clock: Clock,
         policy: Callable[[], Policy] = default_policy,
+        rates: Callable[[], Rates] | None = None,
     ) -> None:
-        self._scaler = Scaler(state, runtime, policy)
+        self._scaler = Scaler(state, runtime, policy, rates)
         self._state = state
         self._runtime = runtime
         self._clock = clock

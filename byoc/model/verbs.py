@@ -31,6 +31,8 @@ class Verb(StrEnum):
     """Puts a generation on record that equals the last accepted one; nothing is ever derived to it."""
 
 
+CHANGES: Final = frozenset(verb for verb in Verb if verb.value.startswith(("workspace.", "group.")))
+"""What changes an object, so that it can wait for approval."""
 _LIFECYCLE: Final = {
     Desired.RUNNING: Verb.WORKSPACE_RESUME,
     Desired.SUSPENDED: Verb.WORKSPACE_SUSPEND,

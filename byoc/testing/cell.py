@@ -15,6 +15,7 @@ from byoc.dataplane.files import FileStorage
 from byoc.dataplane.ledger import Ledger
 from byoc.dataplane.passwords import Password
 from byoc.dataplane.policy import PolicyFile
+from byoc.dataplane.rates import Rates
 from byoc.dataplane.reconcile import Reconciler
 from byoc.dataplane.runtime import Action
 from byoc.dataplane.state import CellState
@@ -131,7 +132,8 @@ async def started(
             listener()
 
     state = CellState.open(FileStorage(folder), ledger, new_id, changed)
-    reconciler = Reconciler(state, runtime, clock, PolicyFile(folder).current)
+    rates = Rates(FileStorage(folder), clock)
+    reconciler = Reconciler(state, runtime, clock, PolicyFile(folder).current, lambda: rates)
     cell = MemoryCell(folder, clock, runtime, state, reconciler, ledger, heard)
     task = asyncio.create_task(reconciler.run())
     try:

@@ -48,9 +48,24 @@ def load(kind: type[T], text: str, empty: T) -> T:
     if not text.strip():
         return empty
     try:
-        return decode(kind, json.loads(text))
+        value = json.loads(text)
+        # Half of a pair of surrogates is no text: nothing could write it down again.
+        json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise UsageError("it is not JSON") from error
+    read = decode(kind, value)
+    if not _plain(value, encode(read)):
+        raise UsageError("a yes or no is neither true nor false")
+    return read
+
+
+def _plain(given: object, read: object) -> bool:
+    """Whether each yes or no was given as one: the text "no" is none."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        return all(_plain(value, read.get(name)) for name, value in given.items())
+    if isinstance(given, list) and isinstance(read, list):
+        return all(map(_plain, given, read))
+    return isinstance(given, bool) == isinstance(read, bool)
 
 
 def edit(papers: Papers, paper: Paper, change: Callable[[str], str]) -> str:

@@ -5,6 +5,7 @@ the customer's policy decides and the cell's ledger shows who asked.
 """
 
 import json
+from math import isfinite
 from typing import Final
 
 from byoc.controlplane.fleet import visible
@@ -58,10 +59,12 @@ class Reads:
     async def _measure(self, by: Principal, cell: CellRecord, target: str) -> Reading:
         body = await self._ask(by, cell, target, Verb.METRICS_READ)
         try:
-            return decode(Reading, json.loads(body))
+            reading = decode(Reading, json.loads(body))
+            _check_numbers(reading)
         except (ValueError, UsageError) as error:
             hint = "upgrade the control plane: the cell may be newer"
             raise Failed("the cell's metrics are not understood", hint=hint) from error
+        return reading
 
     async def _ask(self, by: Principal, cell: CellRecord, target: str, verb: Verb) -> bytes:
         answer = await self._courier.send(cell, Parcel("GET", target, by.email, verbs=(verb,)))
@@ -70,6 +73,11 @@ class Reads:
         if answer.status == _NOT_FOUND:
             raise NotFound("the cell has no such object", hint="it may not have reached the cell yet")
         raise _refused(verb, answer.body)
+
+
+def _check_numbers(reading: Reading) -> None:
+    if not all(isfinite(each.value) for one in reading.workspaces for each in one.samples):
+        raise UsageError("a value is no number")
 
 
 _NOT_STORED: Final = "metrics are read from the cell and stored nowhere"

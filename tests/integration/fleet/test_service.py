@@ -6,6 +6,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from math import inf, nan
 
 import pytest
 
@@ -247,6 +248,15 @@ async def test_metrics_come_from_the_cell_at_once_and_are_found_nowhere_else(fle
     targets = [target for target, claims in fleet.cell.asked if claims.verbs == (Verb.METRICS_READ,)]
     assert targets == [f"/cell/v1/workspaces/{orders}/metrics", f"/cell/v1/groups/{group}/metrics"]
     fleet.cell.metrics = '{"at": "2026-01-01T00:00:00Z", "workspaces": [], "newer": 1}'
+    with pytest.raises(Failed, match="not understood"):
+        await fleet.fleet.group_metrics(fleet.by, group)
+
+
+@pytest.mark.parametrize("value", [inf, -inf, nan])
+async def test_metrics_that_are_no_numbers_are_not_understood(fleet: World, value: float) -> None:
+    group, orders = await fleet.running()
+    measured = Measured(orders, (Sample(Metric.MEM_USED_B, value, "node-1"),))
+    fleet.cell.metrics = json.dumps(encode(Reading(fleet.clock.now(), (measured,))))
     with pytest.raises(Failed, match="not understood"):
         await fleet.fleet.group_metrics(fleet.by, group)
 

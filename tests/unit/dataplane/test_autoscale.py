@@ -176,3 +176,14 @@ async def test_an_auto_suspended_workspace_comes_back_at_the_scale_it_was_asked_
     await pass_time(cell, 60)
     assert cell.phase() is Phase.SUSPENDED
     assert cell.state.desired.workspaces[ORDERS.id].scaling is None
+
+
+async def test_the_cells_own_changes_count_for_the_rates_of_the_policy(cell: MemoryCell) -> None:
+    (cell.folder / "policy.toml").write_text('[rate]\n"workspace.resize" = "1/1d"\n')
+    cell.runtime.work(ORDERS.id, BUSY)
+    await pass_time(cell, 100)
+    assert await limits(cell) == Limits("S-00", 2)
+    cell.runtime.work(ORDERS.id, 0.1)
+    await pass_time(cell, 400)
+    assert await limits(cell) == Limits("S-00", 2)
+    assert '"refused":"policy-rate"' in cell.ledger_text()

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from byoc.dataplane.desk import FolderPapers
+from byoc.dataplane.control import Control
+from byoc.dataplane.desk import FolderDesk, FolderPapers
 from byoc.model.control import Access, Answer, Answers, Stage
 from byoc.model.papers import BY_CUSTOMER, Paper
 from byoc.model.verbs import Verb
 from byoc.testing.cell import GROUP, ORDERS, following
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import Delivery, encode
-from byoc.wire.control import dump, requests
+from byoc.wire.control import dump, read_access, requests
 from tests.unit.dataplane.site import Site
 
 WAITS = 'approval = ["workspace.resize"]\n'
@@ -138,3 +139,57 @@ async def test_an_answer_that_cannot_be_recorded_does_not_count(
     (site.cell.folder / "elsewhere").rename(ledger)
     control.look()
     assert requests(papers(site))[0].stage is Stage.APPROVED
+
+
+@pytest.mark.parametrize("paper", [Paper.ANSWERS, Paper.GLASS])
+def test_a_paper_that_cannot_be_read_does_not_end_the_agent_and_says_nothing(
+    site: Site, paper: Paper
+) -> None:
+    folder = site.cell.folder
+    (folder / "control" / paper).mkdir(parents=True)
+    control = Control(FolderDesk(folder), site.cell.ledger, site.cell.clock)
+
+    assert control.look() is False
+    assert control.approvals.decided == ()
+
+
+@pytest.mark.parametrize("text", ["[]", "\x00", None])
+@pytest.mark.parametrize("paper", [Paper.REQUESTS, Paper.STANDING])
+def test_a_shown_paper_that_was_damaged_keeps_no_agent_from_beginning(
+    site: Site, paper: Paper, text: str | None
+) -> None:
+    path = site.cell.folder / "shown" / paper
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_text(text)
+
+    assert Control(FolderDesk(site.cell.folder), site.cell.ledger, site.cell.clock).look() is False
+
+
+@pytest.mark.parametrize(
+    "text", ['{"revoked": null}', '{"revoked": ""}', '{"revoked": 0}', '{"by": "\\ud800"}']
+)
+def test_a_word_on_access_that_is_no_word_keeps_the_control_plane_out(text: str) -> None:
+    assert read_access(text).revoked
+
+
+@pytest.mark.parametrize("word", ['"no"', '"false"', "1", "[0]"])
+async def test_an_answer_that_is_neither_yes_nor_no_approves_nothing(site: Site, word: str) -> None:
+    (site.cell.folder / Paper.POLICY).write_text(WAITS)
+    await site.bring_up()
+    resized = following(ORDERS, size="S-0")
+    assert (await site.deliver(resized)).status == 202
+    (request,) = requests(papers(site))
+    now = site.cell.clock.now()
+    given = dump(
+        Answers((Answer(request.id, request.own, request.generation, request.digest, True, "x", now),))
+    )
+    control = site.cell.folder / "control"
+    control.mkdir(exist_ok=True)
+    (control / Paper.ANSWERS).write_text(given.replace("true", word))
+
+    assert (await site.deliver(resized)).status == 202
+    assert site.cell.state.desired.workspaces[ORDERS.id].spec == ORDERS

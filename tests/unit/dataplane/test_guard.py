@@ -354,6 +354,19 @@ def test_a_resync_fills_an_empty_cell_and_no_other(cell: Cell) -> None:
         cell.guard.authorize(admission, Verb.CELL_RESYNC, state_empty=False)
 
 
+@pytest.mark.parametrize("verb", [Verb.LOGS_READ, Verb.METRICS_READ, Verb.CELL_RESYNC])
+def test_what_is_no_change_and_wants_approval_is_refused(cell: Cell, verb: Verb) -> None:
+    (cell.folder / FILE).write_text('allow = ["*"]\napproval = ["*"]')
+    admission = cell.read(cell.cp.request(verbs=(verb,)))
+
+    with pytest.raises(Refused, match="only a change can wait") as error:
+        cell.guard.authorize(admission, verb)
+    assert (error.value.rule, error.value.status) == ("policy-approval", 403)
+    own = cell.read(cell.cp.request(verbs=(Verb.CELL_READ, Verb.CELL_RESYNC)))
+    cell.guard.authorize(own, Verb.CELL_READ)
+    cell.guard.authorize(own, Verb.CELL_RESYNC, state_empty=True)
+
+
 def test_the_same_generation_with_another_content_is_an_alarm(cell: Cell) -> None:
     resize = cell.cp.change(3, Verb.WORKSPACE_RESIZE)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import tomllib
 from contextlib import suppress
@@ -207,6 +208,31 @@ def test_a_damaged_count_of_rates_is_named_and_not_dropped(tmp_path: Path, clock
     (tmp_path / "state" / "rates.json").write_text("[]")
     with pytest.raises(StateBroken, match=r"rates\.json"):
         Rates(FileStorage(tmp_path), clock)
+
+
+def test_a_policy_of_the_same_size_and_time_counts_too(tmp_path: Path) -> None:
+    path = tmp_path / FILE
+    path.write_text('deny = ["workspace.update"]')
+    os.utime(path, ns=(1, 1))
+    file = PolicyFile(tmp_path)
+    assert file.current().deny == ("workspace.update",)
+    before = path.stat().st_ctime_ns
+    while path.stat().st_ctime_ns == before:
+        path.write_text('deny = ["workspace.resize"]')
+        os.utime(path, ns=(1, 1))
+
+    assert file.current().deny == ("workspace.resize",)
+
+
+@pytest.mark.parametrize("text", ["allow = " + "1" * 5000, "allow = " + "[" * 5000])
+def test_a_text_that_the_reader_itself_chokes_on_changes_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / FILE).write_text('deny = ["*"]')
+    file = PolicyFile(tmp_path)
+    assert file.current().deny == ("*",)
+    (tmp_path / FILE).write_text(text)
+
+    assert file.current().deny == ("*",)
+    assert file.problem
 
 
 TABLES = st.fixed_dictionaries(
