@@ -36,7 +36,7 @@ from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.runtime import Runtime
 from byoc.dataplane.settings import AgentSettings
 from byoc.dataplane.shipping import Watch
-from byoc.dataplane.standing import Standing
+from byoc.dataplane.standing import REVOKED, Standing
 from byoc.dataplane.state import CellState
 from byoc.dataplane.storage import Storage
 from byoc.errors import ByocError, DataInUse, LedgerBroken, Unreachable, Unwritable
@@ -314,7 +314,7 @@ class Agent:
 
     def _on_access(self, revoked: bool) -> None:
         if revoked:
-            self._standing.say("revoked", self._control.gate.why)
+            self._standing.say(REVOKED, self._control.gate.why)
         self._let_in.set(not revoked)
 
     def _describe(self, said: Said) -> Said:

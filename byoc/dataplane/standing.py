@@ -15,6 +15,8 @@ from byoc.errors import Unwritable
 
 FILE: Final = "status.json"
 WAITING_FOR_ENROLMENT: Final = "waiting for enrolment"
+REVOKED: Final = "revoked"
+"""The phase of a cell that keeps the control plane out."""
 _LOG: Final = log.get(__name__)
 
 
@@ -44,3 +46,12 @@ class Standing:
             durable.write_file(self._path, json.dumps(value) + "\n")
         except Unwritable as error:
             _LOG.warning("standing not written", error=error.message)
+
+
+def read(folder: Path) -> tuple[str, str]:
+    """Return phase and reason as the agent noted them last; empty where it noted none that can be read."""
+    try:
+        said = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        return str(said["phase"]), str(said["reason"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "", ""

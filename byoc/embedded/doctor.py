@@ -164,9 +164,18 @@ def _tunnel(subject: _Subject) -> Check:
             "tunnel", Result.FAIL, f"the control plane does not answer: {error}", "byoc down, byoc up"
         )
     if not connected:
-        log = subject.places.log / "agent.log"
-        return Check("tunnel", Result.FAIL, "the cell is not connected", f"see {log}")
+        return _why_not_connected(subject)
     return Check("tunnel", Result.PASS, "the cell is connected")
+
+
+def _why_not_connected(subject: _Subject) -> Check:
+    """What the agent itself says of its tunnel; a revocation is somebody's will, which a command ends."""
+    from byoc.dataplane import standing  # noqa: PLC0415 - loads the cell's code
+
+    phase, reason = standing.read(subject.places.cell)
+    because = f": {reason}" if reason and phase != "connected" else ""
+    what = "byoc access restore" if phase == standing.REVOKED else f"see {subject.places.log / 'agent.log'}"
+    return Check("tunnel", Result.FAIL, f"the cell is not connected{because}", what)
 
 
 def _way(subject: _Subject) -> list[Check]:

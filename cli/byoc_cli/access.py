@@ -214,7 +214,10 @@ def _last(said: Standing | None) -> str | None:
 def _served(found: Proof) -> str | None:
     if found.said is None:
         return None
-    return f"{len(found.serving)} of {len(found.said.workspaces)} workspaces serve SQL"
+    serving, all_ = len(found.serving), len(found.said.workspaces)
+    if found.away:
+        return f"not known: no agent runs; when it last looked, {serving} of {all_} workspaces served SQL"
+    return f"{serving} of {all_} workspaces serve SQL"
 
 
 def _json(found: Proof) -> dict[str, Any]:

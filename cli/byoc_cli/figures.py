@@ -27,7 +27,7 @@ _SHORTEST: Final = 0.5
 METRICS: Final = View(
     (
         Column("METRIC", lambda row: row[1]),
-        Column("VALUE", lambda row: f"{row[2]:.10g}"),
+        Column("VALUE", lambda row: _value(row[2])),
         Column("NODE", lambda row: row[0], spare=True),
     ),
     id=lambda row: str(row[1]),
@@ -68,6 +68,11 @@ class Use:
     reads: float | None = None
     writes: float | None = None
     failures: float | None = None
+
+
+def _value(value: float) -> str:
+    """Return a count in all its digits, and anything else in as many as tell something."""
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.10g}"
 
 
 def _number(value: float | None, unit: float = 1.0, form: str = ".1f") -> str | None:
@@ -149,33 +154,40 @@ def top(
         raise UsageError(f"--interval: must be {_SHORTEST:g} seconds or more")
     forever = not once and given.out.stdout.isatty() and given.out.format is Format.TABLE
     with given.client() as client:
-        for uses in _watch(given, client, group, interval):
+        for uses, away in _watch(given, client, group, interval):
             if forever:
                 given.out.stdout.write(_CLEAR)
-            given.out.rows(TOP, uses, empty="no workspace runs")
+            given.out.rows(
+                TOP, uses, empty="no workspace runs" if not away else "no workspace is seen to run"
+            )
+            for line in away:
+                given.out.note(line)
             given.out.flush()
             if not forever:
                 return
 
 
-def _watch(given: Context, client: "Client", group: str | None, interval: float) -> Iterator[Sequence[Use]]:
-    before = _look(given, client, group)
+def _watch(
+    given: Context, client: "Client", group: str | None, interval: float
+) -> Iterator[tuple[Sequence[Use], Sequence[str]]]:
+    before, _ = _look(client, group)
     while True:
         given.sleep(interval)
-        after = _look(given, client, group)
+        after, away = _look(client, group)
         uses = [
             use_between(workspace, its, before[name][2], measured)
             for name, (workspace, its, measured) in after.items()
             if name in before
         ]
-        yield sorted(uses, key=lambda use: (-(use.cpu or 0.0), use.workspace.name))
+        yield sorted(uses, key=lambda use: (-(use.cpu or 0.0), use.workspace.name)), away
         before = after
 
 
-def _look(given: Context, client: "Client", wanted: str | None) -> Mapping[str, tuple[Any, Any, Any]]:
-    """Return the running workspaces with their group and what they use; a cell that is away is said."""
+def _look(client: "Client", wanted: str | None) -> tuple[Mapping[str, tuple[Any, Any, Any]], Sequence[str]]:
+    """Return the running workspaces with their group and what they use, and what cannot be seen now."""
     groups = [names.group(client, wanted)] if wanted else client.groups.list()
     found: dict[str, tuple[Any, Any, Any]] = {}
+    away = []
     for each in groups:
         workspaces = {one.workspace_id: one for one in client.workspaces.list(each.workspace_group_id)}
         if not workspaces:
@@ -185,9 +197,9 @@ def _look(given: Context, client: "Client", wanted: str | None) -> Mapping[str, 
         except ByocError as error:
             if wanted:
                 raise
-            given.out.note(f"group {each.name}: {error.message}")
+            away.append(f"group {each.name}: {error.message}")
             continue
         for one in measured:
             if one.nodes and one.workspace_id in workspaces:
                 found[one.workspace_id] = (workspaces[one.workspace_id], each, one)
-    return found
+    return found, away

@@ -42,7 +42,7 @@ PROCESSES: Final = View(
     },
 )
 _RESULT: Final = 6
-_CHECK: Final = 11
+_CHECK: Final = 14
 _STYLES: Final = {"pass": "32", "fail": "31;1", "skip": "2"}
 
 

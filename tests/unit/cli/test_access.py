@@ -86,6 +86,15 @@ def test_status_proves_it_by_the_cells_own_word(byoc: Any, cell: Path, clock: Ma
     assert (as_json["carriedOut"], as_json["sessions"]) == (True, 0)
 
 
+def test_what_the_cell_said_before_its_agent_ended_is_not_told_as_if_it_were_so_now(
+    byoc: Any, cell: Path, clock: ManualClock
+) -> None:
+    show(cell, clock)
+    ended = byoc("access", "status", "--dir", str(cell))
+    (told,) = (line for line in ended.out.splitlines() if line.startswith("databases"))
+    assert "no agent runs; when it last looked, 1 of 1 workspaces served SQL" in told
+
+
 def test_a_word_of_before_the_revocation_proves_nothing(byoc: Any, cell: Path, clock: ManualClock) -> None:
     show(cell, clock, sessions=1)
     access = Access(True, "ann@laptop", clock.now() + timedelta(seconds=2))

@@ -70,12 +70,19 @@ def test_doctor_says_what_it_found_and_what_to_do(byoc: Any, tmp_path: Path) -> 
     assert byoc("doctor", "--only", "nothing").code == 2
 
 
+def test_doctor_keeps_each_name_apart_from_what_was_found(byoc: Any, tmp_path: Path) -> None:
+    words = ("doctor", "--data", str(tmp_path / "data"), "--only", "tunnel")
+    names = byoc(*words, "-o", "name").out.split()
+    assert "tunnel-clock" in names
+    assert [line.split()[1] for line in byoc(*words).out.splitlines()] == names
+
+
 def test_doctor_names_what_to_do_below_what_failed(byoc: Any, plane: Any) -> None:
     plane.cells[0] |= {"connected": False, "lastSeenAt": "2020-01-01T00:00:00Z"}
     ended = byoc("doctor", "--cell", "prod")
     assert ended.code == 9
     lines = ended.out.splitlines()
-    assert lines[1].startswith("fail  tunnel     not connected, last seen ")
+    assert lines[1].startswith("fail  tunnel        not connected, last seen ")
     assert lines[2].strip().startswith("-> see the agent's log")
     assert byoc("doctor", "--cell", "prod", "-o", "name").out == "enrolment\ntunnel\n"
 
