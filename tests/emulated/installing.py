@@ -188,6 +188,17 @@ class InstallerStories:
         assert found is not None
         assert found["data"] == {"policy.toml": 'allow = ["group.*"]\n'}
 
+    def test_a_policy_that_is_not_given_again_stays_in_force(self, site: Site) -> None:
+        """Else an upgrade that does not repeat it would quietly let in what it denies."""
+        deny = 'deny = ["workspace.terminate"]\n'
+        site.install(package(cell(policy=deny)))
+        for _ in range(2):
+            site.install()
+            assert site.drift() == {}
+            found = site.get(f"{CORE}/configmaps/{POLICY}")
+            assert found is not None
+            assert found["data"] == {"policy.toml": deny}
+
     def test_a_field_that_is_set_for_ever_costs_the_object_but_not_what_it_owns(self, site: Site) -> None:
         site.install()
         before = site.get(AGENTS)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from byoc.cell.incluster import BUNDLE_LABEL, BUNDLE_VALUE, NAMESPACE, WORKSPACE_LABEL
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.kinds import ORDER, Manifest, kind_of, path, title
-from byoc.cell.installer.ownership import foreign_fields
+from byoc.cell.installer.ownership import foreign_fields, kept, leaves_to_others
 from byoc.cell.installer.package import Package
 from byoc.errors import IllegalState, UsageError
 
@@ -39,7 +39,7 @@ def install(api: Api, package: Package) -> Json:
 
 def _put(api: Api, manifest: Manifest) -> None:
     try:
-        found = api.apply(manifest)
+        found = api.apply(kept(manifest, api.get(manifest)) if leaves_to_others(manifest) else manifest)
     except UsageError as error:
         if not (kind_of(manifest).replaced and any(words in error.message for words in _SET_FOR_EVER)):
             raise

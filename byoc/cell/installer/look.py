@@ -10,7 +10,7 @@ from byoc.cell.incluster import ENROLMENT, INSTALLED, NAMESPACE
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.install import left_over
 from byoc.cell.installer.kinds import Manifest, title
-from byoc.cell.installer.ownership import foreign_fields
+from byoc.cell.installer.ownership import foreign_fields, kept
 from byoc.cell.installer.package import Package
 from byoc.errors import NotFound, UsageError
 
@@ -96,7 +96,7 @@ def _compare(api: Api, manifest: Manifest) -> list[Json]:
     if live is None:
         return [_found(manifest, "missing")]
     try:
-        wanted = api.apply(manifest, dry_run=True)
+        wanted = api.apply(kept(manifest, live), dry_run=True)
     except NotFound:
         return [_found(manifest, "missing")]
     except UsageError:

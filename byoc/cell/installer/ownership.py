@@ -29,6 +29,30 @@ def foreign_fields(manifest: Manifest, found: Mapping[str, Any]) -> list[str]:
     return sorted(said)
 
 
+def leaves_to_others(manifest: Manifest) -> bool:
+    """Whether the bundle says nothing of the object's content."""
+    return not set(manifest) - _NOT_CONTENT
+
+
+def kept(manifest: Manifest, found: Mapping[str, Any] | None) -> Manifest:
+    """Return ``manifest`` with what an earlier bundle said where this one leaves it to the customer.
+
+    Else applying it would take that away: a policy that is not given again, and nothing in its place.
+    The version is named, so that what the customer says meanwhile is not overwritten.
+    """
+    if found is None or not leaves_to_others(manifest) or not found.get("data"):
+        return manifest
+    if not any(map(_fills, found["metadata"].get("managedFields") or [])):
+        return manifest
+    metadata = {**manifest["metadata"], "resourceVersion": found["metadata"]["resourceVersion"]}
+    return {**manifest, "metadata": metadata, "data": found["data"]}
+
+
+def _fills(entry: Mapping[str, Any]) -> bool:
+    ours = (entry.get("manager"), entry.get("operation")) == (MANAGER, "Apply")
+    return ours and "f:data" in (entry.get("fieldsV1") or {})
+
+
 def _leaves(fields: Mapping[str, Any], above: str) -> Iterator[str]:
     for name, below in fields.items():
         if name == ".":
