@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from byoc.errors import Unreachable
 
+SECONDS: Final = 3
+"""How long an answer is waited for; it is asked for twice."""
 _MAX: Final = 4096
 """Bytes that KMS hashes itself; longer messages are hashed here."""
 
@@ -34,10 +36,13 @@ def public_key_of(key_id: str) -> bytes:
 
 def _ask(operation: str, **given: Any) -> dict[str, Any]:
     import boto3  # noqa: PLC0415 - slow to import, and few keep their key in KMS
+    from botocore.config import Config  # noqa: PLC0415
     from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
+    # Everything waits for a signature: by the library's own patience, minutes.
+    patience = Config(connect_timeout=2, read_timeout=SECONDS, retries={"total_max_attempts": 2})
     try:
-        answer: dict[str, Any] = getattr(boto3.client("kms"), operation)(**given)
+        answer: dict[str, Any] = getattr(boto3.client("kms", config=patience), operation)(**given)
     except ClientError as error:
         raise Unreachable(
             f"KMS refused: {error.response['Error']['Code']}", hint=f"for {operation}"

@@ -50,6 +50,8 @@ _PROXY_AUTH: Final = 407
 _REDIRECTS: Final = range(300, 400)
 _REFUSALS: Final = frozenset({401, 403, 511})
 _LONGEST_WAIT: Final = 300.0
+# A proxy of a kind that the library needs another library for, or with a port that is none.
+_FAILURES: Final = (OSError, EOFError, ImportError, ValueError)
 
 
 class Busy(Unreachable):
@@ -133,7 +135,7 @@ def dialler(url: str, *, ca: Path | None = None) -> Dial:
                 write_limit=WRITE_BUFFER,
                 logger=QUIET,
             )
-        except (OSError, InvalidHandshake, InvalidProxy, InvalidURI, EOFError, ConnectionClosed) as error:
+        except (*_FAILURES, InvalidHandshake, InvalidProxy, InvalidURI, ConnectionClosed) as error:
             raise explain(parts.netloc, error) from error
         return WebSocketTransport(websocket, their_clock=_clock_of(websocket))
 
@@ -163,7 +165,11 @@ def explain(gateway: str, error: Exception) -> Unreachable:
             return _proxy_said(gateway, error.response.status_code)
         case InvalidStatus():
             return _answered(gateway, error.response)
-        case ProxyError() | InvalidProxy():
+        case InvalidProxy():
+            # What the library says of it begins with the whole address, and a password may be in that.
+            message = f"the proxy cannot be used to reach {gateway}: {error.msg}"
+            hint = "check HTTPS_PROXY where the agent runs"
+        case ProxyError():
             message = f"the proxy cannot be used to reach {gateway}: {error}"
             hint = "check HTTPS_PROXY where the agent runs"
         case InvalidMessage() | EOFError() | ConnectionClosed():
@@ -173,6 +179,10 @@ def explain(gateway: str, error: Exception) -> Unreachable:
             why = f"certificate verify failed: {error.verify_message}"
             message = f"the gateway at {gateway} shows a certificate that is not trusted: {why}"
             hint = "if a proxy inspects TLS here, give its authority as `ca` in the agent's configuration"
+        case ImportError() | ValueError():
+            # Its words may be a piece of the proxy's address, and so of a password.
+            message = f"the address of {gateway}, or of the proxy to it, cannot be used"
+            hint = "check HTTPS_PROXY where the agent runs: http://USER:PASSWORD@proxy:3128"
         case TimeoutError():
             message = f"the gateway at {gateway} did not answer in {OPEN_SECONDS:.0f} s"
             hint = "a network that drops large packets looks like this too: check the MTU on the way"

@@ -1,5 +1,6 @@
 """Every key of the control plane replaced while it runs, with a cell that never stops answering."""
 
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from byoc.controlplane import kms as kms_home
 from byoc.controlplane import rotation
 from byoc.controlplane.keys import LINGER, ControlPlaneKeys
 from byoc.controlplane.signers import COMMAND
@@ -137,6 +139,17 @@ def test_a_key_in_kms_signs_after_its_day(tmp_path: Path, clock: ManualClock, km
         assert verify(Kind.BEHIND, token, trusted) == claims
     (file,) = (tmp_path / "keys").glob(f"signing-{kid}.json")
     assert '"d"' not in file.read_text(), "its private half is nowhere here"
+
+
+def test_a_kms_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION"):
+        monkeypatch.setenv(name, "us-east-1")
+    assert kms_home.SECONDS < 10
+    monkeypatch.setattr(kms_home, "SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_KMS", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(Unreachable, match="KMS does not answer"):
+            kms_home.sign_with_kms("key", b"data")
 
 
 def test_a_key_that_kms_does_not_have_changes_nothing(tmp_path: Path, clock: ManualClock, kms: str) -> None:

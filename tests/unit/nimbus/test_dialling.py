@@ -6,7 +6,7 @@ from websockets.exceptions import InvalidMessage, InvalidProxyStatus, InvalidSta
 from websockets.http11 import Response
 
 from byoc.errors import Unreachable, UsageError
-from byoc.nimbus.dialling import Busy, address, explain, is_loopback
+from byoc.nimbus.dialling import Busy, address, dialler, explain, is_loopback
 
 
 def answer(status: int, **headers: str) -> Response:
@@ -69,3 +69,26 @@ def test_a_url_that_is_no_gateways_is_refused_with_an_example(url: str) -> None:
 )  # fmt: skip
 def test_this_machine_is_never_looked_for_through_a_proxy(host: str, loopback: bool) -> None:
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "http://ann:s3cret@proxy.test:3128/path",
+        "ftp://ann:s3cret@proxy.test:1",
+        "socks5h://ann:s3cret@proxy.test:1",
+        "http://ann:s3cret@proxy.test:99999",
+        "http://ann:s3cret/more@proxy.test:1",
+        "http://ann:s3cret@:1",
+    ],
+)
+async def test_a_proxy_that_cannot_be_used_is_named_without_its_password(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NO_PROXY", "no_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(Unreachable, match="proxy") as error:
+        await dialler("wss://gateway.test:443")()
+    assert "s3cret" not in f"{error.value.message} {error.value.hint}"
+    assert "HTTPS_PROXY" in error.value.hint
