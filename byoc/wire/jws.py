@@ -176,6 +176,9 @@ def _parse(kind: Kind, token: str) -> _Parsed:
 def _object(kind: Kind, payload: bytes) -> dict[str, Any]:
     try:
         claims = json.loads(payload)
+        if b"\\u" in payload:
+            # Half of a pair of surrogates is no text: nothing could write it down again.
+            canonical(claims)
     except (ValueError, RecursionError) as error:
         raise bad(kind, Fault.MALFORMED) from error
     if not isinstance(claims, dict):

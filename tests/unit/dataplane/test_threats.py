@@ -1,6 +1,7 @@
 """What somebody with a little too much tries at the cell's door, and what it costs them and us."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from byoc.testing import ManualClock
 from byoc.wire import jws, tokens
 from byoc.wire.canonical import canonical
 from byoc.wire.jws import Kind
-from byoc.wire.keys import SealingKey, SigningKey, encode_bytes
+from byoc.wire.keys import SealingKey, SigningKey, decode_bytes, encode_bytes
 from byoc.wire.sealing import seal, unseal
 from tests.unit.dataplane.test_guard import CELL, SIGNING, Cell
 
@@ -103,6 +104,16 @@ def test_no_header_talks_the_cell_into_another_algorithm(cell: Cell, algorithm: 
     header = {"alg": algorithm, "typ": Kind.REQUEST.value, "kid": SIGNING.kid}
     assert encode_bytes(canonical(header)) != head
     assert cell.refused(f"{encode_bytes(canonical(header))}.{payload}.{mark}") == "401 wrong-algorithm"
+
+
+@pytest.mark.parametrize("claim", ["sub", "jti", "iss"])
+def test_a_signed_word_that_nothing_could_write_down_is_refused_at_the_door(cell: Cell, claim: str) -> None:
+    head, payload, _ = cell.cp.request().split(".")
+    claims = json.loads(decode_bytes(payload)) | {claim: "\ud800"}
+    signed = f"{head}.{encode_bytes(json.dumps(claims).encode())}"
+
+    assert cell.refused(f"{signed}.{encode_bytes(SIGNING.sign(signed.encode()))}") == "401 malformed"
+    assert cell.read(cell.cp.request())
 
 
 def test_a_request_captured_at_one_agent_is_refused_by_the_one_that_takes_over(
