@@ -82,7 +82,7 @@ def _number(value: float | None, unit: float = 1.0, form: str = ".1f") -> str | 
 TOP: Final = View(
     (
         Column("NAME", lambda use: use.workspace.name),
-        Column("GROUP", lambda use: use.group.name),
+        Column("GROUP", lambda use: use.group.name, spare=True),
         Column("CPU %", lambda use: _number(use.cpu)),
         Column("MEM MiB", lambda use: _number(use.memory, _MIB, ".0f")),
         Column("OF MiB", lambda use: _number(use.memory_limit, _MIB, ".0f")),
@@ -90,7 +90,7 @@ TOP: Final = View(
         Column("CONN", lambda use: _number(use.connections, 1, ".0f")),
         Column("READS/S", lambda use: _number(use.reads)),
         Column("WRITES/S", lambda use: _number(use.writes)),
-        Column("FAILED/S", lambda use: _number(use.failures)),
+        Column("FAIL/S", lambda use: _number(use.failures)),
     ),
     id=lambda use: str(use.workspace.workspace_id),
     json=lambda use: {

@@ -362,7 +362,10 @@ def _finish(
 ) -> None:
     """Wait for a change and say what came of it; one that changes nothing, by ``before``, is said at once."""
     if before and change.generation == before.generation and before.state in goal.value:
-        _emit(given, client.workspaces.get(change.id), change, f"{name} is {before.state} already")
+        from byoc.client import Goal  # noqa: PLC0415 - see Context.client
+
+        so = f"as asked already, and {before.state}" if goal is Goal.SETTLED else f"{before.state} already"
+        _emit(given, client.workspaces.get(change.id), change, f"{name} is {so}")
         return
     if timeout is None:
         _emit(given, client.workspaces.get(change.id), change, f"the change to {name} is recorded")
