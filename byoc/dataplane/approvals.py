@@ -2,8 +2,9 @@
 
 Asked by the guard for each delivery that needs approval; the answers are in one of the customer's papers,
 which nothing that comes through the tunnel can write. The invariants: an approval is for one object, one
-generation and one content; it dies with a newer generation and after a day; what waits is shown, and
-survives a restart, before anybody is told that it waits; an answer is on record before it counts.
+generation, one content and what that was shown to do; it dies with a newer generation and after a day; what
+waits is shown, and survives a restart, before anybody is told that it waits; an answer is on record before it
+counts.
 """
 
 from collections.abc import Callable
@@ -46,7 +47,7 @@ class Wish:
         """Return it as it is shown."""
         new, digest = self.new, spec_digest(self.new)
         return Request(
-            id=request_id(new.id, new.generation, digest),
+            id=request_id(new.id, new.generation, digest, self.verbs),
             own=new.id,
             kind="group" if isinstance(new, GroupSpec) else "workspace",
             name=new.name,
@@ -122,7 +123,7 @@ class Approvals:
             return
         self._told.discard(held.id)
         try:
-            if held.id != request_id(new.id, new.generation, spec_digest(new)):
+            if (held.generation, held.digest) != (new.generation, spec_digest(new)):
                 self._died(held)
             self._show()
         except (Unwritable, LedgerBroken) as error:
@@ -143,8 +144,10 @@ class Approvals:
 
     def _take(self, answer: Answer) -> None:
         held = self._requests.get(answer.own)
-        meant = (answer.generation, answer.digest)
-        if held is None or held.stage is not Stage.WAITING or (held.generation, held.digest) != meant:
+        if held is None or held.stage is not Stage.WAITING:
+            return
+        meant = (answer.request, answer.generation, answer.digest)
+        if meant != (held.id, held.generation, held.digest):
             return
         if not held.since - APPROVAL_LIFE <= answer.at < held.until:
             return

@@ -25,7 +25,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A yes or no to one change: this object, this generation, this content.
+    """A yes or no to one change: this object, this generation, this content, as it was shown.
 
     Attributes:
         request: the short name under which the change was listed.
@@ -63,7 +63,7 @@ class Request:
     """One change that needs approval.
 
     Attributes:
-        id: a short name that stands for object, generation and digest.
+        id: a short name that stands for object, generation, digest and verbs.
         verbs: what it would do that needs approval.
         sub: who asked for it, as the provider says.
         asked_at: when they asked, as the provider says.

@@ -5,7 +5,7 @@ version or not at all.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final, TypeVar
@@ -115,9 +115,12 @@ def read_access(text: str) -> Access:
 # --- approvals --------------------------------------------------------------------------
 
 
-def request_id(own: str, generation: int, digest: str) -> str:
-    """Return the short name that stands for one change: another content has another."""
-    return sha256(f"{own}|{generation}|{digest}".encode())[:12]
+def request_id(own: str, generation: int, digest: str, verbs: Iterable[str]) -> str:
+    """Return the short name that stands for one change: another content has another, and so has other work.
+
+    The same content does something else where the object was changed in between.
+    """
+    return sha256(f"{own}|{generation}|{digest}|{' '.join(sorted(verbs))}".encode())[:12]
 
 
 def requests(papers: Papers) -> tuple[Request, ...]:

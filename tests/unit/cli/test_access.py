@@ -107,7 +107,7 @@ def test_a_word_of_before_the_revocation_proves_nothing(byoc: Any, cell: Path, c
 
 
 def waiting(cell: Path, clock: ManualClock) -> Request:
-    name = request_id("own", 3, "d" * 64)
+    name = request_id("own", 3, "d" * 64, ["workspace.terminate"])
     found = Request(
         name, "own", "workspace", "orders", 3, "d" * 64, ("workspace.terminate",), "ann",
         clock.now(), clock.now(),

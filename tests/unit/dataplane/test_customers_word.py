@@ -10,10 +10,12 @@ from byoc.dataplane.control import Control
 from byoc.dataplane.desk import FolderDesk, FolderPapers
 from byoc.model.control import Access, Answer, Answers, Stage
 from byoc.model.papers import BY_CUSTOMER, Paper
+from byoc.model.spec import Desired
 from byoc.model.verbs import Verb
 from byoc.testing.cell import GROUP, ORDERS, following
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import Delivery, encode
+from byoc.wire.control import answer as give
 from byoc.wire.control import dump, read_access, requests
 from tests.unit.dataplane.site import Site
 
@@ -193,3 +195,26 @@ async def test_an_answer_that_is_neither_yes_nor_no_approves_nothing(site: Site,
 
     assert (await site.deliver(resized)).status == 202
     assert site.cell.state.desired.workspaces[ORDERS.id].spec == ORDERS
+
+
+async def test_an_approval_is_for_what_was_shown_that_the_change_would_do(site: Site) -> None:
+    """A hostile control plane suspends in between, so that the approved resize would resume too."""
+    policy = site.cell.folder / Paper.POLICY
+    policy.write_text('approval = ["workspace.resize", "workspace.resume"]')
+    await site.bring_up()
+    wanted = replace(ORDERS, generation=3, size="S-0")
+    resize, both = [Verb.WORKSPACE_RESIZE], [Verb.WORKSPACE_RESIZE, Verb.WORKSPACE_RESUME]
+    assert (await site.deliver(wanted, verbs=[[Verb.REVERT], resize])).status == 202
+    (request,) = requests(papers(site))
+    now = site.cell.clock.now()
+    agreed = give(papers(site), request.id, approved=True, by="ann", now=now)
+    assert agreed.verbs == ("workspace.resize",)
+    assert (await site.deliver(following(ORDERS, desired=Desired.SUSPENDED))).status == 200
+
+    assert (await site.deliver(wanted, base=2, verbs=[both])).status == 202
+
+    (again,) = requests(papers(site))
+    assert (again.stage, again.verbs) == (Stage.WAITING, tuple(verb.value for verb in both))
+    assert again.id != request.id
+    give(papers(site), again.id, approved=True, by="ann", now=now)
+    assert (await site.deliver(wanted, base=2, verbs=[both])).status == 200
