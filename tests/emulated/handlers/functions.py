@@ -126,7 +126,9 @@ class Function(Handler):
             raise Refused("RequestEntityTooLargeException", "the package is larger than 50 MiB")
         about = put({}, Tags=inputs.get("tags"), Architectures=inputs.get("architectures"))
         aws("lambda").create_function(Code={"ZipFile": code}, **self._settings(inputs), **about)
-        self._reserve(aws, inputs)
+        # Nothing was reserved before, so there is nothing to give back.
+        if int(inputs.get("reservedConcurrentExecutions", -1)) >= 0:
+            self._reserve(aws, inputs)
         return str(inputs["name"])
 
     def _reserve(self, aws: Aws, inputs: Inputs) -> None:
