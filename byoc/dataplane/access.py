@@ -2,7 +2,8 @@
 
 Looked at by the guard at each request, and by the agent before it dials and whenever the bell rings. The
 invariants: what the customer laid down is read from where it is stored, so a restart changes nothing; a
-paper that nobody understands keeps the Control Plane out; each change is a record of the ledger.
+paper that nobody understands, or that is gone after access was revoked, keeps it out; each change is a
+record of the ledger.
 """
 
 from datetime import datetime
@@ -18,6 +19,7 @@ from byoc.model.papers import Paper
 from byoc.wire.control import read_access
 
 _LOG: Final = log.get(__name__)
+_OPEN: Final = Access()
 _UNREADABLE: Final = Access(revoked=True, reason="the paper on access cannot be read")
 
 
@@ -26,6 +28,7 @@ class Gate:
 
     Args:
         recorded: see below; what an earlier agent had come to.
+        before: what the paper said that an earlier agent has seen.
 
     Attributes:
         recorded: when that was laid down which the ledger knows of; None before anything was.
@@ -33,12 +36,20 @@ class Gate:
         refusing_since: since when this agent lets nothing in; None while it does.
     """
 
-    def __init__(self, desk: Desk, ledger: Record, clock: Clock, recorded: datetime | None = None) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        ledger: Record,
+        clock: Clock,
+        recorded: datetime | None = None,
+        before: Access = _OPEN,
+    ) -> None:
         self._desk = desk
         self._ledger = ledger
         self._clock = clock
         self._access = Access()
         self._last = Access()
+        self._word = before
         self.recorded = recorded
         self.refused = 0
         self.refusing_since: datetime | None = None
@@ -60,7 +71,7 @@ class Gate:
     def look(self) -> bool:
         """Read what is laid down; return whether access is revoked, on record or not."""
         try:
-            found = read_access(self._desk.word(Paper.ACCESS))
+            found = self._read()
         except Failed as error:
             _LOG.error("the paper on access cannot be read: nothing is let in", error=error.message)
             found = _UNREADABLE
@@ -71,6 +82,13 @@ class Gate:
         self._access = found
         self._record()
         return found.revoked
+
+    def _read(self) -> Access:
+        text = self._desk.word(Paper.ACCESS)
+        # A paper that is gone restores nothing: whoever restores access says so.
+        if text.strip() or not self._word.revoked:
+            self._word = read_access(text)
+        return self._word
 
     def _record(self) -> None:
         found = self._access

@@ -18,7 +18,7 @@ from byoc.dataplane.bell import Bell
 from byoc.dataplane.desk import Desk
 from byoc.dataplane.state import Record
 from byoc.errors import Failed, LedgerBroken, Unwritable, UsageError
-from byoc.model.control import GlassNotes, Standing
+from byoc.model.control import Access, GlassNotes, Standing
 from byoc.model.papers import Paper
 from byoc.wire.control import dump, load
 from byoc.wire.tokens import RequestClaims
@@ -61,7 +61,8 @@ class Control:
         self._clock = clock
         self.bell = Bell(clock)
         self._shown = _last_shown(desk)
-        self.gate = Gate(desk, ledger, clock, self._shown.recorded if self._shown else None)
+        recorded = self._shown.recorded if self._shown else None
+        self.gate = Gate(desk, ledger, clock, recorded, _access_before(self._shown))
         self.approvals = Approvals(desk, ledger, clock, changed)
         self.heard = Heard()
         self._glass = list(self._shown.glass) if self._shown else []
@@ -132,6 +133,12 @@ def _last_shown(desk: Desk) -> Standing | None:
     except (UsageError, Failed) as error:
         _LOG.warning("what was shown last is not understood", error=error.message)
         return None
+
+
+def _access_before(shown: Standing | None) -> Access:
+    if shown is None or not shown.revoked or shown.heard is None:
+        return Access()
+    return Access(revoked=True, at=shown.heard, reason=f"it was before, and {Paper.ACCESS} is gone")
 
 
 def _alike(new: Standing, old: Standing) -> bool:

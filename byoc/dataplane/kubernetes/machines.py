@@ -53,7 +53,9 @@ class Machine:
         conditions = (node.get("status") or {}).get("conditions") or []
         found: Json = next((each for each in conditions if each["type"] == "Ready"), {})
         taints = [each for each in spec.get("taints") or [] if each["key"] == OUT_OF_SERVICE]
-        changed = parse_moment(found["lastTransitionTime"], metadata["name"]) if found else None
+        # One that does not say since when, as some stand-ins for kubelets do, counts for nothing.
+        since = found.get("lastTransitionTime")
+        changed = parse_moment(since, metadata["name"]) if since else None
         ready = found.get("status") == "True" and not spec.get("unschedulable") and not taints
         return cls(
             metadata["name"],

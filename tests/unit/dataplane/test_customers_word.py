@@ -16,7 +16,7 @@ from byoc.testing.cell import GROUP, ORDERS, following
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import Delivery, encode
 from byoc.wire.control import answer as give
-from byoc.wire.control import dump, read_access, requests
+from byoc.wire.control import dump, read_access, requests, set_access
 from tests.unit.dataplane.site import Site
 
 WAITS = 'approval = ["workspace.resize"]\n'
@@ -218,3 +218,19 @@ async def test_an_approval_is_for_what_was_shown_that_the_change_would_do(site: 
     assert again.id != request.id
     give(papers(site), again.id, approved=True, by="ann", now=now)
     assert (await site.deliver(wanted, base=2, verbs=[both])).status == 200
+
+
+def test_a_paper_on_access_that_is_gone_restores_nothing(site: Site) -> None:
+    folder, now = site.cell.folder, site.cell.clock.now()
+    control = Control(FolderDesk(folder), site.cell.ledger, site.cell.clock)
+    assert control.look() is False
+    set_access(papers(site), Access(True, "ann", now, "audit"))
+    assert control.look() is True
+    control.show(lambda said: said)
+
+    (folder / "control" / Paper.ACCESS).unlink()
+    assert control.look() is True
+    again = Control(FolderDesk(folder), site.cell.ledger, site.cell.clock)
+    assert again.look() is True
+    set_access(papers(site), Access(False, "ann", now))
+    assert (control.look(), again.look()) == (False, False)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -110,3 +111,11 @@ def test_saying_what_is_to_be_said_leaves_nothing_to_say(drawn: list[tuple[str, 
         found = nodes[int(verdict.machine)]
         found["spec"] = tainted(found, out=verdict.out)["spec"]
     assert verdicts(*nodes) == []
+
+
+@pytest.mark.parametrize("since", [{}, {"lastTransitionTime": None}])
+def test_a_machine_that_does_not_say_since_when_counts_for_nothing(since: Json) -> None:
+    for status in ("True", "False", "Unknown"):
+        condition = {"type": "Ready", "status": status, **since}
+        found = Machine.read({"metadata": {"name": "one"}, "status": {"conditions": [condition]}})
+        assert (found.ready_since, found.silent_since) == (None, None)
