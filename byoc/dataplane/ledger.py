@@ -80,6 +80,7 @@ class Ledger:
         self._durable = _End()
         self._batch: asyncio.Future[None] | None = None
         self._losses: list[Lost] = []
+        self._uncut: os.stat_result | None = None
         self._receipts = Receipts(folder / RECEIPTS)
 
     def open(self) -> None:
@@ -251,8 +252,10 @@ class Ledger:
         hint = "free some disk space in the cell"
         said = Unwritable(f"cannot write {self._path}: {error.strerror}", hint=hint)
         if self._descriptor is not None and self._durable.seq < self._end.seq:
-            with suppress(OSError):
+            try:
                 os.ftruncate(self._descriptor, self._durable.size)
+            except OSError:
+                self._uncut = os.fstat(self._descriptor)
         self._end = self._durable
         self._let_go()
         losses, self._losses = self._losses, []
@@ -275,6 +278,10 @@ class Ledger:
 
     def _find_end(self, *, moved: bool) -> None:
         assert self._descriptor is not None  # noqa: S101 - it was opened just before
+        if self._uncut is not None and os.path.samestat(self._uncut, os.fstat(self._descriptor)):
+            # A disk that took neither the record nor its removal: the chain must not go on beside it.
+            os.ftruncate(self._descriptor, self._durable.size)
+        self._uncut = None
         last, torn = _tail(self._descriptor)
         size = os.fstat(self._descriptor).st_size - len(torn)
         if torn:

@@ -1,3 +1,4 @@
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -401,3 +402,24 @@ def test_a_result_of_an_empty_file_is_no_proof_of_anything(tmp_path: Path) -> No
 
     assert (found.records, found.receipts) == (0, 0)
     assert Proof.UNCUT not in found.proven
+
+
+def test_a_disk_that_takes_neither_a_record_nor_its_removal_forks_no_chain(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    ledger = filled(tmp_path, clock, records=2)
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", broken)
+        patch.setattr("os.ftruncate", broken)
+        for _ in range(2):
+            with pytest.raises(Unwritable):
+                ledger.record("note", number=-1)
+
+    assert ledger.record("note", number=3) == 4
+    assert [record.get("number") for record in read_records(tmp_path)] == [None, 0, 1, 3]
+    found = verify(tmp_path, KEYS)
+    assert (found.ok, found.records) == (True, 4)
