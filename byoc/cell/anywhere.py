@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from byoc.cell.admission import admission
-from byoc.cell.args import Gateway, Image
+from byoc.cell.args import Gateway, Image, check_egress_proxy
 from byoc.cell.egress import agent_policies
 from byoc.cell.incluster import STORAGE_CLASS
 from byoc.cell.manifests import (
@@ -63,6 +63,7 @@ class Anywhere:
             UsageError: with the sentence that says what to change.
         """
         check_cell_name(self.name)
+        check_egress_proxy(self.egress_proxy)
         if not _VERSION.fullmatch(self.kubernetes):
             raise UsageError(f"the cluster's version `{self.kubernetes}` is not understood")
         if self.gateway.endpoint_service:

@@ -426,9 +426,21 @@ def _check_home(vpc: GivenVpc, facts: Facts) -> None:
             )
 
 
+def check_egress_proxy(address: str) -> None:
+    """Refuse what is no proxy's address, or has a password in it: it is written where many may read it.
+
+    Raises:
+        UsageError: without the address, for the same reason.
+    """
+    if address and _PROXY.fullmatch(address) is None:
+        raise UsageError(
+            "the egress proxy is not an address such as http://10.0.0.9:3128",
+            hint="give host and port, and no user or password: let the proxy know the cell by its addresses",
+        )
+
+
 def _check_reach(args: CellArgs) -> None:
-    if args.egress_proxy:
-        _match(_PROXY, args.egress_proxy, "egress proxy", "an address such as http://10.0.0.9:3128")
+    check_egress_proxy(args.egress_proxy)
     if args.egress_proxy or args.gateway.endpoint_service:
         return
     if isinstance(args.network, NewVpc):

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 
 from byoc.cell import rights
-from byoc.cell.args import CellArgs, Gateway
+from byoc.cell.anywhere import Anywhere
+from byoc.cell.args import CellArgs, Gateway, Image
 from byoc.cell.images import autoscaler, released_agent
 from byoc.cell.incluster import (
     AGENT,
@@ -118,6 +119,22 @@ def test_nothing_secret_is_in_a_bundle() -> None:
     for pod in pods(made):
         for container in pod["containers"]:
             assert not any("secret" in str(each).lower() for each in container["env"])
+
+
+@pytest.mark.parametrize("proxy", ["http://ann:s3cret@proxy.test:3128", "http://proxy.test", "a\nb:1"])
+def test_a_proxy_with_a_password_or_without_a_port_is_written_into_no_bundle(proxy: str) -> None:
+    made = Anywhere(
+        name="main",
+        gateway=Gateway(url="wss://gateway.test:443"),
+        agent=Image(repository="images.test/agent", digest=f"sha256:{'a' * 64}"),
+        kubernetes="1.34",
+        api=(("10.0.0.1", 443),),
+        storage={"provisioner": "disks.test"},
+    )
+    for make in (lambda: replace(made, egress_proxy=proxy), lambda: cell(egress_proxy=proxy)):
+        with pytest.raises(UsageError, match="egress proxy") as error:
+            make()
+        assert "s3cret" not in f"{error.value.message} {error.value.hint}"
 
 
 def test_a_policy_that_is_no_toml_is_refused_before_anything_is_made() -> None:
