@@ -119,7 +119,15 @@ class Cache:
     # --- what is told --------------------------------------------------------------------
 
     def note(self, kind: Kind, found: Json) -> None:
-        """Take in one object as it is."""
+        """Take in one object as it is; one that nobody understands ends no watch of all the others."""
+        try:
+            self._note(kind, found)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            metadata = found.get("metadata") or {}
+            where = f"{kind.name} {metadata.get('namespace', '')}/{metadata.get('name', '')}"
+            _LOG.error("an object of the cluster is not understood", object=where, error=repr(error)[:200])
+
+    def _note(self, kind: Kind, found: Json) -> None:
         workspace, number, name = _owner(kind, found), version(found), found["metadata"]["name"]
         if workspace is None:
             return

@@ -54,7 +54,7 @@ class Intended:
         """Read an annotation; None for one that says nothing of this kind."""
         try:
             value: Any = json.loads(text)
-            return cls(
+            read = cls(
                 workspace,
                 GroupID(value["group"]),
                 Limits(value["size"], value["scale"], value["cache"]),
@@ -63,8 +63,11 @@ class Intended:
                 running=value["running"],
                 kept=value["kept"],
             )
+            # Kept by its value: one with a list for a size, say, could not be.
+            hash(read)
         except (ValueError, KeyError, TypeError):
             return None
+        return read
 
 
 def limits_text(limits: Limits) -> str:

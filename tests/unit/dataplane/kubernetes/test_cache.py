@@ -1,13 +1,14 @@
 """What the cache believes: the newer of two tellings, whole objects, and nothing of who is no workspace."""
 
 import asyncio
+import json
 from copy import deepcopy
 from typing import Any
 
 import pytest
 from lightkube import KubeConfig
 
-from byoc.dataplane.kubernetes import kinds, manifests
+from byoc.dataplane.kubernetes import kinds, manifests, names
 from byoc.dataplane.kubernetes.cache import Cache
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import kind_of
@@ -115,3 +116,26 @@ async def test_news_of_a_workspace_ends_a_wait_for_them(site: Site) -> None:
     site.cache.note(kinds.NETWORK_POLICY, wall(60))
     await asyncio.wait_for(waiting, 5)
     assert waiting.done()
+
+
+@pytest.mark.parametrize("size", [[], "S-99", None, 7])
+def test_an_object_that_nobody_understands_ends_no_watch(site: Site, size: object) -> None:
+    """Somebody else made a namespace like a workspace's, with words of their own in it."""
+    space = told(manifests.space(EXAMPLE), 90)
+    other = WorkspaceID("99999999-9999-4999-8999-999999999999")
+    space["metadata"]["name"] = names.namespace(other)
+    said = json.loads(space["metadata"]["annotations"][names.INTENDED]) | {"size": size}
+    space["metadata"]["annotations"][names.INTENDED] = json.dumps(said)
+    site.cache.note(kinds.NAMESPACE, space)
+    strange = wall(91)
+    strange["metadata"]["namespace"] = names.namespace(other)
+    site.cache.note(kinds.NETWORK_POLICY, strange)
+    claim = told(manifests.claim(EXAMPLE, SETTINGS), 92)
+    claim["metadata"]["namespace"] = names.namespace(other)
+    claim["spec"] = {}
+    site.cache.note(kinds.CLAIM, claim)
+
+    site.cache.note(kinds.CLAIM, told(manifests.claim(EXAMPLE, SETTINGS), 93))
+    held = site.cache.view(WORKSPACE).claim
+    assert held is not None
+    assert held.version == 93
