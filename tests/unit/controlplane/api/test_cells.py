@@ -33,7 +33,7 @@ async def test_every_cell_is_a_region(world: Any) -> None:
 
 
 async def test_what_happened_to_a_cell_is_told_to_its_owner_alone(world: Any) -> None:
-    cell = (await world.ok("GET", "/byoc/v1/cells"))[0]
+    cell = await world.ok("POST", "/byoc/v1/cells", json=CELL)
     path = f"/byoc/v1/cells/{cell['cellID']}/events"
     (event,) = await world.ok("GET", path)
     assert event["kind"] == "registered"
