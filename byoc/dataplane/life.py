@@ -53,7 +53,8 @@ class Life:
         where = kept.where(Shelf.LIFE, INCARNATION)
         if kept.read(Shelf.LIFE, INCARNATION) is None:
             # Only a state without objects may begin a life: else a lost record would hide a lost state.
-            if any(next(kept.each(shelf), None) for shelf in sorted(NAMED_BY_ID)):
+            # Passwords are kept apart from it, and outlive a state that was lost whole.
+            if any(next(kept.each(shelf), None) for shelf in sorted(NAMED_BY_ID - {Shelf.PASSWORDS})):
                 raise storage.broken(where, "is missing, but the state is not new")
             storage.put(kept, Shelf.LIFE, SEQ, _Reserved(0))
             storage.put(kept, Shelf.LIFE, INCARNATION, _Incarnation(new_id(), epoch))

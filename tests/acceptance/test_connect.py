@@ -140,8 +140,8 @@ def test_without_a_client_there_is_a_prompt_of_our_own(owner: User, tmp_path: Pa
         screen.sees("sql> ")
         screen.types("select half")
         screen.sees("select half")
-        # The key after it is for Python, which notices an interrupt in the midst of a key only at the next.
-        screen.types("\x03\n")
+        # The keys after it are for Python, which notices an interrupt in the midst of a key only at the next.
+        screen.types("\x03\n\n")
         screen.sees("sql> ")
         screen.types("exit\n")
         assert screen.ends() == 0

@@ -111,8 +111,6 @@ def test_an_image_holds_no_tests_no_pulumi_no_installer_and_no_build_tools(image
         "pulumi",
         "pulumi_aws",
         "pulumi_kubernetes",
-        "boto3",
-        "botocore",
         "pip",
         "setuptools",
         "hatchling",
