@@ -5,6 +5,7 @@ nothing else that reaches files, other processes or replication; no password sta
 its hash; our own accounts are never counted as use.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,3 +75,29 @@ def usage(session: sql.Session, names: tuple[str, ...]) -> Answer:
     ).rows
     connections, queries, *numbers = (int(value) for value in row)
     return Answer(connections, queries, dict(zip(names, numbers, strict=True)))
+
+
+def give_admin_password(session: sql.Session, password: str, *, first: bool) -> None:
+    """Give ``admin`` its password; whoever calls proves it by logging in.
+
+    Raises:
+        Unreachable, UsageError: it was not done.
+    """
+    for statement in admin_statements(password, first=first):
+        session.execute(statement)
+
+
+def change_variables(session: sql.Session, wanted: dict[str, int], *, seconds: float, poll: float) -> bool:
+    """Change variables of the running engine; returns whether all are in force within ``seconds``.
+
+    Raises:
+        Unreachable: it does not answer.
+    """
+    for name, value in wanted.items():
+        session.execute(f"SET GLOBAL {name} = {int(value)}")
+    end = time.monotonic() + seconds
+    while usage(session, tuple(wanted)).variables != wanted:
+        if time.monotonic() > end:
+            return False
+        time.sleep(poll)
+    return True

@@ -5,13 +5,12 @@ the workspace's own name, so neither a wrong pod behind an address nor a strange
 """
 
 import ssl
-import time
 from dataclasses import dataclass, field
 from typing import Final
 
 from byoc import sql
 from byoc.dataplane import counting
-from byoc.dataplane.engine_sql import INTERNAL, OURS, Answer, admin_statements, usage
+from byoc.dataplane.engine_sql import INTERNAL, OURS, Answer, change_variables, give_admin_password, usage
 from byoc.dataplane.kubernetes.names import PORT
 from byoc.errors import NotAuthenticated, TooManyRequests
 from byoc.model.metrics import Metric
@@ -74,8 +73,7 @@ def set_admin_password(door: Door, password: str, *, first: bool) -> None:
         Unreachable, NotAuthenticated, UsageError: it was not done, or not proved.
     """
     with _internal(door) as session:
-        for statement in admin_statements(password, first=first):
-            session.execute(statement)
+        give_admin_password(session, password, first=first)
     try:
         with _connect(door, "admin", password) as session:
             session.ping()
@@ -90,16 +88,8 @@ def set_variables(door: Door, wanted: dict[str, int]) -> bool:
     Raises:
         Unreachable, NotAuthenticated: it does not answer.
     """
-    names = tuple(wanted)
     with _internal(door) as session:
-        for name, value in wanted.items():
-            session.execute(f"SET GLOBAL {name} = {int(value)}")
-        end = time.monotonic() + _RESIZE_SECONDS
-        while usage(session, names).variables != wanted:
-            if time.monotonic() > end:
-                return False
-            time.sleep(_POLL_SECONDS)
-    return True
+        return change_variables(session, wanted, seconds=_RESIZE_SECONDS, poll=_POLL_SECONDS)
 
 
 def count(door: Door) -> dict[Metric, float]:

@@ -4,14 +4,21 @@ Called from threads: everything blocks. The invariant: our own accounts are neve
 and no password is ever part of a statement, only its hash.
 """
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from byoc import sql
 from byoc.dataplane import counting
-from byoc.dataplane.engine_sql import INTERNAL, OURS, PROBE, Answer, admin_statements, usage
+from byoc.dataplane.engine_sql import (
+    INTERNAL,
+    OURS,
+    PROBE,
+    Answer,
+    change_variables,
+    give_admin_password,
+    usage,
+)
 from byoc.dataplane.local import command
 from byoc.errors import NotAuthenticated, TooManyRequests
 from byoc.model.metrics import Metric
@@ -54,8 +61,7 @@ def set_admin_password(door: Door, password: str, *, first: bool) -> None:
         Unreachable, NotAuthenticated, UsageError: it was not done, or not proved.
     """
     with _internal(door) as session:
-        for statement in admin_statements(password, first=first):
-            session.execute(statement)
+        give_admin_password(session, password, first=first)
     try:
         with sql.connect(
             command.HOST, door.port, "admin", password, timeout=PATIENCE, answer_timeout=PATIENCE
@@ -72,16 +78,8 @@ def set_variables(door: Door, wanted: dict[str, int]) -> bool:
     Raises:
         Unreachable, NotAuthenticated: it does not answer.
     """
-    names = tuple(wanted)
     with _internal(door) as session:
-        for name, value in wanted.items():
-            session.execute(f"SET GLOBAL {name} = {int(value)}")
-        end = time.monotonic() + _RESIZE_SECONDS
-        while usage(session, names).variables != wanted:
-            if time.monotonic() > end:
-                return False
-            time.sleep(_POLL_SECONDS)
-    return True
+        return change_variables(session, wanted, seconds=_RESIZE_SECONDS, poll=_POLL_SECONDS)
 
 
 def count(door: Door) -> dict[Metric, float]:
