@@ -70,6 +70,24 @@ def _names(path: Path, descriptor: int) -> bool:
         return False
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Keep every other process that asks for the same file waiting while the block runs.
+
+    The kernel lets go with the process, however it dies. The file itself stays, and is empty.
+
+    Raises:
+        Unwritable: it cannot be made.
+    """
+    with _translated(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, PRIVATE)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def append(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     """Add ``data`` at the end of ``path``, making the file with ``mode`` if it is missing.
 

@@ -2,7 +2,8 @@
 
 Used by ``byoc cell install`` and ``byoc cell destroy --context``. The client's objects are applied by the
 installer's own code, which the function in a VPC runs too. The invariants: what is missing is said before
-anything is made; an installation may be repeated; a removal leaves nothing, or names what it left.
+anything is made; an installation may be repeated; a removal takes what the cell has made, by the API
+server's word on who made it and not by its name alone, and leaves nothing of that, or names what it left.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from byoc.cell.incluster import BUNDLE_LABEL, INSTALLED, NAMESPACE, WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.cell.incluster import AGENT, BUNDLE_LABEL, INSTALLED, NAMESPACE, WORKSPACE_LABEL, WORKSPACE_PREFIX
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.handler import run
 from byoc.cell.installer.kinds import ORDER, title
@@ -197,23 +198,62 @@ def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> lis
     """
     with closing(open_api()) as api:
         _check_free(api, cell)
-        spaces = list(api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL}))
-        names = [each["metadata"]["name"] for each in spaces]
+        owned = _owned(api)
         if not force:
-            _refuse_running(api, names)
+            _refuse_running(api, owned.spaces)
         if not keep_data:
-            for volume in _volumes(api):
+            for volume in _volumes(api, owned):
                 api.change(f"/api/v1/persistentvolumes/{volume}", _MERGE)
-        for name in names:
+        for name in owned.spaces:
             api.delete(f"/api/v1/namespaces/{name}")
-        for name in names:
+        for name in owned.spaces:
             api.wait_until_gone({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     with closing(open_api()) as api:
         run({"op": "uninstall", "force": True}, Package.of(cell, "[]"), api)
-        return _left(api, keep_data=keep_data)
+        return _left(api, owned, keep_data=keep_data)
 
 
-def _refuse_running(api: Api, names: list[str]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Owned:
+    """What in a cluster is the cell's.
+
+    Attributes:
+        spaces: namespaces of its workspaces.
+        classes: its storage classes.
+    """
+
+    spaces: tuple[str, ...]
+    classes: frozenset[str]
+
+
+def _owned(api: Api) -> _Owned:
+    spaces = list(api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL}))
+    strangers = [each["metadata"]["name"] for each in spaces if not _made_by_agent(each)]
+    if strangers:
+        raise Conflict(
+            f"no agent made what is labelled as a workspace's: {', '.join(strangers[:5])}",
+            hint=f"nothing is removed; take the label {WORKSPACE_LABEL} away or delete it by hand",
+        )
+    classes = api.items("/apis/storage.k8s.io/v1/storageclasses", {"labelSelector": BUNDLE_LABEL})
+    return _Owned(
+        tuple(each["metadata"]["name"] for each in spaces),
+        frozenset(each["metadata"]["name"] for each in classes),
+    )
+
+
+def _made_by_agent(space: Json) -> bool:
+    """Whether the API server says that the agent gave the namespace its label, and the label fits."""
+    metadata = space["metadata"]
+    if metadata["name"] != f"{WORKSPACE_PREFIX}{metadata['labels'][WORKSPACE_LABEL]}":
+        return False
+    return any(
+        entry.get("manager") == AGENT
+        and f"f:{WORKSPACE_LABEL}" in entry.get("fieldsV1", {}).get("f:metadata", {}).get("f:labels", {})
+        for entry in metadata.get("managedFields") or []
+    )
+
+
+def _refuse_running(api: Api, names: tuple[str, ...]) -> None:
     running = [name for name in names if api.items(f"/api/v1/namespaces/{name}/pods", {"limit": "1"})]
     if running:
         raise IllegalState(
@@ -222,24 +262,27 @@ def _refuse_running(api: Api, names: list[str]) -> None:
         )
 
 
-def _volumes(api: Api) -> list[str]:
+def _volumes(api: Api, owned: _Owned) -> list[str]:
+    """Return the volumes that the cell has, those of workspaces included that went before it."""
+    there = {each["metadata"]["name"] for each in api.items("/api/v1/namespaces", {})} - {*owned.spaces}
     found = []
     for each in api.items("/api/v1/persistentvolumes", {}):
-        claim = each.get("spec", {}).get("claimRef") or {}
-        space = str(claim.get("namespace", ""))
-        if space == NAMESPACE or space.startswith(WORKSPACE_PREFIX):
+        spec = each.get("spec", {})
+        space = str((spec.get("claimRef") or {}).get("namespace", ""))
+        gone = space.startswith(WORKSPACE_PREFIX) and space not in there
+        if space in {NAMESPACE, *owned.spaces} or (gone and spec.get("storageClassName") in owned.classes):
             found.append(each["metadata"]["name"])
     return found
 
 
-def _left(api: Api, *, keep_data: bool) -> list[str]:
+def _left(api: Api, owned: _Owned, *, keep_data: bool) -> list[str]:
     """Return what of a cell is still in the cluster; volumes that were to be kept are meant to be."""
     left = [title(each) for kind in ORDER for each in api.of_kind(kind, labels=BUNDLE_LABEL)]
     spaces = api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL})
     left += [f"Namespace {each['metadata']['name']}" for each in spaces]
     if not keep_data:
         wait = 0.5
-        while (volumes := _volumes(api)) and wait < api.budget.left:
+        while (volumes := _volumes(api, owned)) and wait < api.budget.left:
             # Volumes go a moment after what claimed them.
             api.budget.wait(wait, "volumes are still being removed")
         left += [f"PersistentVolume {name}" for name in volumes]

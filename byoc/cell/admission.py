@@ -23,6 +23,7 @@ from byoc.cell.incluster import (
 NAME: Final = "byoc-agent-stays-home"
 _AGENT_USER: Final = f"system:serviceaccount:{NAMESPACE}:{AGENT}"
 _ENFORCE: Final = "pod-security.kubernetes.io/enforce"
+_VERSION: Final = f"{_ENFORCE}-version"
 
 _VARIABLES: Final = {
     "isNamespace": "request.resource.group == '' && request.resource.resource == 'namespaces'",
@@ -68,6 +69,14 @@ _VALIDATIONS: Final = (
             f"object.metadata.labels['{_ENFORCE}'] == 'restricted')"
         ),
         "a workspace's namespace admits restricted pods only",
+    ),
+    (
+        # An old version of the standard restricts hardly anything.
+        (
+            f"!variables.isNamespace || object == null || !('{_VERSION}' in object.metadata.labels) || "
+            f"object.metadata.labels['{_VERSION}'] == 'latest'"
+        ),
+        "a workspace's namespace admits what is restricted today, by no older version of the standard",
     ),
     (
         (

@@ -148,7 +148,7 @@ class Gateways:
             await http.serve(stream, app, state=state, room=room)
 
         async def log_in(challenge: bytes, name: str) -> Mapping[str, Any]:
-            return self._log_in(gateway, challenge, name)
+            return await self._log_in(gateway, challenge, name)
 
         dial = self._where.dial(gateway.url) if self._where.dial is not None else None
         return TunnelClient(
@@ -164,17 +164,15 @@ class Gateways:
             dial=dial,
         )
 
-    def _log_in(self, gateway: _Gateway, challenge: bytes, name: str) -> dict[str, Any]:
+    async def _log_in(self, gateway: _Gateway, challenge: bytes, name: str) -> dict[str, Any]:
         gateway.name = name
         now = self._clock.now()
-        token = tokens.issue_controlplane_login(
-            self._keys.signing,
-            issuer=ISSUER,
-            challenge=challenge,
-            audience=name,
-            now=now,
-            jti=self._new_id(),
-            key_set=self._keys.key_set(now).text,
+        # Before the key is chosen: a look at the key set is also one at which key signs now.
+        key_set, jti = self._keys.key_set(now).text, self._new_id()
+        token = await self._keys.sign(
+            lambda key: tokens.issue_controlplane_login(
+                key, issuer=ISSUER, challenge=challenge, audience=name, now=now, jti=jti, key_set=key_set
+            )
         )
         return {"token": token}
 

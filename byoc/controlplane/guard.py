@@ -47,6 +47,14 @@ class Guard:
         self._calls.take(principal.key_id)
         return principal
 
+    async def admits_still(self, authorization: str | None) -> bool:
+        """Whether whoever was let in with this header would be again, at whatever rate."""
+        try:
+            await self._look_up(authorization)
+        except NotAuthenticated:
+            return False
+        return True
+
     async def _look_up(self, authorization: str | None) -> Principal:
         scheme, _, key = (authorization or "").strip().partition(" ")
         key = key.strip()

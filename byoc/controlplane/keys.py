@@ -8,8 +8,11 @@ copy of the folder is restored, because it is at least the time of issue; a key 
 older than a day, so a cell that calls once a week is in time.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,6 +33,8 @@ ISSUER: Final = "controlplane"
 RENEW_AFTER: Final = timedelta(days=1)
 LINGER: Final = timedelta(hours=1)
 """How long a key that has been replaced is still trusted: longer than any token lives."""
+_ASKED_AT_ONCE: Final = 16
+"""Signatures waited for at the same time, where the key is kept elsewhere; the others queue."""
 _CERTIFIED_FOR: Final = timedelta(days=365)
 _CERTIFY_BEFORE: Final = timedelta(days=30)
 
@@ -73,6 +78,7 @@ class ControlPlaneKeys:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._seen = 0
+        self._asking = ThreadPoolExecutor(_ASKED_AT_ONCE, "signer")
         self._root, self._certified, self._held = self._read_all()
         self._in_use = self._held[0]
         self._current = _read_key_set(folder / "keyset.jws", self._root.key.public)
@@ -134,6 +140,17 @@ class ControlPlaneKeys:
         """Signs requests, receipts, enrolment tokens and logins; as of the last look at the key set."""
         return self._in_use.signer
 
+    async def sign(self, make: Callable[[Signer], str]) -> str:
+        """Return what ``make`` signs with the key in use; nothing else waits for who keeps the key.
+
+        Raises:
+            Unreachable: whoever keeps the key does not sign now.
+        """
+        signer = self.signing
+        if isinstance(signer, SigningKey):
+            return make(signer)
+        return await asyncio.get_running_loop().run_in_executor(self._asking, make, signer)
+
     @property
     def root(self) -> PublicKey:
         """The root, as cells and gateways pin it."""
@@ -174,13 +191,25 @@ class ControlPlaneKeys:
         return {one.signer.kid: one.signer.public for one in [*before, *self._held[place:]]}
 
     def _certify_in_time(self, now: datetime) -> Certified:
+        if self._due(now):
+            with changing(self._folder):
+                # Somebody may have replaced the root or this key since they were read.
+                self._root = read_root(self.root_file(self._folder))
+                self._certified = _read_certified(self._folder / "keys" / "keyset.json")
+                if self._due(now):
+                    self._certified = certify(self._root, self._certified.key, now)
+                    write_certified(self._folder, self._certified)
+        return self._certified
+
+    def _due(self, now: datetime) -> bool:
         held = self._certified
         root = claimed_key(Kind.KEY_CERTIFICATE, held.certificate)
-        old = now >= held.issued_at + _CERTIFIED_FOR - _CERTIFY_BEFORE
-        if old or root != self._root.key.kid:
-            self._certified = certify(self._root, held.key, now)
-            write_certified(self._folder, self._certified)
-        return self._certified
+        return now >= held.issued_at + _CERTIFIED_FOR - _CERTIFY_BEFORE or root != self._root.key.kid
+
+
+def changing(folder: Path) -> AbstractContextManager[None]:
+    """Hold off everybody else who replaces keys while the block reads, decides and writes."""
+    return durable.locked(folder / "keys.lock")
 
 
 def _fresh(held: KeySet, now: datetime) -> bool:

@@ -4,6 +4,7 @@ Called by ``byoc.controlplane.signers``. Credentials are the machine's own, foun
 """
 
 import hashlib
+import threading
 from typing import Any, Final
 
 from byoc.errors import Unreachable
@@ -12,6 +13,7 @@ SECONDS: Final = 3
 """How long an answer is waited for; it is asked for twice."""
 _MAX: Final = 4096
 """Bytes that KMS hashes itself; longer messages are hashed here."""
+_MAKING: Final = threading.Lock()
 
 
 def sign_with_kms(key_id: str, data: bytes) -> bytes:
@@ -42,7 +44,10 @@ def _ask(operation: str, **given: Any) -> dict[str, Any]:
     # Everything waits for a signature: by the library's own patience, minutes.
     patience = Config(connect_timeout=2, read_timeout=SECONDS, retries={"total_max_attempts": 2})
     try:
-        answer: dict[str, Any] = getattr(boto3.client("kms", config=patience), operation)(**given)
+        # Many threads may use a client, but only one at a time may make one.
+        with _MAKING:
+            client = boto3.client("kms", config=patience)
+        answer: dict[str, Any] = getattr(client, operation)(**given)
     except ClientError as error:
         raise Unreachable(
             f"KMS refused: {error.response['Error']['Code']}", hint=f"for {operation}"

@@ -1,9 +1,9 @@
 """Replacing the Control Plane's keys while it runs, each so that nobody is left behind.
 
 Called by ``byoc controlplane rotate-key``, beside the running process, which sees the new files at its
-next look. The invariants: each step is one file, so a crash leaves the old key or the new one; a
-signing key is published a day before it signs, because a connected cell is never further behind; the
-old root signs the new one, or no cell would follow.
+next look. The invariants: each step is one file, so a crash leaves the old key or the new one; of two at
+once the second sees what the first one did; a signing key is published a day before it signs, because a
+connected cell is never further behind; the old root signs the new one, or no cell would follow.
 """
 
 from datetime import datetime, timedelta
@@ -16,6 +16,7 @@ from byoc.controlplane.keys import (
     ControlPlaneKeys,
     Root,
     certify,
+    changing,
     read_root,
     read_signing,
     write_certified,
@@ -63,6 +64,14 @@ def rotate_signing(folder: Path, key: dict[str, Any], now: datetime) -> tuple[st
         IllegalState: the next key is published already.
         PreconditionFailed, Unreachable: the key cannot be used; nothing is changed.
     """
+    signer = read_signer(key)
+    # Whoever keeps the key may take its time, and nobody else is held off meanwhile.
+    prove(signer)
+    with changing(folder):
+        return signer.kid, _publish(folder, key, now)
+
+
+def _publish(folder: Path, key: dict[str, Any], now: datetime) -> datetime:
     forget_signing(folder, now)
     waiting = [one for one in read_signing(folder / "keys") if not one.begun(now)]
     if waiting:
@@ -70,11 +79,9 @@ def rotate_signing(folder: Path, key: dict[str, Any], now: datetime) -> tuple[st
             f"the next signing key is published already, and signs from {waiting[0].used_from} on",
             hint="rotate again after that",
         )
-    signer = read_signer(key)
-    prove(signer)
     used_from = now + PUBLISHED_BEFORE
     write_signing(folder, key, used_from)
-    return signer.kid, used_from
+    return used_from
 
 
 def forget_signing(folder: Path, now: datetime) -> list[str]:
@@ -90,9 +97,10 @@ def forget_signing(folder: Path, now: datetime) -> list[str]:
 
 def rotate_key_set_key(folder: Path, now: datetime) -> str:
     """Have the root certify a new key-set key, which signs the key set from now on; return its name."""
-    root = read_root(ControlPlaneKeys.root_file(folder))
-    certified = certify(root, SigningKey.generate(), now)
-    write_certified(folder, certified)
+    with changing(folder):
+        root = read_root(ControlPlaneKeys.root_file(folder))
+        certified = certify(root, SigningKey.generate(), now)
+        write_certified(folder, certified)
     return certified.key.kid
 
 
@@ -102,9 +110,11 @@ def rotate_root(folder: Path) -> str:
     Raises:
         IllegalState: there are as many roots as a cell follows.
     """
-    old = read_root(ControlPlaneKeys.root_file(folder))
-    if len(old.links) >= MAX_ROOTS:
-        raise IllegalState(f"the root has been replaced {MAX_ROOTS} times", hint="enrol the cells anew")
-    new = SigningKey.generate()
-    write_root(folder, Root(new, (*old.links, certify_root(old.key, new.public))))
+    with changing(folder):
+        # Of two at once, the second one has its successor signed by the first one's.
+        old = read_root(ControlPlaneKeys.root_file(folder))
+        if len(old.links) >= MAX_ROOTS:
+            raise IllegalState(f"the root has been replaced {MAX_ROOTS} times", hint="enrol the cells anew")
+        new = SigningKey.generate()
+        write_root(folder, Root(new, (*old.links, certify_root(old.key, new.public))))
     return new.kid

@@ -6,8 +6,7 @@ same folder. The invariants: the cell writes none of the customer's papers; a pa
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -123,15 +122,8 @@ class FolderPapers:
             return self._folder / paper
         return self._folder / (CONTROL_FOLDER if paper in BY_CUSTOMER else SHOWN_FOLDER) / paper
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        path = self._folder / CONTROL_FOLDER / _LOCK
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, durable.PRIVATE)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+    def _locked(self) -> AbstractContextManager[None]:
+        return durable.locked(self._folder / CONTROL_FOLDER / _LOCK)
 
 
 def is_worked_on(folder: Path) -> bool:

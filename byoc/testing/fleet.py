@@ -159,6 +159,10 @@ class MemoryFleet:
 
     # What the API calls.
 
+    def revoke_key(self, key: str) -> None:
+        """Let whoever holds ``key`` in no more."""
+        del self._keys[_hash(key)]
+
     async def authenticate(self, token: str, /) -> Principal:
         """Return the caller behind a key."""
         found = self._keys.get(_hash(token))

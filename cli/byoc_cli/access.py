@@ -172,18 +172,28 @@ def _turn(given: Context, where: Where, reason: str, *, revoked: bool) -> None:
 
 def _wait(given: Context, way: Inside, asked: datetime | None, enough: Any) -> Proof:
     """Return what the cell says once it is ``enough``, or when it has been waited for long enough."""
-    from byoc.wire.control import read_access, standing  # noqa: PLC0415 - slow to import
+    from byoc.wire.control import standing  # noqa: PLC0415 - slow to import
 
     pause, waited = _POLL, 0.0
     while True:
         said = standing(way.papers)
         stale = asked is not None and (said is None or said.at < asked)
-        proof = Proof(read_access(way.papers.read(Paper.ACCESS).text), said, way.alive(), stale)
+        proof = Proof(_laid_down(way.papers.read(Paper.ACCESS).text, said), said, way.alive(), stale)
         if proof.away or enough(proof) or waited >= way.patience.total_seconds():
             return proof
         given.sleep(pause)
         waited += pause
         pause = min(pause * 1.5, _SLOWEST_POLL)
+
+
+def _laid_down(text: str, said: Standing | None) -> Access:
+    """Return what counts; as in the cell, a paper that is gone restores nothing."""
+    from byoc.wire.control import read_access  # noqa: PLC0415 - slow to import
+
+    if text.strip() or said is None or not said.revoked:
+        return read_access(text)
+    reason = f"it was before, and {Paper.ACCESS} is gone; `byoc access restore` lets it in again"
+    return Access(revoked=True, at=said.heard, reason=reason)
 
 
 def _access(access: Access) -> str:

@@ -23,7 +23,15 @@ from byoc.wire.certificates import make_authority, make_server_certificate
 from tests.emulated.objects import Json, Refusal, Stored, merge
 
 PLURALS = {
-    "/api/v1": {"namespaces", "serviceaccounts", "configmaps", "secrets", "services", "pods"},
+    "/api/v1": {
+        "namespaces",
+        "serviceaccounts",
+        "configmaps",
+        "secrets",
+        "services",
+        "pods",
+        "persistentvolumes",
+    },
     "/apis/apps/v1": {"statefulsets", "deployments"},
     "/apis/policy/v1": {"poddisruptionbudgets"},
     "/apis/networking.k8s.io/v1": {"networkpolicies"},

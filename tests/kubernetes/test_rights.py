@@ -18,11 +18,12 @@ SPACES = "/api/v1/namespaces"
 VOLUMES = "/api/v1/persistentvolumes"
 OURS, OTHER, THEIRS = "byoc-ws-one", "byoc-ws-three", "somebody-elses"
 ENFORCE = "pod-security.kubernetes.io/enforce"
+VERSION = "pod-security.kubernetes.io/enforce-version"
 LABEL = "byoc.dev/workspace"
 
 
-def workspace(name: str, *, enforce: str = "restricted", label: bool = True) -> Json:
-    labels = {ENFORCE: enforce} | ({LABEL: "one"} if label else {})
+def workspace(name: str, *, enforce: str = "restricted", label: bool = True, version: str = "") -> Json:
+    labels = {ENFORCE: enforce} | ({LABEL: "one"} if label else {}) | ({VERSION: version} if version else {})
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
 
 
@@ -79,6 +80,7 @@ OUT = {"key": "node.kubernetes.io/out-of-service", "value": "byoc-agent", "effec
 
 ALLOWED: dict[str, Asked] = {
     "make a workspace's namespace": ("POST", SPACES, workspace("byoc-ws-two")),
+    "make one of today's standard": ("POST", SPACES, workspace("byoc-ws-two", version="latest")),
     "annotate it": ("PATCH", f"{SPACES}/{OURS}", {"metadata": {"annotations": {"a": "b"}}}),
     "give itself the engine's rights there": ("POST", bindings(OURS), binding()),
     "give them to the operator's account there": ("POST", bindings(OTHER), binding(account=("op", OTHER))),
@@ -99,6 +101,8 @@ REFUSED: dict[str, Asked] = {
     "label another's namespace": ("PATCH", f"{SPACES}/{THEIRS}", workspace(THEIRS)),
     "loosen its own namespace": ("PATCH", f"{SPACES}/{NAMESPACE}", workspace(NAMESPACE, enforce="baseline")),
     "loosen a workspace's": ("PATCH", f"{SPACES}/{OURS}", workspace(OURS, enforce="privileged")),
+    "go by an old standard": ("PATCH", f"{SPACES}/{OURS}", {"metadata": {"labels": {VERSION: "v1.0"}}}),
+    "make one of an old standard": ("POST", SPACES, workspace("byoc-ws-x", version="v1.0")),
     "take a workspace's label away": ("PATCH", f"{SPACES}/{OURS}", {"metadata": {"labels": {LABEL: None}}}),
     "delete its own namespace": ("DELETE", f"{SPACES}/{NAMESPACE}", None),
     "delete another's": ("DELETE", f"{SPACES}/{THEIRS}", None),

@@ -68,6 +68,10 @@ class Call:
         """The service that acts."""
         return self.context.fleet
 
+    async def is_admitted(self) -> bool:
+        """Whether the caller's key is still good: for answers that go on after it was looked at."""
+        return await self.context.guard.admits_still(self.request.headers.get("authorization"))
+
     async def body(self, model: type[B], *, optional: bool = False) -> B:
         """Read the body as ``model``.
 

@@ -1,8 +1,8 @@
 """What a workspace is doing and has done, under ``/byoc/v1``: detail, events, logs.
 
 Events are one JSON object a line. A followed stream ends when the caller goes away or the
-process stops; on a quiet one a blank line goes out every ``keep_alive`` seconds, so that
-neither end takes silence for death.
+process stops, and says nothing more once the caller's key is revoked; on a quiet one a blank
+line goes out every ``keep_alive`` seconds, so that neither end takes silence for death.
 """
 
 # ruff: noqa: FAST003 - path parameters keep the spelling of the JSON names, by alias
@@ -85,6 +85,8 @@ async def _lines(
             after = event.number
         while follow and not call.context.closing.is_set():
             await _wait(call, workspace_id, after)
+            if not await call.is_admitted():
+                return
             events = await call.fleet.events(call.by, workspace_id, after=after)
             for event in events:
                 after = event.number

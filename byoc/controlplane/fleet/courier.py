@@ -19,7 +19,7 @@ from byoc.nimbus.http import HttpRequest, HttpResponse
 from byoc.wire import tokens
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import ANSWER_HEADER, encode
-from byoc.wire.keys import PublicKey
+from byoc.wire.keys import PublicKey, Signer
 
 TIMEOUT: Final = 20.0
 _LOG: Final = log.get(__name__)
@@ -121,8 +121,19 @@ class Courier:
         if cell.signing_key is None:
             raise CellAway(f"cell `{cell.name}` is not enrolled")
         body, jti = parcel.content(), self._new_id()
-        token = tokens.issue_request(
-            self._keys.signing,
+        token = await self._keys.sign(lambda key: self._token(key, cell, parcel, body, jti))
+        headers = (("authorization", f"Bearer {token}"), ("content-type", "application/json"))
+        faults.reach(faults.Step.DELIVERY_SIGNED)
+        answer = await self.link.request(
+            cell.id, HttpRequest(parcel.method, parcel.target, headers, body), TIMEOUT
+        )
+        faults.reach(faults.Step.ANSWER_RECEIVED)
+        self._check(PublicKey.from_jwk(cell.signing_key), answer, jti)
+        return answer
+
+    def _token(self, key: Signer, cell: CellRecord, parcel: Parcel, body: bytes, jti: str) -> str:
+        return tokens.issue_request(
+            key,
             issuer=ISSUER,
             cell=cell.id,
             sub=parcel.sub,
@@ -135,14 +146,6 @@ class Courier:
             base=parcel.base,
             changes=parcel.changes,
         )
-        headers = (("authorization", f"Bearer {token}"), ("content-type", "application/json"))
-        faults.reach(faults.Step.DELIVERY_SIGNED)
-        answer = await self.link.request(
-            cell.id, HttpRequest(parcel.method, parcel.target, headers, body), TIMEOUT
-        )
-        faults.reach(faults.Step.ANSWER_RECEIVED)
-        self._check(PublicKey.from_jwk(cell.signing_key), answer, jti)
-        return answer
 
     def _check(self, key: PublicKey, answer: HttpResponse, jti: str) -> None:
         signed = answer.headers.get(ANSWER_HEADER, "")

@@ -79,30 +79,25 @@ class Ingest:
         version = self._keys.key_set(now).version
         name = tokens.name_report(report.incarnation, report.seq, token)
         if not taken.in_order:
-            return ReportAnswer(
-                full_wanted=taken.full_wanted,
-                key_set_version=version,
-                behind=self._behind(cell, name, taken.known),
-            )
-        return ReportAnswer(self._receipt(cell, name, report.ledger, now), taken.full_wanted, version)
+            behind = await self._behind(cell, name, taken.known)
+            return ReportAnswer(full_wanted=taken.full_wanted, key_set_version=version, behind=behind)
+        receipt = await self._receipt(cell, name, report.ledger, now)
+        return ReportAnswer(receipt, taken.full_wanted, version)
 
-    def _receipt(self, cell: CellID, report: ReportName, head: LedgerHead | None, now: datetime) -> str:
+    async def _receipt(self, cell: CellID, report: ReportName, head: LedgerHead | None, now: datetime) -> str:
         if head is None:
             return ""
-        return tokens.sign_receipt(
-            self._keys.signing,
-            cell=cell,
-            chain=head.chain,
-            seq=head.seq,
-            hash=head.hash,
-            report=report,
-            at=now,
+        return await self._keys.sign(
+            lambda key: tokens.sign_receipt(
+                key, cell=cell, chain=head.chain, seq=head.seq, hash=head.hash, report=report, at=now
+            )
         )
 
-    def _behind(self, cell: CellID, report: ReportName, known: tuple[str, int, int] | None) -> str:
+    async def _behind(self, cell: CellID, report: ReportName, known: tuple[str, int, int] | None) -> str:
         if known is None:
             return ""
-        return tokens.sign_behind(self._keys.signing, Behind(cell, report, *known))
+        behind = Behind(cell, report, *known)
+        return await self._keys.sign(lambda key: tokens.sign_behind(key, behind))
 
     def _open(self, held: HeldCell | None, token: str) -> CellReport:
         if held is None or held.record.signing_key is None:

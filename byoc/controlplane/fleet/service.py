@@ -154,14 +154,8 @@ class Fleet:
         """Return ``{token, rootKey}``: for 15 minutes, this cell and this key; older tokens end."""
         act, jti = self._act(by), self._new_id()
         await self._store.write(lambda tx: membership.expect(tx, act, cell_id, jti, thumbprint))
-        token = tokens.issue_enrolment(
-            self._keys.signing,
-            organization=by.organization_id,
-            cell=cell_id,
-            thumbprint=thumbprint,
-            now=act.now,
-            jti=jti,
-        )
+        claims = {"organization": by.organization_id, "cell": cell_id, "thumbprint": thumbprint, "jti": jti}
+        token = await self._keys.sign(lambda key: tokens.issue_enrolment(key, now=act.now, **claims))
         return {"token": token, "rootKey": self._keys.root.jwk()}
 
     async def retire_cell(self, by: Principal, cell_id: CellID, /) -> None:

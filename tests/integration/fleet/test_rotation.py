@@ -1,10 +1,13 @@
 """Every key of the control plane replaced while it runs, with a cell that never stops answering."""
 
+import asyncio
 import socket
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from moto import mock_aws
 
 from byoc.controlplane import kms as kms_home
 from byoc.controlplane import rotation
-from byoc.controlplane.keys import LINGER, ControlPlaneKeys
+from byoc.controlplane.keys import LINGER, ControlPlaneKeys, Signing, read_root
 from byoc.controlplane.signers import COMMAND
 from byoc.errors import IllegalState, PreconditionFailed, Unreachable
 from byoc.testing import ManualClock
@@ -90,6 +93,60 @@ async def test_a_cell_follows_a_new_root_that_the_old_one_signed(fleet: World, r
     assert real.pinned.root != old
     text = ControlPlaneKeys.load(folder).key_set(fleet.clock.now()).text
     assert open_key_set(text, root=old, now=fleet.clock.now(), minimum_version=0).root.kid == kid
+
+
+def test_of_two_roots_put_in_place_at_once_the_second_is_signed_by_the_first(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    old = ControlPlaneKeys.make(tmp_path, clock.now()).root
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: rotation.rotate_root(tmp_path), range(4)))
+    held = read_root(ControlPlaneKeys.root_file(tmp_path))
+    assert len(held.links) == 4, "none took another's place unsigned"
+    text = ControlPlaneKeys.load(tmp_path).key_set(clock.now()).text
+    assert open_key_set(text, root=old, now=clock.now(), minimum_version=0).root.kid == held.key.kid
+
+
+def test_a_certificate_renewed_beside_a_rotation_does_not_bring_the_old_key_back(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    running = ControlPlaneKeys.make(tmp_path, clock.now())
+    folder = tmp_path / "keys"
+    kid = rotation.rotate_key_set_key(tmp_path, clock.now())
+    # As where the running process had its look just before: the folder seems unchanged to it.
+    running._seen = folder.stat().st_mtime_ns
+    clock.advance(360 * DAY)
+    assert claimed_key(Kind.KEY_SET, running.key_set(clock.now()).text) == kid
+
+
+class SlowSigner:
+    """Keeps its key elsewhere, and signs when it is told to."""
+
+    def __init__(self) -> None:
+        self._key = SigningKey.generate()
+        self.public, self.kid = self._key.public, self._key.kid
+        self.asked, self.told = threading.Event(), threading.Event()
+
+    def sign(self, data: bytes) -> bytes:
+        self.asked.set()
+        assert self.told.wait(60)
+        return self._key.sign(data)
+
+
+async def test_while_whoever_keeps_the_key_takes_its_time_everything_else_goes_on(fleet: World) -> None:
+    slow = SlowSigner()
+    fleet.keys._held = [Signing(slow)]
+    fleet.keys._in_use = fleet.keys._held[0]
+    wish = fleet.fleet.enrolment_token(fleet.by, fleet.cell.id, fleet.cell.signing.kid)
+    waiting = [asyncio.create_task(wish), asyncio.create_task(fleet.report())]
+    while not slow.asked.is_set():
+        await asyncio.sleep(0.01)
+    assert [each.name for each in await fleet.fleet.cells(fleet.by)] == ["local"]
+    assert not any(each.done() for each in waiting), "neither was signed by another key"
+    slow.told.set()
+    granted, (status, _) = await asyncio.gather(*waiting)
+    assert verify(Kind.ENROLMENT, granted["token"], {slow.kid: slow.public})
+    assert status == 200
 
 
 def test_a_second_key_waits_for_the_first(tmp_path: Path, clock: ManualClock) -> None:

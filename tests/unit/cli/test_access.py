@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -62,6 +62,18 @@ def test_a_revocation_that_the_cell_does_not_confirm_is_still_pending(byoc: Any,
     assert ended.code == 8
     assert "stored" in ended.err
     assert read_access(FolderPapers(cell).read(Paper.ACCESS).text).revoked
+
+
+def test_status_says_revoked_where_the_paper_is_gone_and_the_cell_keeps_to_it(
+    byoc: Any, cell: Path, clock: ManualClock
+) -> None:
+    show(cell, clock, heard=clock.now(), revoked=True, tunnel="revoked", sessions=0)
+    for worked_on in (True, False):
+        with agent(cell) if worked_on else nullcontext():
+            ended = byoc("access", "status", "--dir", str(cell), "-o", "json")
+        assert (ended.json["access"]["revoked"], ended.json["carriedOut"]) == (True, True)
+        assert "access.json is gone" in ended.json["access"]["reason"]
+        assert ended.json["controlPlaneCan"].startswith("nothing")
 
 
 def test_status_proves_it_by_the_cells_own_word(byoc: Any, cell: Path, clock: ManualClock) -> None:

@@ -1,5 +1,7 @@
 """The verifier in the docs, which has nothing of ours in it, on ledgers that we write."""
 
+import base64
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +99,21 @@ def test_a_chain_that_was_rewritten_whole_is_found_against_the_receipt(cell: Pat
             written += changed
         path.write_bytes(written)
     assert check(cell) == (1, "the control plane has seen a record 21 that is not here")
+
+
+def test_a_receipt_of_a_key_that_it_cannot_check_is_refused_by_name(cell: Path, clock: ManualClock) -> None:
+    pinned = cell / "pinned.json"
+    held = json.loads(pinned.read_text())
+    elliptic = {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "in-kms"}
+    pinned.write_text(json.dumps(held | {"receiptKeys": [*held["receiptKeys"], elliptic]}))
+    good = check(cell)
+    assert good[0] == 0, "such a key alone is no reason"
+    path = cell / "ledger" / "receipts.jsonl"
+    head = base64.urlsafe_b64encode(b'{"typ":"byoc-receipt+jws","kid":"in-kms"}').decode().rstrip("=")
+    path.write_text(f"{path.read_text()}{head}.e30.AAAA\n")
+
+    code, said = check(cell)
+    assert (code, said.startswith("key in-kms signs with ES256, which is not checked here")) == (1, True)
 
 
 def test_a_receipt_that_somebody_else_signed_counts_for_nothing(cell: Path, clock: ManualClock) -> None:

@@ -134,6 +134,18 @@ async def test_a_stream_ends_when_the_process_stops(world: Any) -> None:
         assert last == [b"", None]
 
 
+async def test_a_stream_says_nothing_more_once_its_key_is_revoked(world: Any) -> None:
+    workspace = await world.workspace()
+    async with followed(world, workspace) as stream, followed(world, workspace) as quiet:
+        await stream.line()
+        await quiet.line()
+        world.fleet.revoke_key(world.key)
+        await world.settle()
+        assert await stream.line() is None
+        await world.clock.elapse(10)
+        assert await quiet.line() is None
+
+
 async def test_a_stream_leaves_nothing_behind_when_the_caller_goes_away(world: Any) -> None:
     workspace = await world.workspace()
     before = len(asyncio.all_tasks())
