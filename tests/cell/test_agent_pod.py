@@ -2,12 +2,14 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from lightkube.resources.core_v1 import ConfigMap, Secret
@@ -109,6 +111,12 @@ def test_the_agent_waits_for_its_enrolment_and_reads_it_where_it_is_mounted(
     # It dials the gateway that its configuration names, under the authority that is mounted.
     wait_for(lambda: "127.0.0.1:1" in standing(pod), agent, pod)
     assert "a-token" not in (pod.root / "log").read_text()
+
+
+def test_whoever_connects_and_says_nothing_keeps_nobody_from_the_cluster(home: Home) -> None:
+    address = urlsplit(home.server)
+    with closing(socket.create_connection((address.hostname, address.port))):
+        assert shown(home) == "None []"
 
 
 def test_what_the_agent_writes_is_on_its_volume_and_nowhere_else(

@@ -259,6 +259,28 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _serve  # noqa: N815
 
 
+class _Server(ThreadingHTTPServer):
+    """A server to whom a client that connects and says nothing does not matter, as to a real one.
+
+    The hands are shaken by the thread that serves the connection. Shaken where connections are taken, one
+    client that waits for the answer to another of its own connections waits for itself.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, cluster: Cluster, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
+
+    def get_request(self) -> tuple[ssl.SSLSocket, Any]:
+        plain, address = super().get_request()
+        return self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False), address
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that trusts another authority ends the handshake."""
+
+
 @contextmanager
 def serving(cluster: Cluster, folder: Path) -> Iterator[Cluster]:
     """Serve ``cluster`` on loopback, under an authority of its own."""
@@ -269,10 +291,7 @@ def serving(cluster: Cluster, folder: Path) -> Iterator[Cluster]:
     pem.write_bytes(made.certificate + made.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"cluster": cluster}))
-    server.daemon_threads = True
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda *_: None  # a client that trusts another authority ends the handshake
+    server = _Server(cluster, context)
     cluster.url = f"https://127.0.0.1:{server.server_address[1]}"
     cluster.authority = authority.certificate.decode()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

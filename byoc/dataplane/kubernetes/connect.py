@@ -95,6 +95,6 @@ def translated(what: str) -> Iterator[None]:
             raise Unreachable(f"{what}: the cluster's API answered {status}") from error
         said = " ".join(str(error).split())[:300]
         raise _ERRORS.get(status, Failed)(f"{what}: {said}") from error
-    except (httpx2.HTTPError, OSError, ValueError) as error:
+    except (httpx2.HTTPError, ConfigError, OSError, ValueError) as error:
         reason = str(error) or type(error).__name__
         raise Unreachable(f"{what}: the cluster's API cannot be reached: {reason}") from error

@@ -164,9 +164,10 @@ class Candidate:
                 pause = RENEW_SECONDS
             except Conflict:
                 break
-            except ByocError as error:
+            except Exception as error:  # noqa: BLE001 - a term that nobody renews must be seen to end
                 pause = _RENEW_AGAIN_SECONDS
-                _LOG.warning("lease not renewed", error=error.message)
+                said = error.message if isinstance(error, ByocError) else repr(error)
+                _LOG.warning("lease not renewed", error=said)
         term.over = True
         _LOG.warning("not leading any more", epoch=term.epoch)
         over.set()

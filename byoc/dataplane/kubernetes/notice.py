@@ -40,15 +40,18 @@ class Notice:
         """Write what is to be shown, until cancelled."""
         while True:
             wanted = dict(self._wanted)
-            failed = False
-            if wanted != self._shown:
-                try:
-                    await asyncio.to_thread(self._write, wanted)
-                    self._shown = wanted
-                except ByocError as error:
-                    failed = True
-                    _LOG.warning("standing not shown in the cluster", error=error.message)
-            await self._bell.wait(_AGAIN_SECONDS if failed else None)
+            shown = wanted == self._shown or await self._shows(wanted)
+            await self._bell.wait(None if shown else _AGAIN_SECONDS)
+
+    async def _shows(self, wanted: dict[str, str]) -> bool:
+        try:
+            await asyncio.to_thread(self._write, wanted)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end the showing unseen
+            said = error.message if isinstance(error, ByocError) else repr(error)
+            _LOG.warning("standing not shown in the cluster", error=said)
+            return False
+        self._shown = wanted
+        return True
 
     def _write(self, said: dict[str, str]) -> None:
         with translated(f"ConfigMap {ENROLMENT}"):
