@@ -7,25 +7,28 @@ waits is shown, and survives a restart, before anybody is told that it waits; an
 counts.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from byoc import log
 from byoc.clock import Clock, stamp
 from byoc.dataplane.desk import Desk
 from byoc.dataplane.state import Record
 from byoc.errors import Failed, LedgerBroken, TooManyRequests, Unwritable, UsageError
-from byoc.model.control import APPROVAL_LIFE, Answer, Answers, Request, Requests, Stage
+from byoc.model.control import APPROVAL_LIFE, Answer, Answers, Asked, Request, Requests, Stage
 from byoc.model.papers import Paper
-from byoc.model.spec import GroupSpec, Spec
+from byoc.model.spec import Desired, GroupSpec, Spec
 from byoc.model.verbs import Verb
-from byoc.wire.cell import spec_digest
+from byoc.wire.cell import encode, spec_digest
 from byoc.wire.control import dump, load, request_id
 
 MOST: Final = 1000
 """Changes that wait at once at most: whoever may ask cannot fill the cell's disk."""
+_LONGEST: Final = 500
+_BOOKKEEPING: Final = frozenset({"id", "generation", "desiredGeneration"})
 _LOG: Final = log.get(__name__)
 
 
@@ -34,10 +37,12 @@ class Wish:
     """A delivery that needs approval.
 
     Attributes:
+        held: what the cell has, with its own decisions; None for nothing.
         verbs: those that do.
         sub, at: of the newest change that asks for the first of them.
     """
 
+    held: Spec | None
     new: Spec
     verbs: tuple[Verb, ...]
     sub: str
@@ -57,7 +62,27 @@ class Wish:
             sub=self.sub,
             asked_at=self.at,
             since=now,
+            asks=new_values(self.held, new),
         )
+
+
+def new_values(held: Spec | None, new: Spec) -> tuple[Asked, ...]:
+    """Return what ``new`` would change, value by value; of a termination nothing else is carried out."""
+    before, after = ({} if spec is None else encode(spec) for spec in (held, new))
+    ended = new.desired is Desired.TERMINATED
+    wanted = {"desired"} if ended else after.keys() - _BOOKKEEPING
+    return tuple(
+        Asked(name, _text(before.get(name)), _text(after[name]))
+        for name in after
+        if name in wanted and before.get(name) != after[name]
+    )
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… and {len(text) - _LONGEST} characters more"
 
 
 class Approvals:
@@ -95,6 +120,9 @@ class Approvals:
         new = wish.request(self._clock.now())
         held = self._requests.get(new.own)
         if held is not None and held.id == new.id:
+            if held.stage is Stage.WAITING and held.asks != new.asks:
+                # The same new values, but what the cell has beside them has moved.
+                self._put(held := replace(held, asks=new.asks))
             return self._tell(self._now(held))
         self._make_room(new)
         if held is not None:
@@ -105,6 +133,7 @@ class Approvals:
             verbs=list(new.verbs),
             sub=new.sub,
             requestedAt=stamp(new.asked_at),
+            asks=[encode(each) for each in new.asks],
         )
         self._put(new)
         # An answer may have been there first: of a request that another agent of this cell had shown.

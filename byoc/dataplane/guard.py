@@ -240,20 +240,23 @@ class Guard:
             raise
         if decision is Decision.APPLY:
             found = doings(claims, effective, new)
-            self._check_approval(admission, new, [one for one in found if first(policy.approval, one.verb)])
+            wanted = [one for one in found if first(policy.approval, one.verb)]
+            self._check_approval(admission, effective, new, wanted)
             for doing in found:
                 self._rates.spend(policy, doing.verb)
             self._control.approvals.over(new)
         return decision
 
-    def _check_approval(self, admission: Admission, new: Spec, wanted: list[Doing]) -> None:
+    def _check_approval(
+        self, admission: Admission, held: Spec | None, new: Spec, wanted: list[Doing]
+    ) -> None:
         """Let what needs approval pass once somebody in the cell has approved this very content."""
         asked = next((doing.asked for doing in wanted if doing.asked is not None), None)
         if asked is None:
             return
         verbs = tuple(doing.verb for doing in wanted)
         try:
-            request = self._control.approvals.ask(Wish(new, verbs, asked.sub, asked.at))
+            request = self._control.approvals.ask(Wish(held, new, verbs, asked.sub, asked.at))
         except TooManyRequests as error:
             raise Refused(Rule.TOO_MANY_REQUESTS, error.message, TOO_MANY, jti=admission.jti) from error
         except LedgerBroken as error:

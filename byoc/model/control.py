@@ -59,6 +59,18 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """A setting that a change would give another value; both as the wire writes them, empty for none."""
+
+    setting: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.setting}: {self.before or 'none'} -> {self.after or 'none'}"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One change that needs approval.
 
@@ -69,6 +81,7 @@ class Request:
         asked_at: when they asked, as the provider says.
         since: when it first reached the cell.
         by: who answered it.
+        asks: the new values, beside what the cell has.
     """
 
     id: str
@@ -84,6 +97,7 @@ class Request:
     stage: Stage = Stage.WAITING
     by: str = ""
     answered_at: datetime | None = None
+    asks: tuple[Asked, ...] = ()
 
     @property
     def until(self) -> datetime:

@@ -2,6 +2,7 @@
 
 import heapq
 import io
+import json
 import tarfile
 import tempfile
 from collections import deque
@@ -30,7 +31,19 @@ Directories = Annotated[
         help="The cell's folder; once for each of its agents. [default: the local instance's cell]",
     ),
 ]
+Trusted = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        metavar="KEY",
+        help="With --bucket: receipts of this key count; its name, or a pinned.json that you keep elsewhere.",
+    ),
+]
 _POLL: Final = 0.25
+_NO_KEY: Final = (
+    "no receipt counts, so a cut end or a chain rewritten whole is not ruled out: the keys in the bucket "
+    "({keys}) are whatever its writers put there; name the cell's own with --trust, or its folder with --dir"
+)
 _AFTER_TIME: Final = 29
 _PUBLIC: Final = ("pinned.json", "identity.json")
 _OWN: Final = frozenset({"seq", "prev", "at", "kind", "hash"})
@@ -170,13 +183,20 @@ def verify(
             "--bucket", metavar="NAME", help="Verify the copies there; AWS credentials that read it."
         ),
     ] = None,
+    trust: Trusted = None,
 ) -> None:
     """Check that no record was edited or cut away, and say which of the two could be proven."""
     given = of(ctx)
-    if bucket is None:
+    if bucket is not None:
+        _verify_copies(given, bucket, directory, trust or [])
+    elif trust:
+        raise UsageError("--trust is for copies in a bucket", hint="a cell's folder holds its own keys")
+    else:
         where = _all_folders(given, directory)
-        _verify(given, where, where)
-        return
+        _verify(given, where, *_trusted(given, where))
+
+
+def _verify_copies(given: Context, bucket: str, directory: list[Path] | None, trust: list[str]) -> None:
     from byoc.dataplane.bucket import Bucket  # noqa: PLC0415 - slow to import
     from byoc.dataplane.shipping import lay_out  # noqa: PLC0415
 
@@ -184,20 +204,56 @@ def verify(
         found = [Folders(place.parent, place) for place in lay_out(Bucket(bucket).read(), Path(folder))]
         if not found:
             raise NotFound(f"the bucket {bucket} holds no ledger")
-        # Keys from the cell itself where it is at hand: those in the bucket are as good as the bucket.
-        _verify(given, found, _all_folders(given, directory) if directory else found, of_bucket=bucket)
+        # Keys in the bucket are as good as the bucket: they count where somebody names them.
+        beside, _ = _trusted(given, found)
+        keys, cell = _trusted(given, _all_folders(given, directory) if directory else [])
+        keys |= _named(trust, beside)
+        doubt = () if keys else (_NO_KEY.format(keys=", ".join(sorted(beside)) or "none"),)
+        _verify(given, found, keys, cell, of_bucket=bucket, doubt=doubt)
 
 
-def _verify(given: Context, where: list[Folders], trusted: list[Folders], *, of_bucket: str = "") -> None:
+def _named(trust: list[str], beside: dict[str, "PublicKey"]) -> dict[str, "PublicKey"]:
+    """Return the keys that are trusted by name: of those in a bucket, or in a file from elsewhere."""
+    keys: dict[str, PublicKey] = {}
+    for name in trust:
+        if name in beside:
+            # A key's name is its thumbprint: no other key has it.
+            keys[name] = beside[name]
+        elif Path(name).is_file():
+            keys |= _in_file(Path(name))
+        else:
+            known = ", ".join(sorted(beside)) or "none"
+            raise UsageError(f"--trust: `{name[:64]}` is no file, and no key", hint=f"in the bucket: {known}")
+    return keys
+
+
+def _in_file(path: Path) -> dict[str, "PublicKey"]:
+    from byoc.wire.keys import PublicKey  # noqa: PLC0415 - slow to import
+
+    try:
+        found = [PublicKey.from_jwk(each) for each in json.loads(path.read_bytes())["receiptKeys"]]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UsageError) as error:
+        raise UsageError(f"--trust: {path} names no keys", hint="a pinned.json of the cell") from error
+    return {key.kid: key for key in found}
+
+
+def _verify(
+    given: Context,
+    where: list[Folders],
+    keys: dict[str, "PublicKey"],
+    cell: str,
+    *,
+    of_bucket: str = "",
+    doubt: tuple[str, ...] = (),
+) -> None:
     from byoc.dataplane.ledger_verify import verify_chains  # noqa: PLC0415 - slow to import
 
-    keys, cell = _trusted(given, trusted)
     found = verify_chains([each.ledger for each in where], keys, cell=cell)
     if len(found.chains) == 1:
         given.out.item(FOUND, found.chains[0])
     else:
         given.out.rows(CHAINS, found.chains, empty="no chain")
-    for sentence in found.unproven:
+    for sentence in (*found.unproven, *doubt):
         given.out.note(sentence)
     if not found.ok:
         bad = next((place for place, each in zip(where, found.chains, strict=True) if not each.ok), where[0])

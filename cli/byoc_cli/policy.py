@@ -41,6 +41,7 @@ REQUESTS: Final = View(
         Column("STATE", lambda row: row[1]),
         Column("WOULD DO", lambda row: ", ".join(row[0].verbs)),
         Column("OF", lambda row: f"{row[0].kind} {row[0].name}"),
+        Column("NEW VALUES", lambda row: "; ".join(map(str, row[0].asks)) or None),
         Column("ASKED BY", lambda row: row[0].sub),
         Column("SINCE", lambda row: stamp(row[0].since)),
         Column("UNTIL", lambda row: stamp(row[0].until)),
@@ -237,7 +238,8 @@ def _answer(given: Context, name: str, where: Where, *, approved: bool) -> None:
 
     way, now = inside(given, where), given.clock.now()
     found = answer(way.papers, name, approved=approved, by=way.who, now=now)
-    what = f"{', '.join(found.verbs)} of {found.kind} `{found.name}`, generation {found.generation}"
+    asks = f" ({'; '.join(map(str, found.asks))})" if found.asks else ""
+    what = f"{', '.join(found.verbs)} of {found.kind} `{found.name}`, generation {found.generation}{asks}"
     then = "it happens when the control plane delivers it anew" if approved else "it is put back"
     word = "approved" if approved else "refused"
     given.out.done(f"{word}: {what}; {then}", _request_json((found, found.stage.value)), found.id)

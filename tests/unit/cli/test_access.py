@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from byoc.dataplane.desk import AGENT_LOCK, FolderDesk, FolderPapers
-from byoc.model.control import Access, Answers, Request, Requests, Served, Standing
+from byoc.model.control import Access, Answers, Asked, Request, Requests, Served, Standing
 from byoc.model.papers import Paper
 from byoc.testing import ManualClock
 from byoc.wire.control import dump, load, read_access, request_id
@@ -122,7 +122,7 @@ def waiting(cell: Path, clock: ManualClock) -> Request:
     name = request_id("own", 3, "d" * 64, ["workspace.terminate"])
     found = Request(
         name, "own", "workspace", "orders", 3, "d" * 64, ("workspace.terminate",), "ann",
-        clock.now(), clock.now(),
+        clock.now(), clock.now(), asks=(Asked("desired", "running", "terminated"),),
     )  # fmt: skip
     FolderDesk(cell).show(Paper.REQUESTS, dump(Requests((found,))))
     return found
@@ -137,10 +137,12 @@ def test_an_answer_names_who_gave_it_and_what_it_is_for(
     assert [(one["id"], one["stage"], one["verbs"]) for one in listed] == [
         (request.id, "waiting", ["workspace.terminate"])
     ]
+    assert listed[0]["asks"] == [{"setting": "desired", "before": "running", "after": "terminated"}]
     ended = byoc("policy", word, request.id, "--dir", str(cell))
 
     assert ended.code == 0
-    assert "workspace.terminate of workspace `orders`, generation 3" in ended.out
+    said = "workspace.terminate of workspace `orders`, generation 3 (desired: running -> terminated)"
+    assert said in ended.out
     (answer,) = load(Answers, FolderPapers(cell).read(Paper.ANSWERS).text, Answers()).answers
     assert (answer.own, answer.generation, answer.digest) == ("own", 3, "d" * 64)
     assert answer.approved is (word == "approve")

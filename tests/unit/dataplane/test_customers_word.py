@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
+from byoc.dataplane.approvals import new_values
 from byoc.dataplane.control import Control
 from byoc.dataplane.desk import FolderDesk, FolderPapers
+from byoc.dataplane.ledger_verify import read_records
 from byoc.model.control import Access, Answer, Answers, Stage
 from byoc.model.papers import BY_CUSTOMER, Paper
 from byoc.model.spec import Desired
@@ -117,7 +119,39 @@ async def test_the_same_delivery_waits_once_and_its_answer_is_signed(site: Site)
 
     assert [json.loads(one.body)["rule"] for one in answers] == ["waiting-for-approval"] * 3
     assert all("byoc-answer" in one.headers for one in answers)
-    assert len(requests(papers(site))) == 1
+    (request,) = requests(papers(site))
+    assert [str(each) for each in request.asks] == ["size: S-00 -> S-0"]
+    asked = next(one for one in read_records(site.cell.folder / "ledger") if one["kind"] == "approval-asked")
+    assert asked["asks"] == [{"setting": "size", "before": "S-00", "after": "S-0"}]
+
+
+@pytest.mark.parametrize(
+    ("held", "new", "shown"),
+    [
+        (
+            GROUP,
+            following(GROUP, firewall_ranges=("0.0.0.0/0",), allow_all_traffic=True),
+            ['firewallRanges: [] -> ["0.0.0.0/0"]', "allowAllTraffic: false -> true"],
+        ),
+        (GROUP, following(GROUP, password_version=2), ["passwordVersion: 1 -> 2"]),
+        (
+            ORDERS,
+            following(ORDERS, desired=Desired.TERMINATED, size="S-4"),
+            ["desired: running -> terminated"],
+        ),
+        (None, replace(ORDERS, enable_kai=True), ["size: none -> S-00", "enableKai: none -> true"]),
+    ],
+)
+def test_the_new_values_are_shown_beside_what_the_cell_has(held: Any, new: Any, shown: list[str]) -> None:
+    found = [str(each) for each in new_values(held, new)]
+    assert found == shown if held is not None else set(shown) <= set(found)
+
+
+def test_a_value_without_end_is_shown_with_one() -> None:
+    ranges = tuple(f"10.0.{number}.0/24" for number in range(200))
+    (found,) = new_values(GROUP, following(GROUP, firewall_ranges=ranges))
+    assert len(found.after) < 600
+    assert found.after.endswith("characters more")
 
 
 async def test_an_answer_that_cannot_be_recorded_does_not_count(
