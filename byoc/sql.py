@@ -307,9 +307,20 @@ def _delimiter_command(text: str, position: int) -> tuple[str, int] | None:
     return rest.split()[0], end
 
 
+def _unproved(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _translated(error: Exception) -> ByocError:
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     words = " ".join(str(error.args[1]).split()) if len(error.args) > 1 else ""
+    if _unproved(error):
+        return Unreachable(
+            "what answers does not prove that it is the SQL server that is meant",
+            hint="its certificate is of another authority or for another name: `byoc cell ca`",
+        )
     if isinstance(error, OSError | pymysql.err.InterfaceError) or code in _LOST:
         return Unreachable("the SQL server does not answer", hint="see `byoc workspace show`")
     if not isinstance(error, pymysql.err.Error):

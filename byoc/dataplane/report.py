@@ -126,9 +126,16 @@ def full(
 
 
 def delta(
-    envelope: Envelope, now: Snapshot, acknowledged: Snapshot, transitions: Iterable[Transition]
+    envelope: Envelope,
+    now: Snapshot,
+    acknowledged: Snapshot,
+    transitions: Iterable[Transition],
+    facts: CellFacts | None = None,
 ) -> CellReport:
-    """Build the report that names what differs from the snapshot acknowledged last; no specs."""
+    """Build the report that names what differs from the snapshot acknowledged last; no specs.
+
+    ``facts``: where they differ too.
+    """
     news = Snapshot(
         workspaces={
             name: replace(report, spec=None)
@@ -143,7 +150,7 @@ def delta(
         tombstones=now.tombstones - acknowledged.tombstones,
         intervals=now.intervals - acknowledged.intervals,
     )
-    return _report(envelope, news, transitions)
+    return replace(_report(envelope, news, transitions), facts=facts)
 
 
 def _report(envelope: Envelope, what: Snapshot, transitions: Iterable[Transition]) -> CellReport:

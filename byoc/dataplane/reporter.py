@@ -54,6 +54,7 @@ class _Sent:
     text: str
     snapshot: Snapshot
     transitions: int
+    facts: CellFacts
 
     @property
     def name(self) -> ReportName:
@@ -79,6 +80,7 @@ class Reporter:
         self._clock = clock
         self._bell = Bell(clock)
         self._acknowledged: Snapshot | None = None
+        self._told: CellFacts | None = None
         self._failures = 0
         self._connected = False
         self._keys_asked_at = -_KEYS_APART
@@ -144,11 +146,13 @@ class Reporter:
             ledger=state.ledger.head(),
             decided=self._who.decided(),
         )
+        facts = self._who.facts()
         if self._acknowledged is None:
-            built = report.full(envelope, now, transitions, self._who.facts())
+            built = report.full(envelope, now, transitions, facts)
         else:
-            built = report.delta(envelope, now, self._acknowledged, transitions)
-        return _Sent(built, self._who.keys.sign_report(encode(built)), now, number)
+            news = facts if facts != self._told else None
+            built = report.delta(envelope, now, self._acknowledged, transitions, news)
+        return _Sent(built, self._who.keys.sign_report(encode(built)), now, number, facts)
 
     async def _take_in(self, sent: _Sent, answer: ReportAnswer) -> None:
         # First: the receipt may be signed with a key of the newer set.
@@ -197,7 +201,7 @@ class Reporter:
 
     def _acknowledge(self, sent: _Sent) -> None:
         state = self._state
-        self._acknowledged = sent.snapshot
+        self._acknowledged, self._told = sent.snapshot, sent.facts
         state.views.acknowledge(sent.transitions)
         state.meter.acknowledge(interval.id for interval in sent.report.intervals if interval.end is not None)
         for name, view in sent.snapshot.workspaces.items():

@@ -227,8 +227,27 @@ class LedgerHead:
 
 
 @dataclass(frozen=True, slots=True)
+class Authority:
+    """Who vouches for the cell's engines: a certificate authority made in the cell. Public.
+
+    Attributes:
+        certificate: PEM, signed by itself.
+        voucher: PEM of a certificate by which the authority before it vouches for this one; empty for the
+            cell's first.
+    """
+
+    certificate: str
+    voucher: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class CellFacts:
-    """What the cell is made of; sent with full reports."""
+    """What the cell is made of; sent with full reports, and where it changed.
+
+    Attributes:
+        authorities: what clients of its engines trust, the one that signs first; none where engines speak no
+            TLS.
+    """
 
     engine: str
     engine_version: str
@@ -236,6 +255,7 @@ class CellFacts:
     spec_version: int
     memory_bytes: int
     verbs: tuple[str, ...] = ()
+    authorities: tuple[Authority, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

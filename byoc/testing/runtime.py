@@ -21,7 +21,7 @@ from byoc.dataplane.runtime import (
 )
 from byoc.ids import WorkspaceID
 from byoc.model.metrics import Metric, Sample
-from byoc.model.report import CellFacts, Reason
+from byoc.model.report import Authority, CellFacts, Reason
 from byoc.model.size import SIZES
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
 
@@ -66,6 +66,7 @@ class MemoryRuntime:
         self._ports = 0
         self.acts: list[tuple[WorkspaceID, Action]] = []
         self.passwords: dict[WorkspaceID, str] = {}
+        self.authorities: tuple[Authority, ...] = ()
 
     async def observe(self, workspace: WorkspaceID) -> Observation:
         """Return what is true of ``workspace`` now."""
@@ -135,7 +136,7 @@ class MemoryRuntime:
 
     def facts(self) -> CellFacts:
         """An engine called ``memory``."""
-        return CellFacts("memory", "1.0", "0", SPEC_VERSION, self._memory_bytes)
+        return CellFacts("memory", "1.0", "0", SPEC_VERSION, self._memory_bytes, authorities=self.authorities)
 
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return what :meth:`crash` was told the engine said."""

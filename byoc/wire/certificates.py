@@ -1,8 +1,9 @@
-"""The gateway's TLS certificate, from a small authority made for one installation.
+"""TLS certificates of gateways and of a cell's engines, from small authorities of our own.
 
-Called when an installation is made (``byoc up``, ``controlplane init``). Everything is PEM;
-the caller writes private keys with mode 0600. P-256, because every TLS library takes it. The
-authority is constrained to sign nothing but server certificates of its own.
+Called when an installation is made (``byoc up``, ``controlplane init``), by a cell for its engines, and by
+whoever verifies those. Everything is PEM; the caller writes private keys with mode 0600. P-256, because
+every TLS library takes it. An authority is constrained to sign nothing but server certificates of its own;
+what it says of its successor, its *voucher*, is no link of a chain: only :func:`vouches` reads it.
 """
 
 import ipaddress
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -38,7 +40,7 @@ def make_authority(*, name: str, now: datetime) -> Certificate:
     """Make a certificate authority that is trusted by nobody but whoever is given its certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = _builder(subject, subject, key, now, AUTHORITY_LIFE)
+    builder = _builder(subject, subject, key.public_key(), now, AUTHORITY_LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
     builder = builder.add_extension(_usage(authority=True), critical=True)
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -61,7 +63,7 @@ def make_server_certificate(
     wanted = tuple(dict.fromkeys((*names, *LOOPBACK)))
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, wanted[0][:64])])
     life = min(SERVER_LIFE, issuer.not_valid_after_utc - now)
-    builder = _builder(subject, issuer.subject, key, now, life)
+    builder = _builder(subject, issuer.subject, key.public_key(), now, life)
     extensions: list[tuple[x509.ExtensionType, bool]] = [
         (x509.BasicConstraints(ca=False, path_length=None), True),
         (_usage(authority=False), True),
@@ -75,14 +77,73 @@ def make_server_certificate(
     return _pem(builder.sign(issuer_key, hashes.SHA256()), key)
 
 
+def make_voucher(authority: Certificate, successor: bytes, now: datetime) -> bytes:
+    """Return the word of ``authority`` that ``successor``, a certificate, is the authority after it.
+
+    Raises:
+        UsageError: one of the two is not what it should be.
+    """
+    issuer, issuer_key = _load(authority)
+    follows = _read(successor)
+    key = follows.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise UsageError("the successor is not one of ours")
+    life = min(issuer.not_valid_after_utc, follows.not_valid_after_utc) - now
+    builder = _builder(follows.subject, issuer.subject, key, now, life)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def vouches(authority: bytes, voucher: bytes, successor: bytes) -> bool:
+    """Whether ``voucher`` is the word of ``authority`` for ``successor``; all are certificates, as PEM."""
+    try:
+        word, follows = _read(voucher), _read(successor)
+        word.verify_directly_issued_by(_read(authority))
+    except (UsageError, ValueError, TypeError, InvalidSignature):
+        return False
+    return (word.subject, word.public_key()) == (follows.subject, follows.public_key())
+
+
+def issued(authority: bytes, certificate: bytes) -> bool:
+    """Whether ``certificate`` was signed by ``authority``, both PEM."""
+    try:
+        _read(certificate).verify_directly_issued_by(_read(authority))
+    except (UsageError, ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def fingerprint(certificate: bytes) -> str:
+    """Return what two people compare to know that they have the same certificate.
+
+    Raises:
+        UsageError: it is none.
+    """
+    digest = _read(certificate).fingerprint(hashes.SHA256()).hex().upper()
+    return "SHA256:" + ":".join(digest[at : at + 2] for at in range(0, len(digest), 2))
+
+
+def begins_at(certificate: bytes) -> datetime:
+    """Return when a PEM certificate was made, aware, in UTC.
+
+    Raises:
+        UsageError: it is no certificate.
+    """
+    return _read(certificate).not_valid_before_utc + _BACKDATED
+
+
 def expires_at(certificate: bytes) -> datetime:
     """Return when a PEM certificate expires, aware, in UTC.
 
     Raises:
         UsageError: it is no certificate.
     """
+    return _read(certificate).not_valid_after_utc
+
+
+def _read(certificate: bytes) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificate(certificate).not_valid_after_utc
+        return x509.load_pem_x509_certificate(certificate)
     except ValueError as error:
         raise UsageError("not a PEM certificate") from error
 
@@ -90,7 +151,7 @@ def expires_at(certificate: bytes) -> datetime:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
     now: datetime,
     life: timedelta,
 ) -> x509.CertificateBuilder:
@@ -98,7 +159,7 @@ def _builder(
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
-        .public_key(key.public_key())
+        .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + life)

@@ -397,14 +397,22 @@ class Billing(TypedDict):
     billingUsage: list[BillingUsage]
 
 
+class Authority(TypedDict):
+    """Who vouches for a cell's engines: its certificate, and by which the one before vouches for it (PEM)."""
+
+    certificate: str
+    voucher: str
+
+
 class CellFacts(TypedDict):
-    """What a cell is made of."""
+    """What a cell is made of; ``authorities`` are what clients of its engines trust."""
 
     engine: str
     engineVersion: str
     agentVersion: str
     specVersion: int
     memoryBytes: int
+    authorities: list[Authority]
 
 
 class _CellAlways(TypedDict):

@@ -20,17 +20,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from byoc.errors import ByocError, EngineFailed, IllegalState, Unreachable
-from byoc_cli import names, passwords
+from byoc.errors import ByocError, EngineFailed, IllegalState, Unreachable, UsageError
+from byoc_cli import names, passwords, trust
 from byoc_cli.context import Context, of
 from byoc_cli.group import is_local
 from byoc_cli.output import Format, Output
 
 if TYPE_CHECKING:
     from byoc import sql
-    from byoc.client import Group, Workspace
+    from byoc.client import Client, Group, Workspace
 
 DEFAULT_PORT: Final = 3306
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _CLIENTS: Final = ("mariadb", "mysql")
 _LEAVE: Final = frozenset({"exit", "quit", "\\q"})
 
@@ -50,21 +51,26 @@ def connect(
         str | None,
         typer.Option("--password-file", metavar="FILE", help="Take the password from a file; - is stdin."),
     ] = None,
+    ca: Annotated[
+        str | None,
+        typer.Option("--ca", metavar="FILE", help="Trust the authorities in FILE (PEM), not the cell's."),
+    ] = None,
 ) -> None:
     """Open a SQL session, or run statements with --exec.
 
     The password comes from --password-file, BYOC_SQL_PASSWORD, the one saved by `group create`, or a
-    prompt.
+    prompt. Off this machine the engine proves its name by the cell's authority, see `byoc cell ca`.
     """
     given = of(ctx)
     connection = given.connection()
     with given.client(connection) as client:
         found = client.workspaces.get(names.workspace(client, name, group).workspace_id)
         owner = client.groups.get(found.workspace_group_id)
-    host, port = _address(found)
+        host, port = _address(found)
+        authority = None if host in _LOOPBACK else _authority(given, client, owner, ca)
     password = passwords.find(given, connection.owner, found.workspace_group_id, password_file)
     _say_what_it_is(given.out, owner, at_length=statements is None)
-    target = Target(host, port, user, password, database)
+    target = Target(host, port, user, password, database, authority)
     if statements is not None:
         with target.open() as session:
             run(given.out, session, statements)
@@ -80,20 +86,42 @@ def connect(
 class Target:
     """Where to connect, and as whom."""
 
-    def __init__(self, host: str, port: int, user: str, password: str, database: str | None) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: str | None,
+        authority: str | None = None,
+    ) -> None:
         self.host = host
         self.port = port
         self.user = user
         self.password = password
         self.database = database
+        self.authority = authority
 
     @contextmanager
     def open(self) -> Iterator["sql.Session"]:
         """Open a session; it ends with the block."""
         from byoc import sql  # noqa: PLC0415 - the driver is slow to import
 
-        with sql.connect(self.host, self.port, self.user, self.password, database=self.database) as session:
+        tls = sql.Tls(self.authority, self.host) if self.authority else None
+        with sql.connect(
+            self.host, self.port, self.user, self.password, database=self.database, tls=tls
+        ) as session:
             yield session
+
+
+def _authority(given: Context, client: "Client", owner: "Group", file: str | None) -> str:
+    """Return whom to trust, PEM: what was given, else what the cell tells."""
+    if file is None:
+        return trust.bundle(trust.learn(given, client.cells.get(owner.region_id)))
+    try:
+        return Path(file).read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--ca: `{file[:200]}` cannot be read") from error
 
 
 def _address(workspace: "Workspace") -> tuple[str, int]:
@@ -178,6 +206,7 @@ def hand_over(program: str, target: Target) -> None:
             f"password={_quoted(target.password)}",
             f"plugin-dir={_quoted(folder)}",
             "loose-local-infile=0",
+            *_verifying(program, Path(folder), target.authority),
         )
         options.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         command = [
@@ -198,6 +227,18 @@ def hand_over(program: str, target: Target) -> None:
             signal.signal(signal.SIGINT, before)
     if code:
         raise EngineFailed(f"{Path(program).name} ended with code {code}")
+
+
+def _verifying(program: str, folder: Path, authority: str | None) -> tuple[str, ...]:
+    """Return the options by which a client believes nobody but the engine that is meant."""
+    if authority is None:
+        return ()
+    trusted = folder / "ca.pem"
+    trusted.write_text(authority, encoding="ascii")
+    said = subprocess.run([program, "--version"], check=False, capture_output=True, text=True).stdout
+    # The two makers' clients have different words for it, and either takes the other's for a mistake.
+    demand = "ssl-verify-server-cert" if "MariaDB" in said else "ssl-mode=VERIFY_IDENTITY"
+    return (f"ssl-ca={_quoted(str(trusted))}", demand)
 
 
 def _quoted(password: str) -> str:

@@ -102,6 +102,9 @@ def shape(cell: CellRecord) -> Cell:
             "agentVersion": cell.facts.agent_version,
             "specVersion": cell.facts.spec_version,
             "memoryBytes": cell.facts.memory_bytes,
+            "authorities": [
+                {"certificate": each.certificate, "voucher": each.voucher} for each in cell.facts.authorities
+            ],
         }
     return shaped
 

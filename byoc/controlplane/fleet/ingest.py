@@ -22,12 +22,13 @@ from byoc.controlplane.keys import ControlPlaneKeys
 from byoc.errors import BadToken, Forbidden, NotAuthenticated, UsageError
 from byoc.ids import CellID
 from byoc.model.records import CellRecord, CellState
-from byoc.model.report import CellReport, LedgerHead
+from byoc.model.report import Authority, CellReport, LedgerHead
 from byoc.store.seam import Store
 from byoc.store.transaction import Transaction
 from byoc.store.values import HeldCell
 from byoc.wire import tokens
 from byoc.wire.cell import ReportAnswer, decode
+from byoc.wire.certificates import fingerprint
 from byoc.wire.keys import PublicKey
 from byoc.wire.tokens import Behind, ReportName
 
@@ -138,6 +139,8 @@ class Ingest:
     def _place(self, tx: Transaction, held: HeldCell, report: CellReport, *, new_life: bool) -> _Taken:
         now = self._clock.now()
         tx.cells.note_report(report.cell, report.incarnation, report.seq)
+        if report.facts is not None:
+            self._note_authorities(tx, held.record, report.facts.authorities)
         tx.cells.seen(report.cell, now, report.facts)
         if report.ledger is not None:
             self._note_head(tx, report.cell, report.ledger)
@@ -169,6 +172,12 @@ class Ingest:
         if known is not None and known.seq > head.seq:
             self._alarm(tx, cell, head, known.seq)
 
+    def _note_authorities(self, tx: Transaction, cell: CellRecord, told: tuple[Authority, ...]) -> None:
+        known = cell.facts.authorities if cell.facts is not None else ()
+        if known and told != known:
+            text = f"clients of its engines are to trust: {', '.join(_fingerprints(told)) or 'nobody'}"
+            tx.cells.tell(cell.id, self._clock.now(), "authority", text)
+
     def _alarm(self, tx: Transaction, cell: CellID, head: LedgerHead, known: int) -> None:
         _LOG.error("alarm: a ledger went back", cell=cell, chain=head.chain, seq=head.seq, known=known)
         text = f"its ledger ends at record {head.seq}; record {known} had been reported"
@@ -180,6 +189,16 @@ def _known(held: HeldCell, report: CellReport, ledger_seq: int = 0) -> tuple[str
     if (report.incarnation, report.seq) == (held.incarnation, held.seq) and not ledger_seq:
         return None
     return held.incarnation, held.seq, ledger_seq
+
+
+def _fingerprints(authorities: tuple[Authority, ...]) -> list[str]:
+    found = []
+    for each in authorities:
+        try:
+            found.append(fingerprint(each.certificate.encode()))
+        except UsageError:
+            found.append("what is no certificate")
+    return found
 
 
 def read_json(body: bytes) -> object:

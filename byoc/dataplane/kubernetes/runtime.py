@@ -17,7 +17,7 @@ from lightkube import KubeConfig
 from byoc import __version__, log
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import kinds, names, sizing
-from byoc.dataplane.kubernetes.authority import Authority, lasts
+from byoc.dataplane.kubernetes.authority import Authority
 from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.door import (
@@ -95,6 +95,7 @@ class KubernetesRuntime:
         self._rung: asyncio.Queue[WorkspaceID] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="engines")
         self._following: asyncio.Task[None] | None = None
+        self._succeeding: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._authority: Authority | None = None
         self._version = settings.image.rpartition(":")[0].partition("@")[0].rpartition(":")[2]
@@ -157,7 +158,8 @@ class KubernetesRuntime:
     def facts(self) -> CellFacts:
         """MariaDB, the version that its image names, and what the cell may have."""
         most = self._settings.memory_bytes or 0
-        return CellFacts("MariaDB", self._version, __version__, SPEC_VERSION, most)
+        told = self._authority.told if self._authority is not None else ()
+        return CellFacts("MariaDB", self._version, __version__, SPEC_VERSION, most, authorities=told)
 
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return the end of the engine's own log."""
@@ -190,9 +192,10 @@ class KubernetesRuntime:
         if stop_engines:
             await self._open()
             await asyncio.gather(*(self._end(name) for name in list(self._cache.views)))
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        tasks = [each for each in (self._following, self._succeeding) if each is not None]
+        for each in tasks:
+            each.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.close()
         await asyncio.to_thread(self._threads.shutdown)
 
@@ -202,18 +205,26 @@ class KubernetesRuntime:
         if self._authority is not None:
             return
         async with self._opening:
+            if self._authority is not None:
+                return
             if self._following is None:
                 self._following = asyncio.create_task(self._follow())
             await self._cache.ready()
             await self._tending.ready()
-            self._authority = self._authority or await Authority.open(
-                self._cluster, self._settings, self._clock
-            )
+            self._authority = await Authority.open(self._cluster, self._settings, self._clock)
+            self._succeeding = asyncio.create_task(self._authority.run(self._shown))
 
     async def _follow(self) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._cache.run())
             tasks.create_task(self._tending.run())
+
+    def _shown(self) -> tuple[bytes, ...]:
+        """The certificates of all engines that are to run; nothing for one that has shown none."""
+        running = [name for name, view in self._cache.views.items() if _wanted(view)]
+        return tuple(
+            self._held[name].following.certificate if name in self._held else b"" for name in running
+        )
 
     def _of(self, workspace: WorkspaceID) -> _Held:
         held = self._held.get(workspace)
@@ -264,7 +275,9 @@ class KubernetesRuntime:
         # Whatever was heard of an engine that was replaced meanwhile says nothing of the new one.
         if following.run == run:
             following.heard(heard.answer, heard.certificate, self._clock.now(), self._clock.monotonic())
-            if following.renewed and not self._lasts(following):
+            if self._stands(following):
+                following.renewed = False
+            elif following.renewed:
                 await self._off(self._take_certificate, self._door(workspace, pod.address))
 
     def _describe(self, workspace: WorkspaceID, held: _Held) -> Observation:
@@ -316,11 +329,12 @@ class KubernetesRuntime:
         return limits if limits is None or said is None or said == self._variables(limits) else None
 
     def _certified(self, following: Following) -> bool:
-        """Whether the engine's certificate lasts, or a new one is on its way."""
-        return following.renewed or self._lasts(following)
+        """Whether the engine's certificate stands, or a new one is on its way."""
+        return following.renewed or self._stands(following)
 
-    def _lasts(self, following: Following) -> bool:
-        return not following.certificate or lasts(following.certificate, self._clock.now())
+    def _stands(self, following: Following) -> bool:
+        assert self._authority is not None  # noqa: S101 - every call opens first
+        return not following.certificate or self._authority.stands(following.certificate)
 
     # --- acting --------------------------------------------------------------------------
 

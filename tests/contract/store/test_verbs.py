@@ -8,7 +8,16 @@ import pytest
 
 from byoc.ids import IntervalID, KeyID, UserID, WorkspaceID
 from byoc.model.records import CellState
-from byoc.model.report import CellFacts, Condition, Interval, LedgerHead, Phase, Reason, WorkspaceReport
+from byoc.model.report import (
+    Authority,
+    CellFacts,
+    Condition,
+    Interval,
+    LedgerHead,
+    Phase,
+    Reason,
+    WorkspaceReport,
+)
 from byoc.model.spec import AutoScale, AutoSuspend, Desired, GroupSpec, Sensitivity, SuspendType, UpdateWindow
 from byoc.model.verbs import Verb
 from byoc.model.workspace import Seen
@@ -212,7 +221,8 @@ async def test_sealed_passwords_last_until_their_version_is_known(store: Store) 
 
 
 async def test_a_cell_reads_back_equal(store: Store) -> None:
-    facts = CellFacts("MariaDB", "10.11", "0.1", 1, 2**34, ("workspace.create",))
+    told = (Authority("new", "vouched"), Authority("old"))
+    facts = CellFacts("MariaDB", "10.11", "0.1", 1, 2**34, ("workspace.create",), told)
     signing, sealing = {"kty": "OKP", "x": "a"}, {"kty": "OKP", "x": "b"}
     await store.write(lambda tx: tx.cells.expect_enrolment(CELL, "jti", "thumb"))
     await store.write(lambda tx: tx.cells.enrol(CELL, CellState.ENROLLED, signing, sealing))

@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from byoc.controlplane.api.workspaces import shape
 from byoc.ids import GroupID, IntervalID, WorkspaceID, new_id
 from byoc.model.records import GroupChanges, WorkspaceChanges
-from byoc.model.report import Condition, Interval, LedgerHead, Phase, Reason, Transition
+from byoc.model.report import Authority, CellFacts, Condition, Interval, LedgerHead, Phase, Reason, Transition
 from byoc.model.scaling import Change
 from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.workspace import State
 from byoc.testing import ManualClock
 from byoc.wire import tokens
+from byoc.wire.certificates import fingerprint, make_authority
 from tests.integration.fleet.fakecell import FakeCell
 from tests.integration.fleet.world import World, world
 
@@ -318,6 +319,21 @@ async def test_a_termination_accepted_before_the_state_was_lost_is_delivered_aga
         return spec is not None and spec.desired is Desired.TERMINATED
 
     await fleet.until(ended, passing=0.2)
+
+
+async def test_another_authority_of_a_cell_is_told_to_its_owner_with_its_fingerprint(fleet: World) -> None:
+    one, other = (make_authority(name=name, now=fleet.clock.now()).certificate for name in ("one", "other"))
+    for each, events in (((one,), 0), ((one,), 0), ((other, one), 1), ((other,), 2), ((b"damaged",), 3)):
+        told = tuple(Authority(text.decode()) for text in each)
+        await fleet.report(facts=CellFacts("MariaDB", "10.11", "0.1", 1, 2**34, authorities=told))
+        found = await fleet.fleet.cell_events(fleet.by, fleet.cell.id)
+        said = [event.text for event in found if event.kind == "authority"]
+        assert len(said) == events
+        record = await fleet.fleet.cell(fleet.by, fleet.cell.id)
+        assert record.facts is not None
+        assert record.facts.authorities == told
+    assert said[0].endswith(f"{fingerprint(other)}, {fingerprint(one)}")
+    assert said[1].endswith(f": {fingerprint(other)}")
 
 
 async def test_a_ledger_that_goes_back_is_an_alarm_and_a_cell_that_is_behind(fleet: World) -> None:

@@ -172,3 +172,28 @@ def test_a_password_for_the_machines_client_goes_through_a_private_file(
         "loose-local-infile=0",
     ]
     assert not Path(named).exists()
+
+
+@pytest.mark.parametrize(
+    ("says", "demand"),
+    [
+        ("mariadb from 11.4.2-MariaDB, client 15.2", "ssl-verify-server-cert"),
+        ("mysql  Ver 8.4.0 for Linux on x86_64", "ssl-mode=VERIFY_IDENTITY"),
+    ],
+)
+def test_a_client_off_this_machine_believes_the_cells_authority_only(
+    tmp_path: Path, says: str, demand: str
+) -> None:
+    client = tmp_path / "client"
+    client.write_text(
+        "#!/bin/sh\n"
+        f'if [ "$1" = --version ]; then echo "{says}"; exit; fi\n'
+        "f=${1#--defaults-extra-file=}\n"
+        f'cp "$f" {tmp_path}/options; cp "$(dirname "$f")/ca.pem" {tmp_path}/trusted\n'
+    )
+    client.chmod(0o755)
+    connect.hand_over(str(client), connect.Target("h", 1, "admin", "p", None, "authority\n"))
+    asked = (tmp_path / "options").read_text().splitlines()[4:]
+    assert asked[0].startswith('ssl-ca="')
+    assert asked[1:] == [demand]
+    assert (tmp_path / "trusted").read_text() == "authority\n"

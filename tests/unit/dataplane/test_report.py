@@ -15,7 +15,7 @@ from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.errors import Unreachable
 from byoc.ids import CellID, WorkspaceID, new_id
-from byoc.model.report import CellReport, Condition, Phase, Reason
+from byoc.model.report import Authority, CellReport, Condition, Phase, Reason
 from byoc.model.spec import AutoSuspend, Desired, SuspendType
 from byoc.testing import cell as cells
 from byoc.testing.cell import GROUP, ORDERS, MemoryCell, following
@@ -130,6 +130,17 @@ class TestWhatIsSaid:
         assert report.workspaces[0].observed_generation == 1
         assert [t.reason for t in report.transitions][-1] is Reason.ANSWERED_SQL
         assert len(report.intervals) == 1
+
+    async def test_an_authority_that_follows_is_told_until_it_was_heard(self, site: Site) -> None:
+        await connected(site)
+        site.cell.runtime.authorities = (Authority("new", "vouched"), Authority("old"))
+        site.provider.away = True
+        await site.cell.settle(60)
+        site.provider.away = False
+        await site.cell.settle(60)
+        told = [report for report in site.provider.reports[1:] if report.facts is not None]
+        (news,) = told
+        assert (news.full, news.facts and news.facts.authorities) == (False, site.cell.runtime.authorities)
 
     async def test_a_change_is_reported_at_once_and_alone(self, site: Site) -> None:
         await site.cell.bring_up()
