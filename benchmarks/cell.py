@@ -142,7 +142,8 @@ def _bootstrap(account: Account) -> Figure:
     account.reset()
     with tempfile.TemporaryDirectory(dir="/tmp") as folder, _commands() as engine:
         tools = Tools(
-            run=_run_of(Path(folder)),
+            run=lambda: _run_of(Path(folder)),
+            hostname="bench",
             clock=SystemClock(),
             actions=needed,
             endpoint=account.endpoint,

@@ -8,6 +8,7 @@ run the second; a run that was killed anywhere is finished by running it again.
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -85,13 +86,15 @@ class Tools:
     """What the flow works with.
 
     Attributes:
-        run: the engine's.
+        run: finds the engine; asked once, by the first step that needs it.
+        hostname: name of this machine, as the engine writes it into locks.
         actions: what bootstrap must be allowed to do for these arguments.
         endpoint: another S3 than AWS's own for the state.
         reach: looks whether the gateway answers.
     """
 
-    run: Run
+    run: Callable[[], Run]
+    hostname: str
     clock: Clock
     actions: Callable[[CellArgs], Sequence[str]]
     endpoint: str = ""
@@ -105,6 +108,10 @@ class Bootstrap:
         self._account = account
         self._asked = asked
         self._tools = tools
+
+    @cached_property
+    def _run(self) -> Run:
+        return self._tools.run()
 
     # --- look and judge ------------------------------------------------------------------
 
@@ -151,11 +158,10 @@ class Bootstrap:
     def _alone(self) -> Check:
         """Return whether another run is at this cell: it would be disturbed before the engine notices."""
         objects = state.backend(self._account, endpoint=self._tools.endpoint).objects
-        hostname = self._tools.run.hostname
         others = [
             lock
             for lock in locks.held(objects, PROJECT, self._asked.name)
-            if not locks.dead(lock, hostname, locks.engine_runs)
+            if not locks.dead(lock, self._tools.hostname, locks.engine_runs)
         ]
         if not others:
             return Check("stack", Result.PASS, "no other run is at this cell")
@@ -233,9 +239,9 @@ class Bootstrap:
         packages = dict(plugins.PACKAGES)
         if prepared.args.delivery is Delivery.DIRECT:
             packages |= plugins.KUBERNETES
-        session = Session(self._tools.run, self._tools.clock)
+        session = Session(self._run, self._tools.clock)
         for plugin in session.missing_plugins(plugins.needed(packages)):
-            self._tools.run.tell(f"getting the {plugin.name} provider {plugin.version}")
+            self._run.tell(f"getting the {plugin.name} provider {plugin.version}")
             session.download(plugin)
 
     def foresee(self, prepared: Prepared, listener: Listener | None = None) -> Plan:
@@ -247,9 +253,9 @@ class Bootstrap:
         """
         backend = state.backend(self._account, endpoint=self._tools.endpoint)
         if prepared.record is None:
-            backend, run = _throwaway(self._tools.run)
+            backend, run = _throwaway(self._run)
             return self._stack(prepared.args, backend, run).preview(listener)
-        return self._stack(prepared.args, backend, self._tools.run).preview(listener)
+        return self._stack(prepared.args, backend, self._run).preview(listener)
 
     def apply(self, prepared: Prepared, listener: Listener | None = None, *, total: int = 0) -> Record:
         """Make the cell what ``prepared`` says; an interrupted run is repaired first.
@@ -263,9 +269,9 @@ class Bootstrap:
         state.make(self._account)
         backend = state.backend(self._account, endpoint=self._tools.endpoint)
         begun = self._write(backend, prepared, Stage.APPLYING)
-        stack = self._stack(prepared.args, backend, self._tools.run)
+        stack = self._stack(prepared.args, backend, self._run)
         if stack.pending():
-            self._tools.run.tell("an earlier run was interrupted; looking for what it was making")
+            self._run.tell("an earlier run was interrupted; looking for what it was making")
             self._mend(stack, listener)
         outcome: Outcome = stack.up(listener, total=total)
         done = begun.at(self._tools.clock.now(), Stage.APPLIED, outputs=outcome.outputs)
@@ -275,7 +281,7 @@ class Bootstrap:
     def repair(self, prepared: Prepared, listener: Listener | None = None) -> Repaired:
         """Adopt what an interrupted run made; see ``Stack.repair``."""
         backend = state.backend(self._account, endpoint=self._tools.endpoint)
-        return self._mend(self._stack(prepared.args, backend, self._tools.run), listener)
+        return self._mend(self._stack(prepared.args, backend, self._run), listener)
 
     def connected(self, applied: Record) -> Record:
         """Record that the cell's tunnel stands."""

@@ -1,16 +1,18 @@
 """One run of ``byoc bootstrap``: the account, the engine, and what is shown of them."""
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from byoc.errors import ByocError, UsageError
 from byoc.model.check import Result
 from byoc_cli.applying import applying
 from byoc_cli.context import Context
-from byoc_cli.engines import engine_run, state_endpoint
+from byoc_cli.engines import engine_check, engine_run, hostname, state_endpoint
 from byoc_cli.output import Format
 
 if TYPE_CHECKING:
+    from byoc.bootstrap.engine.session import Run as EngineRun
     from byoc.bootstrap.engine.stack import Plan
     from byoc.bootstrap.flow import Asked, Bootstrap, Prepared
     from byoc.bootstrap.record import Record
@@ -38,6 +40,7 @@ class Run:
         self._profile = profile
         self._account = given.account(str(asked.settings["region"]), profile)
         self._made: Bootstrap | None = None
+        self._found: EngineRun | None = None
         self._said: dict[str, Any] = {}
         """With JSON: what was found on the way, printed as one object at the end."""
 
@@ -45,16 +48,20 @@ class Run:
 
     def look(self, *, only: bool, exit_code: bool) -> int:
         """Check the account and, unless ``only``, show what would be made; return the exit code."""
-        prepared = self.check()
+        if not only:
+            self._engine()
+        prepared = self.check(engine=only)
         self.refuse(prepared)
         code = 0 if only else self.foresee(prepared, exit_code=exit_code)
         if self._given.format is Format.JSON:
             self._given.out.json(self._said)
         return code
 
-    def check(self) -> "Prepared":
-        """Look at everything and print what was found."""
+    def check(self, *, engine: bool = False) -> "Prepared":
+        """Look at everything, on demand for the engine too, and print what was found."""
         prepared = self._bootstrap.prepare()
+        if engine:
+            prepared = replace(prepared, checks=(*prepared.checks, engine_check(self._given)))
         out = self._given.out
         if out.format is Format.TABLE:
             for check in prepared.checks:
@@ -83,6 +90,7 @@ class Run:
         """Do all of it."""
         connection = self._given.connection()  # asked for now, and not after 20 minutes of applying
         self._given.client(connection).whoami()
+        self._engine()  # before anybody reads a plan that nothing could carry out
         prepared = self.check()
         self.refuse(prepared)
         self._bootstrap.download(prepared)
@@ -103,6 +111,7 @@ class Run:
     def upgrade(self, *, yes: bool, dry_run: bool, patience: float) -> None:
         """Show what is new, then take the cell there."""
         connection = self._given.connection()
+        self._engine()
         prepared = self.check()
         self.refuse(prepared)
         self._bootstrap.download(prepared)
@@ -129,11 +138,21 @@ class Run:
             from byoc.bootstrap.flow import Bootstrap, Tools  # noqa: PLC0415 - loads boto3 and Pulumi
             from byoc.cell.permissions import needed  # noqa: PLC0415
 
-            run = engine_run(self._given, self._asked.name, profile=self._profile, install=self._install)
-            endpoint = state_endpoint(self._given)
-            tools = Tools(run=run, clock=self._given.clock, actions=needed, endpoint=endpoint)
+            tools = Tools(
+                run=self._engine,
+                hostname=hostname(),
+                clock=self._given.clock,
+                actions=needed,
+                endpoint=state_endpoint(self._given),
+            )
             self._made = Bootstrap(self._account, self._asked, tools)
         return self._made
+
+    def _engine(self) -> "EngineRun":
+        if self._found is None:
+            name, profile = self._asked.name, self._profile
+            self._found = engine_run(self._given, name, profile=profile, install=self._install)
+        return self._found
 
     def _agree(self, prepared: "Prepared", *, yes: bool) -> None:
         if yes:

@@ -4,9 +4,11 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from byoc.errors import Cancelled, PreconditionFailed
+from byoc.model.check import Check, Result
 from byoc_cli.context import Context
 
 if TYPE_CHECKING:
@@ -27,9 +29,8 @@ def engine_run(given: Context, cell: str, *, profile: str | None, install: bool)
     """
     from byoc.bootstrap.engine import find  # noqa: PLC0415 - loads Pulumi
     from byoc.bootstrap.engine.session import Run  # noqa: PLC0415
-    from byoc.embedded.places import default_data  # noqa: PLC0415
 
-    data = default_data(given.environment).parent / "byoc-pulumi"
+    data = _folder(given)
     try:
         pulumi = find.find(data, given.environment)
     except PreconditionFailed:
@@ -44,10 +45,34 @@ def engine_run(given: Context, cell: str, *, profile: str | None, install: bool)
         pulumi=pulumi,
         home=data / "home",
         folder=data / "runs" / f"{cell}-{started}-{os.getpid()}",
-        hostname=platform.node(),
+        hostname=hostname(),
         tell=given.out.note,
         env={"AWS_PROFILE": profile} if profile else {},
     )
+
+
+def engine_check(given: Context) -> Check:
+    """Return whether the engine is here; that it is not stands in the way of nothing but a run of it."""
+    from byoc.bootstrap.engine import find  # noqa: PLC0415 - loads Pulumi
+
+    try:
+        pulumi = find.find(_folder(given), given.environment)
+    except PreconditionFailed as error:
+        return Check("engine", Result.WARN, error.message, error.hint)
+    return Check(
+        "engine", Result.WARN if pulumi.warning else Result.PASS, pulumi.warning or f"pulumi {pulumi.text}"
+    )
+
+
+def hostname() -> str:
+    """Return this machine's name, as the engine writes it into locks."""
+    return platform.node()
+
+
+def _folder(given: Context) -> Path:
+    from byoc.embedded.places import default_data  # noqa: PLC0415
+
+    return default_data(given.environment).parent / "byoc-pulumi"
 
 
 @contextmanager

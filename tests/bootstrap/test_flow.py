@@ -54,7 +54,11 @@ def flow(
         tell=lambda _: None,
     )
     tools = Tools(
-        run=run, clock=ManualClock(), actions=lambda _: ("eks:CreateCluster",), reach=lambda _: reach
+        run=lambda: run,
+        hostname="here",
+        clock=ManualClock(),
+        actions=lambda _: ("eks:CreateCluster",),
+        reach=lambda _: reach,
     )
     return Bootstrap(account, asked or Asked(settings={**SETTINGS, **settings}), tools)
 

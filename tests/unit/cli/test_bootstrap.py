@@ -144,13 +144,28 @@ def given(one: Account) -> Callable[[str, str | None], Account]:
 
 
 def test_without_an_engine_the_way_to_get_one_is_told(byoc: Any, account: Account) -> None:
-    ended = byoc("bootstrap", *WHERE, "--validate-only", "-o", "json", account=given(account))
+    ended = byoc("bootstrap", *WHERE, "--dry-run", "-o", "json", account=given(account))
     assert (ended.code, ended.error["message"]) == (9, "pulumi is not installed")
     assert "--install-pulumi" in ended.error["hint"]
 
 
+@pytest.mark.usefixtures("allowed")
+def test_the_account_can_be_checked_where_there_is_no_engine(byoc: Any, account: Account) -> None:
+    words = ("bootstrap", *WHERE, "--validate-only", "-o", "json")
+    ended = byoc(*words, terminal=True, account=given(account))
+    by_name = {check["name"]: check for check in ended.json["checks"]}
+    assert by_name["engine"] == {
+        "name": "engine",
+        "result": "warn",
+        "detail": "pulumi is not installed",
+        "action": "let byoc install its own copy: add --install-pulumi",
+    }
+    assert [name for name, check in by_name.items() if check["result"] == "fail"] == ["gateway"]
+    assert "[y/N]" not in ended.err
+
+
 def test_on_a_terminal_an_engine_is_offered_and_a_no_is_taken(byoc: Any, account: Account) -> None:
-    words = ("bootstrap", *WHERE, "--validate-only")
+    words = ("bootstrap", *WHERE, "--dry-run")
     ended = byoc(*words, stdin="n\n", terminal=True, account=given(account))
     assert ended.code == 9
     assert "Get the tested version into byoc's own folder? [y/N]" in ended.err
