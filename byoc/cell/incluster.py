@@ -39,6 +39,8 @@ WORKSPACE_LABEL: Final = "byoc.dev/workspace"
 WORKSPACE_PREFIX: Final = "byoc-ws-"
 """How the name of a workspace's namespace begins."""
 
+LICENCE: Final = "byoc-engine-licence"
+"""Secret with the licence of an engine that needs one; the customer makes it, the agent reads it."""
 KEYS: Final = "byoc-keys"
 """Secret with the cell's two key pairs; written by the agent that leads, read by both."""
 ENROLMENT: Final = "byoc-enrolment"

@@ -72,6 +72,12 @@ AGENT_IN_CLUSTER: Final = (
     Right(
         "networking.k8s.io", ("networkpolicies",), _LOOK, "as before: a wall that somebody opened is closed"
     ),
+    Right(
+        "memsql.com",
+        ("memsqlclusters",),
+        _LOOK,
+        "as before, where engines have an operator: what it was told to run, and what it says of it",
+    ),
     Right("policy", ("poddisruptionbudgets",), _LOOK, "as before: one that somebody removed is put back"),
     Right("", ("nodes",), _LOOK, "zones of machines; an instance that died is a node that is gone"),
     Right(

@@ -34,7 +34,14 @@ LONGEST_DELAY: Final = 10.0
 """Seconds between two tries, at most."""
 _FIRST_DELAY: Final = 0.5
 _CURABLE: Final = frozenset(
-    {Reason.PORT_TAKEN, Reason.DISK_FULL, Reason.ENGINE_MISSING, Reason.ENGINE_TOO_OLD}
+    {
+        Reason.PORT_TAKEN,
+        Reason.DISK_FULL,
+        Reason.ENGINE_MISSING,
+        Reason.ENGINE_TOO_OLD,
+        Reason.OPERATOR_MISSING,
+        Reason.LICENCE_MISSING,
+    }
 )
 """Caused by the machine around the engine: tried again for ever, shown as the reason of the wait."""
 _HOPELESS: Final = frozenset({Reason.MEMORY_SHORT, Reason.VOLUME_MISSING})

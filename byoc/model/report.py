@@ -64,6 +64,9 @@ class Reason(StrEnum):
     WAITING_FOR_MACHINE = "waiting-for-machine"
     WAITING_FOR_VOLUME = "waiting-for-volume"
     IMAGE_UNAVAILABLE = "image-unavailable"
+    OPERATOR_MISSING = "operator-missing"
+    OPERATOR_STUCK = "operator-stuck"
+    LICENCE_MISSING = "licence-missing"
     MACHINE_LOST = "machine-lost"
     ZONE_LOST = "zone-lost"
     APPLYING_FIREWALL = "applying-firewall"
@@ -108,6 +111,13 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.WAITING_FOR_MACHINE: "waiting for a machine in the cell's cluster with room for this size",
     Reason.WAITING_FOR_VOLUME: "waiting for the volume to be made or attached",
     Reason.IMAGE_UNAVAILABLE: "the SQL server's image cannot be pulled; it is tried again",
+    Reason.OPERATOR_MISSING: (
+        "the SQL engine's operator does not run, or the cell's cluster does not know its kind of object"
+    ),
+    Reason.OPERATOR_STUCK: (
+        "the SQL engine's operator runs, but has not done what it was told; its log in the cell says why"
+    ),
+    Reason.LICENCE_MISSING: "the cell has no licence for its SQL engine; the customer puts it there",
     Reason.MACHINE_LOST: (
         "nothing is heard of the workspace's machine; it moves to another one of its zone once that one is "
         "given up"

@@ -15,6 +15,7 @@ from byoc.cell.priority import priority
 from byoc.cell.rights import rights
 from byoc.clock import SystemClock
 from byoc.dataplane.kubernetes.cache import Cache
+from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
@@ -53,7 +54,7 @@ class Cell:
     async def clear(self) -> None:
         """Take every workspace out."""
         clock, cluster = SystemClock(), self.cluster("admin")
-        cache = Cache(cluster, SETTINGS, clock, lambda _: None)
+        cache = Cache(cluster, chosen(SETTINGS), clock, lambda _: None)
         following = asyncio.create_task(cache.run())
         await cache.ready()
         for _ in range(_TRIES):

@@ -226,7 +226,7 @@ class TestSizes:
         # A machine that is full says so in the pod; here the kubelet does not even look.
         frozen = of(cell, running, "pods/engine-0")["spec"]["nodeName"]
         cell.world.freeze(frozen)
-        monkeypatch.setattr("byoc.dataplane.kubernetes.runtime._RESIZE_SECONDS", 1.0)
+        monkeypatch.setattr("byoc.dataplane.kubernetes.mariadb.RESIZE_SECONDS", 1.0)
         try:
             step = plan(bigger, BEHIND, await runtime.observe(running.id), SystemClock().now())
             assert step.action is not None

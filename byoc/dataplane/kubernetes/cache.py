@@ -6,21 +6,20 @@ written is there at once; a watch that breaks is begun anew with a list, so noth
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol, TypeVar
 
 from byoc import log
 from byoc.cell.incluster import WORKSPACE_LABEL
 from byoc.clock import Clock
-from byoc.dataplane.kubernetes import kinds, manifests, names
+from byoc.dataplane.kubernetes import kinds, names
 from byoc.dataplane.kubernetes.client import Change, Cluster, Labels
 from byoc.dataplane.kubernetes.drift import differs
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import Json, Kind
-from byoc.dataplane.kubernetes.settings import ClusterSettings
-from byoc.dataplane.kubernetes.views import Claim, Pod, Set, Space, Volume, version
-from byoc.errors import ByocError
+from byoc.dataplane.kubernetes.views import Claim, Order, Pod, Set, Space, Volume, version
+from byoc.errors import ByocError, NotFound
 from byoc.ids import WorkspaceID
 
 FOLLOWED: Final = (
@@ -34,13 +33,36 @@ FOLLOWED: Final = (
     kinds.VOLUME,
 )
 """Namespaces first: they say what the others were made from."""
-_CHECKED: Final = (kinds.STATEFUL_SET, kinds.SERVICE, kinds.BUDGET, kinds.NETWORK_POLICY)
+_CHECKED: Final = (
+    kinds.STATEFUL_SET,
+    kinds.SERVICE,
+    kinds.BUDGET,
+    kinds.NETWORK_POLICY,
+    kinds.MEMSQL_CLUSTER,
+)
 _LONGEST_PAUSE: Final = 10.0
 _REMEMBERED: Final = 64
 _LOG: Final = log.get(__name__)
 
 Key = tuple[str, str]
 """Kind and name of an object of one workspace."""
+T = TypeVar("T")
+
+
+class Wanted(Protocol):
+    """What a cache has to know of the engines: see ``engines``.
+
+    Attributes:
+        followed: kinds beyond those that every workspace has; their definition may be missing.
+        labelled: whether all objects of a workspace bear its label.
+    """
+
+    followed: tuple[Kind, ...]
+    labelled: bool
+
+    def watched(self, intended: Intended) -> list[Json]:
+        """Return the objects in which a change by somebody else is seen at once."""
+        ...
 
 
 @dataclass(slots=True)
@@ -48,22 +70,58 @@ class View:
     """What the cluster holds of one workspace.
 
     Attributes:
+        order: what an operator was told to run; None where there is no operator, or nothing was said.
         volumes: PersistentVolumes made for its claims, bound or left over.
         parts: the objects around the engine: their versions, and whether they are as they were made.
     """
 
     workspace: WorkspaceID
     space: Space | None = None
-    claim: Claim | None = None
-    set: Set | None = None
-    pod: Pod | None = None
+    order: Order | None = None
+    claims: dict[str, Claim] = field(default_factory=dict)
+    sets: dict[str, Set] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
     volumes: dict[str, Volume] = field(default_factory=dict)
     parts: dict[Key, tuple[int, bool]] = field(default_factory=dict)
 
     @property
     def empty(self) -> bool:
         """Whether nothing is left."""
-        return not (self.space or self.claim or self.set or self.pod or self.volumes or self.parts)
+        return not (
+            self.space or self.order or self.claims or self.sets or self.pods or self.volumes or self.parts
+        )
+
+    @property
+    def claim(self) -> Claim | None:
+        """The claim of the node that answers."""
+        return _first(self.claims, names.MAIN_CLAIMS)
+
+    @property
+    def set(self) -> Set | None:
+        """The StatefulSet of the node that answers."""
+        return _first(self.sets, names.MAIN_SETS)
+
+    @property
+    def pod(self) -> Pod | None:
+        """The pod that answers."""
+        return _first(self.pods, names.MAIN_PODS)
+
+    @property
+    def runs(self) -> bool:
+        """Whether any pod of the engine is there."""
+        return any(name.startswith(names.OURS) for name in self.pods)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there should be a pod: by the controller's word, or by what an operator was told."""
+        if self.set is not None and self.set.replicas > 0:
+            return True
+        intended = self.space.intended if self.space is not None else None
+        return self.order is not None and intended is not None and intended.running
+
+
+def _first(held: Mapping[str, T], wanted: tuple[str, ...]) -> T | None:
+    return next((held[name] for name in wanted if name in held), None)
 
 
 class Cache:
@@ -76,23 +134,24 @@ class Cache:
     def __init__(
         self,
         cluster: Cluster,
-        settings: ClusterSettings,
+        engines: Wanted,
         clock: Clock,
         changed: Callable[[WorkspaceID], None],
     ) -> None:
         self._cluster = cluster
-        self._settings = settings
+        self._engines = engines
         self._clock = clock
         self._changed = changed
         self.views: dict[WorkspaceID, View] = {}
         self._events: dict[WorkspaceID, asyncio.Event] = {}
         self._wanted: dict[Intended, dict[Key, Json]] = {}
-        self._listed = {kind: asyncio.Event() for kind in FOLLOWED}
+        self._listed = {kind: asyncio.Event() for kind in (*FOLLOWED, *engines.followed)}
+        self.undefined: set[Kind] = set()
 
     async def run(self) -> None:
         """Follow the cluster until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            for kind in FOLLOWED:
+            for kind in self._listed:
                 tasks.create_task(self._follow(kind), name=f"watch of {kind.plural}")
 
     async def ready(self) -> None:
@@ -138,14 +197,16 @@ class Cache:
         match kind.name, name:
             case "Namespace", _:
                 view.space = Space.read(found)
-            case "PersistentVolumeClaim", names.CLAIM:
-                view.claim = Claim.read(found)
-            case "Pod", names.POD:
-                view.pod = Pod.read(found)
+            case "MemsqlCluster", names.CLUSTER:
+                view.order = Order.read(found)
+            case "PersistentVolumeClaim", _:
+                view.claims[name] = Claim.read(found)
+            case "Pod", _:
+                view.pods[name] = Pod.read(found)
             case "PersistentVolume", _:
                 view.volumes[name] = Volume.read(found)
-            case "StatefulSet", names.ENGINE:
-                view.set = Set.read(found)
+            case "StatefulSet", _:
+                view.sets[name] = Set.read(found)
         if kind in _CHECKED:
             view.parts[kind.name, name] = (number, self._is_whole(view, kind, found))
         self._tell(workspace)
@@ -158,14 +219,16 @@ class Cache:
         match kind.name:
             case "Namespace":
                 view.space = None
+            case "MemsqlCluster":
+                view.order = None
             case "PersistentVolumeClaim":
-                view.claim = None
+                view.claims.pop(name, None)
             case "Pod":
-                view.pod = None
+                view.pods.pop(name, None)
             case "PersistentVolume":
                 view.volumes.pop(name, None)
             case "StatefulSet":
-                view.set = None
+                view.sets.pop(name, None)
         view.parts.pop((kind.name, name), None)
         if view.empty:
             self.views.pop(workspace, None)
@@ -199,7 +262,7 @@ class Cache:
                 self._wanted.pop(next(iter(self._wanted)))
             known = self._wanted[intended] = {
                 (each["kind"], each["metadata"]["name"]): _unnamed(each)
-                for each in manifests.watched(intended, self._settings)
+                for each in self._engines.watched(intended)
             }
         return known
 
@@ -208,12 +271,14 @@ class Cache:
     async def _follow(self, kind: Kind) -> None:
         if kind is not kinds.NAMESPACE:
             await self._listed[kinds.NAMESPACE].wait()
-        labels: Labels | None = {WORKSPACE_LABEL: None} if kind is not kinds.VOLUME else None
+        labelled = kind is kinds.NAMESPACE or (self._engines.labelled and kind is not kinds.VOLUME)
+        labels: Labels | None = {WORKSPACE_LABEL: None} if labelled else None
         errors = 0
         while True:
             try:
                 objects, number = await self._cluster.list(kind, labels=labels)
                 self._replace(kind, objects, int(number))
+                self.undefined.discard(kind)
                 self._listed[kind].set()
                 while True:
                     async for change in self._cluster.watch(kind, number, labels=labels):
@@ -222,6 +287,10 @@ class Cache:
                         self._take(kind, change)
             except ByocError as error:
                 errors += 1
+                if isinstance(error, NotFound) and kind in self._engines.followed:
+                    # The cluster knows no such kind: then it has none of them.
+                    self.undefined.add(kind)
+                    self._listed[kind].set()
                 _LOG.info("watch begins anew", kind=kind.name, error=error.message)
             await self._clock.sleep(min(_LONGEST_PAUSE, 0.2 * 2.0 ** min(errors - 1, 10)))
 
@@ -266,9 +335,9 @@ def _held(view: View, kind: Kind) -> list[tuple[str, int]]:
         case "Namespace":
             return [(names.namespace(view.workspace), view.space.version)] if view.space else []
         case "PersistentVolumeClaim":
-            return [(names.CLAIM, view.claim.version)] if view.claim else []
+            return [(name, held.version) for name, held in view.claims.items()]
         case "Pod":
-            return [(names.POD, view.pod.version)] if view.pod else []
+            return [(name, held.version) for name, held in view.pods.items()]
         case "PersistentVolume":
             return [(name, held.version) for name, held in view.volumes.items()]
         case _:

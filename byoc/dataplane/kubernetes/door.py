@@ -5,7 +5,7 @@ the workspace's own name, so neither a wrong pod behind an address nor a strange
 """
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from byoc import sql
@@ -60,7 +60,7 @@ def ask(door: Door, names: tuple[str, ...]) -> Heard:
     try:
         with _internal(door) as session:
             session.ping()
-            return Heard(usage(session, names), _shown(session))
+            return Heard(usage(session, names), shown(session))
     except (NotAuthenticated, TooManyRequests) as error:
         # A refusal is an answer: it is there, busy, or was told to refuse us.
         return Heard(Answer(locked_out=isinstance(error, NotAuthenticated)), b"")
@@ -75,7 +75,7 @@ def set_admin_password(door: Door, password: str, *, first: bool) -> None:
     with _internal(door) as session:
         give_admin_password(session, password, first=first)
     try:
-        with _connect(door, "admin", password) as session:
+        with connected(replace(door, password=password), "admin") as session:
             session.ping()
     except TooManyRequests:
         # All connections are taken by others; the server has the new password all the same.
@@ -116,21 +116,27 @@ def take_new_certificate(door: Door) -> None:
 
 
 def _internal(door: Door) -> sql.Session:
-    return _connect(door, INTERNAL, door.password)
+    return connected(door, INTERNAL)
 
 
-def _connect(door: Door, user: str, password: str) -> sql.Session:
+def connected(door: Door, user: str) -> sql.Session:
+    """Return a session of ``user``, whose password the door holds.
+
+    Raises:
+        Unreachable, NotAuthenticated, TooManyRequests: there is none.
+    """
     return sql.connect(
         door.address,
         PORT,
         user,
-        password,
+        door.password,
         tls=sql.Tls(door.authority, door.name),
         timeout=PATIENCE,
         answer_timeout=PATIENCE,
     )
 
 
-def _shown(session: sql.Session) -> bytes:
-    shown = session.certificate
-    return ssl.DER_cert_to_PEM_cert(shown).encode() if shown else b""
+def shown(session: sql.Session) -> bytes:
+    """Return the certificate (PEM) that the engine showed."""
+    certificate = session.certificate
+    return ssl.DER_cert_to_PEM_cert(certificate).encode() if certificate else b""

@@ -12,7 +12,7 @@ from typing import Final
 from byoc.dataplane.engine_sql import Answer
 from byoc.dataplane.kubernetes.cache import View
 from byoc.dataplane.kubernetes.engine_files import VOLUME_EMPTY
-from byoc.dataplane.kubernetes.views import Ended, Pod
+from byoc.dataplane.kubernetes.views import Claim, Ended, Pod
 from byoc.dataplane.local.verdict import why_it_ended
 from byoc.dataplane.runtime import Failures, Process
 from byoc.model.report import Reason
@@ -35,6 +35,7 @@ class Following:
         answered: monotonic time of the last answer, or of when we began to look.
         first_answer: when the run answered first; None before.
         moving: an action is under way that ends or starts the engine: what ends now was asked to.
+        leaving: somebody was told to replace the run that is followed: its end counts as asked for.
         certificate: that the engine showed last, PEM.
         renewed: the engine's Secret is known to hold a newer one.
     """
@@ -44,6 +45,7 @@ class Following:
     answered: float = 0.0
     first_answer: datetime | None = None
     moving: bool = False
+    leaving: bool = False
     restart_needed: bool = False
     failures: Failures = field(default_factory=Failures)
     answer: Answer = field(default_factory=Answer)
@@ -52,7 +54,7 @@ class Following:
 
     def begin(self, now: float) -> None:
         """Follow whichever run comes next."""
-        self.run, self.ended, self.restart_needed = None, False, False
+        self.run, self.ended, self.leaving, self.restart_needed = None, False, False, False
         self.answered, self.first_answer = now, None
         self.answer, self.certificate = Answer(), b""
 
@@ -63,9 +65,13 @@ class Following:
         self.failures = self.failures.answered()
         self.first_answer = self.first_answer or at
 
-    def look(self, view: View, generation: int, at: datetime, now: float) -> None:
-        """Find out whether the run that is followed came to its end, and count it once."""
-        if self.moving or self.ended or view.set is None or view.set.replicas == 0:
+    def look(self, view: View, generation: int, at: datetime, now: float, *, rolling: bool = False) -> None:
+        """Find out whether the run that is followed came to its end, and count it once.
+
+        ``rolling``: the pod is being replaced by one that was asked for.
+        """
+        self.leaving = rolling or self.leaving
+        if self.moving or self.ended or not view.wanted:
             return self._nothing_runs(view)
         pod = view.pod
         if self.run is None:
@@ -74,12 +80,18 @@ class Following:
             self.run = pod.run
             self.answered = self.answered or now
         if pod is not None and pod.run == self.run and not pod.deleting and pod.ended is None:
+            self.leaving = rolling
+            return None
+        if self.leaving:
+            self.begin(now)
+            self.leaving = rolling
             return None
         self._count(pod, generation, at)
         return None
 
     def _nothing_runs(self, view: View) -> None:
-        if not self.moving and view.set is None and self.run is not None and not self.ended:
+        removed = view.set is None and not view.wanted
+        if not self.moving and removed and self.run is not None and not self.ended:
             # Somebody removed what keeps the engine running.
             self.ended = True
 
@@ -95,8 +107,8 @@ class Following:
 
     def process(self, view: View, now: float) -> Process:
         """Return what the engine is doing."""
-        wanted = view.set is not None and view.set.replicas > 0
-        if not wanted and view.pod is None:
+        wanted = view.wanted
+        if not wanted and not view.runs:
             return Process.EXITED if self.ended else Process.ABSENT
         if not wanted:
             return Process.STARTING if self.first_answer is None else Process.RUNNING
@@ -117,16 +129,15 @@ class Following:
         self.failures = replace(before).crashed(generation, Reason.ENGINE_UNRESPONSIVE, at, ran_seconds=0)
 
 
-def waiting_for(view: View, at: datetime) -> Reason | None:
+def waiting_for(pod: Pod | None, claim: Claim | None, at: datetime) -> Reason | None:
     """Return what a pod that does not run yet lacks, once that takes a while."""
-    pod = view.pod
     if pod is None or pod.running_since is not None or at - pod.created < _SOON:
         return None
     if pod.unschedulable:
         return Reason.WAITING_FOR_MACHINE
     if pod.unpulled:
         return Reason.IMAGE_UNAVAILABLE
-    if view.claim is not None and not view.claim.bound:
+    if claim is not None and not claim.bound:
         return Reason.WAITING_FOR_VOLUME
     return None
 

@@ -57,7 +57,7 @@ def space(intended: Intended) -> Json:
 def binding(intended: Intended) -> Json:
     """Return what gives the agent its rights in the namespace."""
     rbac = "rbac.authorization.k8s.io"
-    return _object(
+    return made(
         intended,
         f"{rbac}/v1",
         "RoleBinding",
@@ -73,7 +73,7 @@ def surroundings(intended: Intended, settings: ClusterSettings) -> list[Json]:
         _quota(intended, settings),
         _limit_range(intended, settings),
         *_walls(intended),
-        _budget(intended),
+        budget(intended),
         config(intended, settings),
         *services(intended, settings),
     ]
@@ -91,17 +91,22 @@ def config(intended: Intended, settings: ClusterSettings) -> Json:
         "prepare.sh": engine_files.prepare(),
         "volume": engine_files.KEPT if intended.kept else engine_files.NEW,
     }
-    return _object(intended, "v1", "ConfigMap", names.ENGINE, data=data)
+    return made(intended, "v1", "ConfigMap", names.ENGINE, data=data)
 
 
 def claim(intended: Intended, settings: ClusterSettings) -> Json:
     """Return the claim of the volume."""
+    return claim_of(intended, settings, names.CLAIM, intended.disk_gib)
+
+
+def claim_of(intended: Intended, settings: ClusterSettings, name: str, disk_gib: int) -> Json:
+    """Return a claim."""
     spec = {
         "accessModes": ["ReadWriteOnce"],
         "storageClassName": settings.storage_class,
-        "resources": {"requests": {"storage": f"{intended.disk_gib}Gi"}},
+        "resources": {"requests": {"storage": f"{disk_gib}Gi"}},
     }
-    return _object(intended, "v1", "PersistentVolumeClaim", names.CLAIM, spec=spec)
+    return made(intended, "v1", "PersistentVolumeClaim", name, spec=spec)
 
 
 def secret(intended: Intended, secrets: Secrets) -> Json:
@@ -113,7 +118,7 @@ def secret(intended: Intended, secrets: Secrets) -> Json:
         "ca.crt": secrets.authority,
     }
     data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
-    return _object(intended, "v1", "Secret", names.ENGINE, type="Opaque", data=data)
+    return made(intended, "v1", "Secret", names.ENGINE, type="Opaque", data=data)
 
 
 def engine(intended: Intended, settings: ClusterSettings) -> Json:
@@ -138,7 +143,7 @@ def engine(intended: Intended, settings: ClusterSettings) -> Json:
             "spec": _pod(intended, settings),
         },
     }
-    return _object(intended, "apps/v1", "StatefulSet", names.ENGINE, spec=spec)
+    return made(intended, "apps/v1", "StatefulSet", names.ENGINE, spec=spec)
 
 
 def resources(compute: sizing.Compute) -> Json:
@@ -152,7 +157,7 @@ def resources(compute: sizing.Compute) -> Json:
 
 def watched(intended: Intended, settings: ClusterSettings) -> list[Json]:
     """Return the objects in which a change by somebody else is seen at once."""
-    around = [*_walls(intended), _budget(intended), *services(intended, settings)]
+    around = [*_walls(intended), budget(intended), *services(intended, settings)]
     return [*around, engine(intended, settings)]
 
 
@@ -165,7 +170,8 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
         **({"priorityClassName": settings.priority_class} if settings.priority_class else {}),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        **_machine(intended, settings),
+        **placement(settings),
+        "topologySpreadConstraints": [_spread(intended)],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -187,27 +193,29 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
     }
 
 
-def _machine(intended: Intended, settings: ClusterSettings) -> Json:
-    """On which machines the pod may be: spread over the zones, and soon on another if one is lost."""
+def placement(settings: ClusterSettings) -> Json:
+    """On which machines a pod may be: away from other engines, and soon on another if one is lost."""
     engines = {
         "topologyKey": _ZONE,
         "labelSelector": {"matchLabels": {names.APP: ENGINE_APP}},
         "namespaceSelector": {"matchExpressions": [{"key": WORKSPACE_LABEL, "operator": "Exists"}]},
     }
     apart = [{"weight": 50, "podAffinityTerm": engines}]
-    spread = {
-        "maxSkew": 1,
-        "topologyKey": _ZONE,
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {WORKSPACE_LABEL: intended.workspace}},
-    }
     lost = {"operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _LOST_SECONDS}
     return {
         # An empty one would not be kept, and be missed for ever.
         **({"nodeSelector": dict(settings.node_selector)} if settings.node_selector else {}),
         "tolerations": [{"key": f"node.kubernetes.io/{why}", **lost} for why in ("not-ready", "unreachable")],
         "affinity": {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": apart}},
-        "topologySpreadConstraints": [spread],
+    }
+
+
+def _spread(intended: Intended) -> Json:
+    return {
+        "maxSkew": 1,
+        "topologyKey": _ZONE,
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": {WORKSPACE_LABEL: intended.workspace}},
     }
 
 
@@ -268,40 +276,62 @@ def _container(name: str, settings: ClusterSettings, wanted: sizing.Compute) -> 
 
 def _quota(intended: Intended, settings: ClusterSettings) -> Json:
     # The old pod ends before the new one begins, but a resize is admitted before it is counted: two.
-    memory = sizing.bytes_text(2 * sizing.compute(intended.limits, settings.size_divisor).memory)
+    memory = 2 * sizing.compute(intended.limits, settings.size_divisor).memory
+    return quota(intended, pods=2, memory=memory, claims=1, disk_gib=intended.disk_gib)
+
+
+def quota(intended: Intended, *, pods: int, memory: int, claims: int, disk_gib: int) -> Json:
+    """Return what the namespace may take at most."""
     hard = {
-        "pods": "2",
-        "requests.memory": memory,
-        "limits.memory": memory,
-        "persistentvolumeclaims": "1",
-        "requests.storage": f"{intended.disk_gib}Gi",
+        "pods": str(pods),
+        "requests.memory": sizing.bytes_text(memory),
+        "limits.memory": sizing.bytes_text(memory),
+        "persistentvolumeclaims": str(claims),
+        "requests.storage": f"{disk_gib}Gi",
         "services.loadbalancers": "0",
         "services.nodeports": "0",
     }
-    return _object(intended, "v1", "ResourceQuota", "workspace", spec={"hard": hard})
+    return made(intended, "v1", "ResourceQuota", "workspace", spec={"hard": hard})
 
 
 def _limit_range(intended: Intended, settings: ClusterSettings) -> Json:
     memory = sizing.bytes_text(sizing.compute(intended.limits, settings.size_divisor).memory)
+    return limit_range(intended, memory)
+
+
+def limit_range(intended: Intended, memory: str) -> Json:
+    """Return what a container gets that says nothing."""
     limits = [{"type": "Container", "default": {"memory": memory}, "defaultRequest": {"memory": memory}}]
-    return _object(intended, "v1", "LimitRange", "workspace", spec={"limits": limits})
+    return made(intended, "v1", "LimitRange", "workspace", spec={"limits": limits})
 
 
 def _walls(intended: Intended) -> list[Json]:
-    nothing: Json = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    return walls(intended, {"matchLabels": {names.APP: ENGINE_APP}}, {})
+
+
+def walls(intended: Intended, answering: Json, more: Mapping[str, Json]) -> list[Json]:
+    """Return the network policies: customers reach the pods that ``answering`` selects.
+
+    ``more`` are further policies by name, for what the engine itself needs.
+    """
     agent = {
         "namespaceSelector": {"matchLabels": {_NAME: NAMESPACE}},
         "podSelector": {"matchLabels": {names.APP: AGENT}},
     }
-    port = {"port": names.PORT, "protocol": "TCP"}
     doors: Json = {
-        "podSelector": {"matchLabels": {names.APP: ENGINE_APP}},
+        "podSelector": answering,
         "policyTypes": ["Ingress"],
-        "ingress": [{"from": [agent, *blocks(intended.doors)], "ports": [port]}],
+        "ingress": [
+            {
+                "from": [agent, *blocks(intended.doors)],
+                "ports": [{"port": names.PORT, "protocol": "TCP"}],
+            }
+        ],
     }
+    nothing: Json = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     return [
-        _object(intended, "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
-        for name, spec in (("default-deny", nothing), ("sql", doors))
+        made(intended, "networking.k8s.io/v1", "NetworkPolicy", name, spec=spec)
+        for name, spec in {"default-deny": nothing, "sql": doors, **more}.items()
     ]
 
 
@@ -313,16 +343,24 @@ def blocks(doors: Doors) -> list[Json]:
     return [{"ipBlock": {"cidr": cidr}} for cidr in sorted(ranges)]
 
 
-def _budget(intended: Intended) -> Json:
+def budget(intended: Intended) -> Json:
+    """Return how many pods may be away."""
     # One of one may go: a person who empties a machine is obeyed. The autoscaler is not, see the pod.
     spec = {
         "maxUnavailable": 1,
         "selector": {"matchLabels": {WORKSPACE_LABEL: intended.workspace}},
     }
-    return _object(intended, "policy/v1", "PodDisruptionBudget", names.ENGINE, spec=spec)
+    return made(intended, "policy/v1", "PodDisruptionBudget", names.ENGINE, spec=spec)
 
 
 def _service(intended: Intended, settings: ClusterSettings, which: str) -> Json:
+    return service(intended, settings, which, {WORKSPACE_LABEL: intended.workspace}, "sql")
+
+
+def service(
+    intended: Intended, settings: ClusterSettings, which: str, selector: Json, target: str | int
+) -> Json:
+    """Return a Service that names pods of the engine."""
     published = settings.domain and intended.running
     annotations = (
         {names.HOSTNAME: names.host(intended.workspace, which, settings), names.TTL: _TTL_SECONDS}
@@ -331,14 +369,14 @@ def _service(intended: Intended, settings: ClusterSettings, which: str) -> Json:
     )
     spec = {
         "clusterIP": "None",
-        "selector": {WORKSPACE_LABEL: intended.workspace},
-        "ports": [{"name": "sql", "port": names.PORT, "targetPort": "sql", "protocol": "TCP"}],
+        "selector": selector,
+        "ports": [{"name": "sql", "port": names.PORT, "targetPort": target, "protocol": "TCP"}],
     }
     name = names.service(intended.workspace, which)
-    return _object(intended, "v1", "Service", name, annotations=annotations, spec=spec)
+    return made(intended, "v1", "Service", name, annotations=annotations, spec=spec)
 
 
-def _object(
+def made(
     intended: Intended,
     api: str,
     kind: str,
@@ -347,6 +385,7 @@ def _object(
     annotations: Mapping[str, str] | None = None,
     **more: Any,
 ) -> Json:
+    """Return an object of a workspace, labelled as all of them."""
     metadata: Json = {
         "name": name,
         "namespace": names.namespace(intended.workspace),

@@ -13,6 +13,19 @@ CLAIM: Final = "data"
 """The volume's claim."""
 PORT: Final = SQL_PORT
 
+CLUSTER: Final = "cluster"
+"""MemsqlCluster of a workspace, and what its operator names everything after."""
+MASTER: Final = f"node-{CLUSTER}-master"
+"""StatefulSet of the node that answers, as the operator names it."""
+OPERATOR: Final = "sdb-operator"
+"""Deployment, service account and RoleBinding of an engine's operator."""
+OURS: Final = (f"{ENGINE}-", f"node-{CLUSTER}-", f"{OPERATOR}-")
+"""How names of pods begin that run an engine."""
+MAIN_SETS: Final = (ENGINE, MASTER)
+MAIN_PODS: Final = (POD, f"{MASTER}-0")
+MAIN_CLAIMS: Final = (CLAIM, f"pv-storage-{MASTER}-0")
+"""Of the node that answers: whichever engine a cell runs, these names are told apart."""
+
 INTENDED: Final = "byoc.dev/intended"
 """Annotation of the namespace: what its objects were made from, as JSON."""
 LIMITS: Final = "byoc.dev/limits"

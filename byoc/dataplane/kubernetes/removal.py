@@ -26,13 +26,17 @@ async def remove(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: 
     """
     place, ends = names.namespace(workspace), clock.monotonic() + _PATIENCE
     view = cache.view(workspace)
-    if view.set is not None:
-        await cluster.delete(kinds.STATEFUL_SET, names.ENGINE, place)
-    if view.pod is not None:
-        await cluster.delete(kinds.POD, names.POD, place, grace=1)
+    if view.order is not None:
+        # Who would bring back all the rest goes first.
+        await cluster.delete(kinds.DEPLOYMENT, names.OPERATOR, place)
+        await cluster.delete(kinds.MEMSQL_CLUSTER, names.CLUSTER, place)
+    for name in list(view.sets):
+        await cluster.delete(kinds.STATEFUL_SET, name, place)
+    for name in list(view.pods):
+        await cluster.delete(kinds.POD, name, place, grace=1)
     await _let_go(cluster, view)
-    if view.claim is not None:
-        await cluster.delete(kinds.CLAIM, names.CLAIM, place)
+    for name in list(view.claims):
+        await cluster.delete(kinds.CLAIM, name, place)
     # Before the namespace: its own end finds nothing then that it would have to wait for.
     while clock.monotonic() < ends and _engine_left(view := cache.view(workspace)):
         await cache.news(workspace, _POLL_SECONDS)
@@ -45,7 +49,7 @@ async def remove(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: 
 
 
 def _engine_left(view: View) -> bool:
-    return bool(view.set or view.pod or view.claim)
+    return bool(view.order or view.sets or view.pods or view.claims)
 
 
 async def _let_go(cluster: Cluster, view: View) -> None:

@@ -19,19 +19,12 @@ from byoc.clock import Clock
 from byoc.dataplane.kubernetes import kinds, names, sizing
 from byoc.dataplane.kubernetes.authority import Authority
 from byoc.dataplane.kubernetes.cache import Cache, View
+from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
-from byoc.dataplane.kubernetes.door import (
-    Door,
-    ask,
-    count,
-    set_admin_password,
-    set_variables,
-    take_new_certificate,
-)
-from byoc.dataplane.kubernetes.following import Following, waiting_for
-from byoc.dataplane.kubernetes.intended import limits_text
+from byoc.dataplane.kubernetes.door import Door
+from byoc.dataplane.kubernetes.engines import CannotStart
+from byoc.dataplane.kubernetes.following import Following
 from byoc.dataplane.kubernetes.making import Making
-from byoc.dataplane.kubernetes.manifests import resources
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.kubernetes.tending import Tending
@@ -50,9 +43,7 @@ _WAIT_SECONDS: Final = 1.0
 _POLL_SECONDS: Final = 0.05
 _STOP_SECONDS: Final = 10.0
 """For one try at a stop; the plan tries again for as long as the pod is there."""
-_RESIZE_SECONDS: Final = 10.0
 _LOG_LINES: Final = 1000
-_GIVE_UP: Final = frozenset({"Infeasible", "Deferred"})
 _LOG: Final = log.get(__name__)
 
 Shape = tuple[object, ...]
@@ -89,7 +80,8 @@ class KubernetesRuntime:
         self._cluster = cluster
         self._settings = settings
         self._clock = clock
-        self._cache = Cache(cluster, settings, clock, self._changed)
+        self._engines = chosen(settings)
+        self._cache = Cache(cluster, self._engines, clock, self._changed)
         self._tending = Tending(cluster, clock, settings.patience_seconds)
         self._held: dict[WorkspaceID, _Held] = {}
         self._rung: asyncio.Queue[WorkspaceID] = asyncio.Queue()
@@ -98,7 +90,6 @@ class KubernetesRuntime:
         self._succeeding: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
         self._authority: Authority | None = None
-        self._version = settings.image.rpartition(":")[0].partition("@")[0].rpartition(":")[2]
 
     # --- the seam ------------------------------------------------------------------------
 
@@ -156,33 +147,37 @@ class KubernetesRuntime:
         return self.fits(limits, committed_bytes=self._committed(workspace))
 
     def facts(self) -> CellFacts:
-        """MariaDB, the version that its image names, and what the cell may have."""
+        """Engine, the version that its image names, and what the cell may have."""
         most = self._settings.memory_bytes or 0
         told = self._authority.told if self._authority is not None else ()
-        return CellFacts("MariaDB", self._version, __version__, SPEC_VERSION, most, authorities=told)
+        engine, version = self._engines.name, self._engines.version
+        return CellFacts(engine, version, __version__, SPEC_VERSION, most, authorities=told)
 
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return the end of the engine's own log."""
         await self._open()
-        if self._cache.view(workspace).pod is None:
+        pod = self._cache.view(workspace).pod
+        if pod is None:
             return ""
-        return await self._cluster.log(names.namespace(workspace), names.POD, names.ENGINE, _LOG_LINES)
+        place = names.namespace(workspace)
+        return await self._cluster.log(place, pod.name, self._engines.container, _LOG_LINES)
 
     async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
         """Return what the engine counts now."""
         await self._open()
         view, held = self._cache.view(workspace), self._of(workspace)
-        if not self._is_ready(view, held.following) or view.pod is None or view.pod.limits is None:
+        limits = self._engines.in_force(view, held.following.answer)
+        if not self._is_ready(view, held.following) or view.pod is None or limits is None:
             return ()
         try:
-            counted = await self._off(count, self._door(workspace, view.pod.address))
+            counted = await self._engines.count(self._making, self._door(workspace, view.pod.address))
         except ByocError:
             return ()
-        limits, divisor = view.pod.limits, self._settings.size_divisor
+        divisor = self._settings.size_divisor
         machine = {
             Metric.CPU_RESOURCE_LIMITS: sizing.compute(limits, divisor).millicores / 1000,
             Metric.MEM_TOTAL_B: float(sizing.nominal_memory(limits, divisor)),
-            Metric.DISK_TOTAL_B: float((view.claim.disk_gib if view.claim else 0) * 2**30),
+            Metric.DISK_TOTAL_B: float(sum(each.disk_gib for each in view.claims.values()) * 2**30),
         }
         node = f"node-{workspace}-0"
         return tuple(Sample(metric, value, node) for metric, value in (counted | machine).items())
@@ -221,7 +216,7 @@ class KubernetesRuntime:
 
     def _shown(self) -> tuple[bytes, ...]:
         """The certificates of all engines that are to run; nothing for one that has shown none."""
-        running = [name for name, view in self._cache.views.items() if _wanted(view)]
+        running = [name for name, view in self._cache.views.items() if view.wanted]
         return tuple(
             self._held[name].following.certificate if name in self._held else b"" for name in running
         )
@@ -246,30 +241,35 @@ class KubernetesRuntime:
     def _shape(self, workspace: WorkspaceID, held: _Held) -> Shape:
         """What a plan could be changed by; how engines answer is not part of it."""
         view, now = self._cache.view(workspace), self._clock.monotonic()
-        held.following.look(view, held.generation, self._clock.now(), now)
+        self._follow_run(view, held)
         process = held.following.process(view, now)
         alive = Process.RUNNING if process in _ALIVE else process
         return (
             _exists(view),
             alive,
             view.empty,
-            self._cache.amiss(view),
-            self._waiting_for(view),
+            self._amiss(view),
+            self._waiting_for(view, held.following),
         )
+
+    def _follow_run(self, view: View, held: _Held) -> None:
+        at, now = self._clock.now(), self._clock.monotonic()
+        held.following.look(view, held.generation, at, now, rolling=self._engines.rolling(view))
+
+    def _amiss(self, view: View) -> bool:
+        return self._cache.amiss(view) or self._engines.lacks(view)
 
     # --- observing -----------------------------------------------------------------------
 
     async def _look(self, workspace: WorkspaceID, held: _Held) -> None:
         view, following = self._cache.view(workspace), held.following
-        following.look(view, held.generation, self._clock.now(), self._clock.monotonic())
+        self._follow_run(view, held)
         pod = view.pod
         if following.moving or following.ended or pod is None or not _runs(view):
             return
         run = pod.run
         try:
-            heard = await self._off(
-                ask, self._door(workspace, pod.address), tuple(self._variables(Limits("S-00")))
-            )
+            heard = await self._engines.ask(self._making, workspace, self._door(workspace, pod.address))
         except ByocError:
             return
         # Whatever was heard of an engine that was replaced meanwhile says nothing of the new one.
@@ -278,11 +278,12 @@ class KubernetesRuntime:
             if self._stands(following):
                 following.renewed = False
             elif following.renewed:
-                await self._off(self._take_certificate, self._door(workspace, pod.address))
+                await self._renew(self._door(workspace, pod.address))
 
     def _describe(self, workspace: WorkspaceID, held: _Held) -> Observation:
         view, following = self._cache.view(workspace), held.following
-        process, waiting = following.process(view, self._clock.monotonic()), self._waiting_for(view)
+        process = following.process(view, self._clock.monotonic())
+        waiting = self._waiting_for(view, following)
         if process is Process.UNRESPONSIVE and waiting is not None:
             # Its machine is not heard of either: there is nobody who could restart it.
             process = Process.STARTING
@@ -293,7 +294,7 @@ class KubernetesRuntime:
             exists=exists,
             process=process,
             sql_ready=ready,
-            limits=self._in_force(view, following) if alive else None,
+            limits=self._engines.in_force(view, following.answer) if alive else None,
             restart_needed=alive and following.restart_needed,
             password_version=view.claim.password_version if view.claim is not None else 0,
             endpoint=names.endpoint(workspace, self._settings) if exists else None,
@@ -302,31 +303,25 @@ class KubernetesRuntime:
             queries=following.answer.queries if ready else 0,
             failures=following.failures,
             doors=intended.doors if intended is not None and exists else None,
-            amiss=ready and (self._cache.amiss(view) or not self._certified(following)),
+            amiss=ready and (self._amiss(view) or not self._certified(following)),
             waiting_for=waiting if alive and not ready else None,
             remains=not exists and not view.empty,
         )
 
-    def _waiting_for(self, view: View) -> Reason | None:
+    def _waiting_for(self, view: View, following: Following) -> Reason | None:
         missed = self._tending.missed(view.pod.node) if view.pod is not None and view.pod.node else None
-        return missed or waiting_for(view, self._clock.now())
+        waited = self._clock.monotonic() - following.answered
+        return missed or self._engines.waiting_for(view, self._clock.now(), waited)
 
     def _is_ready(self, view: View, following: Following) -> bool:
         return (
             following.process(view, self._clock.monotonic()) is Process.RUNNING
-            and view.set is not None
-            and view.set.current
+            and self._engines.whole(view)
             and _runs(view)
             and view.pod is not None
             and view.pod.ready
             and view.pod.run == following.run
         )
-
-    def _in_force(self, view: View, following: Following) -> Limits | None:
-        """The limits that the pod says, if the engine's own variables still say so."""
-        limits = view.pod.limits if view.pod is not None else None
-        said = following.answer.variables
-        return limits if limits is None or said is None or said == self._variables(limits) else None
 
     def _certified(self, following: Following) -> bool:
         """Whether the engine's certificate stands, or a new one is on its way."""
@@ -373,27 +368,30 @@ class KubernetesRuntime:
 
     async def _start(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
         view, following = self._cache.view(spec.id), held.following
-        if view.claim is None or view.claim.deleting:
+        if self._engines.lost(view):
             self._failed(held, spec, Reason.VOLUME_MISSING)
             return
-        if following.process(view, self._clock.monotonic()) in _ALIVE and _wanted(view):
+        if following.process(view, self._clock.monotonic()) in _ALIVE and view.wanted:
             return
         if not self.fits(Limits.wanted(spec), committed_bytes=self._committed(spec.id)):
             self._failed(held, spec, Reason.MEMORY_SHORT)
             return
         if view.pod is not None and view.pod.ended is not None:
             # The kubelet would wait longer each time; when to try again is for the plan to say.
-            await self._cluster.delete(kinds.POD, names.POD, names.namespace(spec.id))
+            await self._cluster.delete(kinds.POD, view.pod.name, names.namespace(spec.id))
             await self._until_gone(spec.id, view.pod.uid, _STOP_SECONDS)
         following.moving = False
         following.begin(self._clock.monotonic())
-        await self._making.engine(replace(self._making.intended(spec, doors), running=True))
+        try:
+            await self._making.engine(replace(self._making.intended(spec, doors), running=True))
+        except CannotStart as error:
+            self._failed(held, spec, error.reason)
 
     async def _wait(self, held: _Held, workspace: WorkspaceID) -> None:
         ends = self._clock.monotonic() + _WAIT_SECONDS
         while self._clock.monotonic() < ends:
             view = self._cache.view(workspace)
-            if not _wanted(view) or held.following.ended:
+            if not view.wanted or held.following.ended:
                 return
             await self._look(workspace, held)
             if self._is_ready(self._cache.view(workspace), held.following):
@@ -408,17 +406,25 @@ class KubernetesRuntime:
             return
         first = view.claim.password_version == 0
         door = self._door(spec.id, view.pod.address)
+        intended = view.space.intended if view.space is not None else None
+        if intended is None:
+            return
         try:
-            await self._off(set_admin_password, door, secrets.password, first=first)
+            done = await self._engines.set_password(
+                self._making, intended, door, secrets.password, first=first
+            )
         except NotAuthenticated:
             # Somebody took away the rights of our account; a start makes it anew.
             await self._end_pod(held, spec.id)
             return
+        if not done:
+            return
         said = {"metadata": {"annotations": {names.PASSWORD_VERSION: str(secrets.password_version)}}}
         place = names.namespace(spec.id)
-        if first and view.space is not None and view.space.intended is not None:
-            await self._making.prove_kept(replace(view.space.intended, kept=True))
-        self._cache.note(kinds.CLAIM, await self._cluster.merge(kinds.CLAIM, names.CLAIM, said, place))
+        if first:
+            await self._making.prove_kept(replace(intended, kept=True))
+        changed = await self._cluster.merge(kinds.CLAIM, view.claim.name, said, place)
+        self._cache.note(kinds.CLAIM, changed)
 
     async def _resize(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
         view, wanted = self._cache.view(spec.id), Limits.wanted(spec)
@@ -427,36 +433,11 @@ class KubernetesRuntime:
         if not self.fits(wanted, committed_bytes=self._committed(spec.id)):
             self._failed(held, spec, Reason.MEMORY_SHORT)
             return
-        await self._making.engine(self._making.intended(spec, doors))
-        compute = sizing.compute(wanted, self._settings.size_divisor)
-        grows = view.pod.memory is None or compute.memory >= view.pod.memory
+        intended = self._making.intended(spec, doors)
+        await self._making.engine(intended)
+        self._follow_run(self._cache.view(spec.id), held)
         door = self._door(spec.id, view.pod.address)
-        done = (grows or await self._set_variables(door, wanted)) and await self._resize_pod(spec.id, compute)
-        held.following.restart_needed = not (done and await self._set_variables(door, wanted))
-        if not held.following.restart_needed:
-            said = {"metadata": {"annotations": {names.LIMITS: limits_text(wanted)}}}
-            place = names.namespace(spec.id)
-            self._cache.note(kinds.POD, await self._cluster.merge(kinds.POD, names.POD, said, place))
-
-    async def _resize_pod(self, workspace: WorkspaceID, compute: sizing.Compute) -> bool:
-        """Change the running pod; returns whether its machine did it."""
-        change = {"spec": {"containers": [{"name": names.ENGINE, "resources": resources(compute)}]}}
-        await self._cluster.resize(names.POD, change, names.namespace(workspace))
-        ends = self._clock.monotonic() + _RESIZE_SECONDS
-        while self._clock.monotonic() < ends:
-            pod = self._cache.view(workspace).pod
-            if pod is None or pod.resize in _GIVE_UP:
-                return False
-            if pod.memory == compute.memory:
-                return True
-            await self._cache.news(workspace, _POLL_SECONDS)
-        return False
-
-    async def _set_variables(self, door: Door, limits: Limits) -> bool:
-        try:
-            return await self._off(set_variables, door, self._variables(limits))
-        except ByocError:
-            return False
+        held.following.restart_needed = not await self._engines.resize(self._making, intended, door)
 
     async def _restart(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
         following, view = held.following, self._cache.view(spec.id)
@@ -473,7 +454,7 @@ class KubernetesRuntime:
         held.following.moving = True
         try:
             if pod is not None:
-                await self._cluster.delete(kinds.POD, names.POD, names.namespace(workspace), grace=grace)
+                await self._cluster.delete(kinds.POD, pod.name, names.namespace(workspace), grace=grace)
                 await self._until_gone(workspace, pod.uid, _STOP_SECONDS)
         finally:
             held.following.moving = False
@@ -482,14 +463,13 @@ class KubernetesRuntime:
     async def _stop(self, held: _Held, workspace: WorkspaceID) -> None:
         view = self._cache.view(workspace)
         intended = view.space.intended if view.space is not None else None
-        if intended is None or (view.set is None and view.pod is None):
+        if intended is None or not (view.wanted or view.sets or view.pods):
             return
         held.following.moving = True
-        if _wanted(view) or intended.running:
+        if view.wanted or intended.running:
             await self._making.stopped(replace(intended, running=False))
-        if view.pod is not None:
-            await self._until_gone(workspace, "", _STOP_SECONDS)
-        if self._cache.view(workspace).pod is None:
+        await self._making.until(workspace, _STOP_SECONDS, lambda seen: not seen.runs)
+        if not self._cache.view(workspace).runs:
             held.following.moving = False
             held.following.stopped()
 
@@ -512,29 +492,25 @@ class KubernetesRuntime:
     @property
     def _making(self) -> Making:
         assert self._authority is not None  # noqa: S101 - every call opens first
-        return Making(self._cluster, self._cache, self._authority, self._settings, self._clock)
+        return Making(self._cluster, self._cache, self._authority, self._engines, self._clock, self._off)
 
     def _door(self, workspace: WorkspaceID, address: str) -> Door:
         assert self._authority is not None  # noqa: S101 - every call opens first
         name = names.within_cluster(workspace, "ddl")
         return Door(address, name, self._authority.certificate, self._authority.password(workspace))
 
-    @staticmethod
-    def _take_certificate(door: Door) -> None:
+    async def _renew(self, door: Door) -> None:
         try:
-            take_new_certificate(door)
+            await self._engines.renew(self._making, door)
         except ByocError as error:
             _LOG.info("certificate not taken yet", error=error.message)
-
-    def _variables(self, limits: Limits) -> dict[str, int]:
-        return sizing.variables(limits, self._settings.size_divisor)
 
     def _committed(self, workspace: WorkspaceID) -> int:
         """Return the memory that the other workspaces have, as their sizes say."""
         others = (
             view.space.intended.limits
             for name, view in self._cache.views.items()
-            if name != workspace and _wanted(view) and view.space is not None and view.space.intended
+            if name != workspace and view.wanted and view.space is not None and view.space.intended
         )
         return sum(sizing.nominal_memory(limits, self._settings.size_divisor) for limits in others)
 
@@ -559,10 +535,6 @@ _ALIVE: Final = frozenset({Process.STARTING, Process.RUNNING, Process.UNRESPONSI
 
 def _exists(view: View) -> bool:
     return view.claim is not None
-
-
-def _wanted(view: View) -> bool:
-    return view.set is not None and view.set.replicas > 0
 
 
 def _runs(view: View) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from byoc.cell.incluster import GROUP_LABEL, STORAGE_CLASS, WORKSPACE_GROUP, WORKSPACE_PRIORITY
+from byoc.cell.incluster import GROUP_LABEL, LICENCE, STORAGE_CLASS, WORKSPACE_GROUP, WORKSPACE_PRIORITY
 from byoc.dataplane.kubernetes.machines import PATIENCE_SECONDS
 from byoc.errors import UsageError
 
@@ -17,6 +17,9 @@ MARIADB: Final = (
     "docker.io/library/mariadb:10.11@sha256:be981e4113326ada8d6004174dd09eeaefc03094037f811182a52d4f2e737350"
 )
 """MariaDB's own image, of the release that the tests run."""
+MYSQL: Final = "mysql"
+SINGLESTORE: Final = "singlestore"
+_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
@@ -25,8 +28,13 @@ class ClusterSettings:
     """How workspaces stand in a cluster.
 
     Attributes:
+        engine: which kind: ``mysql`` or ``singlestore``.
         domain: private zone in which endpoints have names; empty for names within the cluster.
-        image: of the engine.
+        image: of the engine; of a node, where it has several.
+        operator_image: of the engine's operator, where it has one.
+        licence: Secret in the agent's namespace whose key ``licence`` holds the engine's licence.
+        bucket: where databases without limits are kept, as ``BUCKET/PREFIX``; empty for none.
+        region: of the bucket.
         storage_class: of the volumes.
         priority_class: of the pods; empty for the cluster's default.
         node_selector: labels of the machines that workspaces run on.
@@ -35,8 +43,13 @@ class ClusterSettings:
         size_divisor: a workspace gets this part of its size's compute; 1 where sizes mean what they say.
     """
 
+    engine: str = MYSQL
     domain: str = ""
     image: str = MARIADB
+    operator_image: str = ""
+    licence: str = LICENCE
+    bucket: str = ""
+    region: str = ""
     storage_class: str = STORAGE_CLASS
     priority_class: str = WORKSPACE_PRIORITY
     node_selector: Mapping[str, str] = field(default_factory=lambda: {GROUP_LABEL: WORKSPACE_GROUP})
@@ -56,7 +69,12 @@ class ClusterSettings:
             raise UsageError(f"kubernetes: `{unknown[0]}` is no setting", hint=", ".join(sorted(_FIELDS)))
         read = cls(**{_FIELDS[name]: given for name, given in value.items()})
         for name, right in (
-            ("image", bool(_BY_DIGEST.fullmatch(str(read.image)))),
+            ("engine", read.engine in (MYSQL, SINGLESTORE)),
+            ("image", _by_digest(read.image)),
+            ("operatorImage", not value.get("operatorImage") or _by_digest(read.operator_image)),
+            ("licence", isinstance(read.licence, str) and bool(_NAME.fullmatch(read.licence))),
+            ("bucket", isinstance(read.bucket, str) and (not read.bucket or bool(read.region))),
+            ("region", isinstance(read.region, str)),
             ("sizeDivisor", _whole(read.size_divisor)),
             ("memoryBytes", read.memory_bytes is None or _whole(read.memory_bytes)),
             ("patienceSeconds", _whole(read.patience_seconds)),
@@ -65,7 +83,20 @@ class ClusterSettings:
         ):
             if not right:
                 raise UsageError(f"kubernetes.{name}: cannot be `{str(value[name])[:80]}`", hint=_HINTS[name])
+        read._see_images(value)
         return read
+
+    def _see_images(self, value: Mapping[str, Any]) -> None:
+        """See that an engine of which we name no image is told which."""
+        if self.engine != SINGLESTORE:
+            return
+        for name in ("image", "operatorImage"):
+            if not value.get(name):
+                raise UsageError(f"kubernetes.{name} is missing for `{SINGLESTORE}`", hint=_HINTS[name])
+
+
+def _by_digest(image: Any) -> bool:
+    return bool(_BY_DIGEST.fullmatch(str(image)))
 
 
 def _whole(value: Any) -> bool:
@@ -73,8 +104,13 @@ def _whole(value: Any) -> bool:
 
 
 _FIELDS: Final = {
+    "engine": "engine",
     "domain": "domain",
     "image": "image",
+    "operatorImage": "operator_image",
+    "licence": "licence",
+    "bucket": "bucket",
+    "region": "region",
     "storageClass": "storage_class",
     "priorityClass": "priority_class",
     "nodeSelector": "node_selector",
@@ -83,7 +119,12 @@ _FIELDS: Final = {
     "sizeDivisor": "size_divisor",
 }
 _HINTS: Final = {
-    "image": "name it by digest: REPOSITORY@sha256:…",
+    "engine": "`mysql` or `singlestore`",
+    "image": "name it by digest: REPOSITORY:TAG@sha256:…",
+    "operatorImage": "name it by digest: REPOSITORY:TAG@sha256:…",
+    "licence": "the name of a Secret in byoc-system",
+    "bucket": "BUCKET/PREFIX, and its region beside it",
+    "region": "a region's name",
     "sizeDivisor": "a whole number from 1",
     "memoryBytes": "a whole number of bytes",
     "patienceSeconds": "a whole number of seconds",

@@ -4,6 +4,7 @@ Made by the cache from objects as the API server tells them. The invariant: noth
 object, so that a thousand workspaces fit in little memory.
 """
 
+import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -47,6 +48,7 @@ class Claim:
         disk_gib: asked for.
     """
 
+    name: str
     version: int
     deleting: bool
     bound: bool
@@ -61,6 +63,7 @@ class Claim:
         asked = str(spec["resources"]["requests"]["storage"])
         said = str(annotations.get(names.PASSWORD_VERSION, "0"))
         return cls(
+            found["metadata"]["name"],
             version(found),
             _deleting(found),
             (found.get("status") or {}).get("phase") == "Bound",
@@ -109,8 +112,10 @@ class Pod:
         ended: the newest run's end; None while it runs, or none began.
         memory: bytes that the container has, as the kubelet says; None while it says nothing.
         resize: why a change of its size waits; empty for nothing.
+        asks: millicores that its container asks for, and bytes of memory that it may take.
     """
 
+    name: str
     version: int
     uid: str
     deleting: bool
@@ -126,6 +131,7 @@ class Pod:
     limits: Limits | None
     memory: int | None
     resize: str
+    asks: tuple[int, int] = (0, 0)
 
     @property
     def run(self) -> tuple[str, int, int]:
@@ -142,6 +148,7 @@ class Pod:
         scheduled, pending = conditions.get("PodScheduled", {}), conditions.get("PodResizePending", {})
         memory = ((engine.get("resources") or {}).get("limits") or {}).get("memory")
         return cls(
+            metadata["name"],
             version(found),
             metadata["uid"],
             _deleting(found),
@@ -157,7 +164,30 @@ class Pod:
             limits_from((metadata.get("annotations") or {}).get(names.LIMITS, "")),
             quantity(memory) if memory else None,
             pending.get("reason", "") if pending.get("status") == "True" else "",
+            _asks(found["spec"]["containers"][0]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What an operator was told to run.
+
+    Attributes:
+        admin: hash of the password of the engine's ``admin``.
+        phase: what the operator says it is at; empty before it says anything.
+    """
+
+    version: int
+    deleting: bool
+    admin: str = field(repr=False)
+    phase: str
+
+    @classmethod
+    def read(cls, found: Json) -> Self:
+        """Read the object."""
+        spec, status = found.get("spec") or {}, found.get("status") or {}
+        admin = str(spec.get("adminHashedPassword", ""))
+        return cls(version(found), _deleting(found), admin, str(status.get("phase", "")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +220,20 @@ def quantity(text: str) -> int:
         if text.endswith(unit):
             return int(float(text.removesuffix(unit)) * factor)
     return int(float(text))
+
+
+def secret_text(found: Json | None, key: str) -> str:
+    """Return one value of a Secret; empty where there is none."""
+    value = ((found or {}).get("data") or {}).get(key, "")
+    return base64.b64decode(value).decode().strip()
+
+
+def _asks(container: Json) -> tuple[int, int]:
+    resources = container.get("resources") or {}
+    cores = str((resources.get("requests") or {}).get("cpu", "0"))
+    memory = (resources.get("limits") or {}).get("memory", "0")
+    whole = cores.removesuffix("m")
+    return round(float(whole) * (1 if cores.endswith("m") else 1000)), quantity(str(memory))
 
 
 def _deleting(found: Json) -> bool:

@@ -10,9 +10,13 @@ from typing import Final
 import yaml  # type: ignore[import-untyped]  # a part of what the Kubernetes client brings along
 
 from byoc.dataplane.kubernetes import manifests, sizing
+from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import Json
-from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.settings import SINGLESTORE, ClusterSettings
+from byoc.dataplane.kubernetes.singlestore import manifests as operated
+from byoc.dataplane.kubernetes.singlestore.order import Secret, memsql_cluster
+from byoc.dataplane.kubernetes.singlestore.shape import disk_gib
 from byoc.dataplane.runtime import Doors, Limits
 from byoc.ids import GroupID, WorkspaceID
 
@@ -22,6 +26,16 @@ HOW = "objects changed; if they were meant to: python -m tests.unit.dataplane.ku
 WORKSPACE: Final = WorkspaceID("11111111-2222-4333-8444-555555555555")
 GROUP: Final = GroupID("99999999-2222-4333-8444-555555555555")
 SETTINGS: Final = ClusterSettings(domain="prod.byoc.internal")
+_DIGEST: Final = "sha256:" + 64 * "0"
+OPERATED_SETTINGS: Final = ClusterSettings(
+    engine=SINGLESTORE,
+    domain="prod.byoc.internal",
+    image=f"registry.example/singlestore/node:8.9.3@{_DIGEST}",
+    operator_image=f"registry.example/singlestore/operator:4.81.0@{_DIGEST}",
+    bucket="data-of-prod/groups",
+    region="eu-central-1",
+)
+ORDER: Final = Secret("LICENCE", "*HASH")
 SECRETS: Final = manifests.Secrets("-- accounts\n", "certificate\n", "key\n", "authority\n")
 
 
@@ -44,16 +58,42 @@ EXAMPLES: Final = {
 }
 
 
+def of_nodes(limits: Limits, *, running: bool = True, doors: Doors = Doors(("203.0.113.0/24",))) -> Intended:
+    """Return the input of the builders for an example with several nodes."""
+    return Intended(WORKSPACE, GROUP, limits, doors, disk_gib(limits, 1), running=running)
+
+
+OPERATED: Final = {
+    "singlestore-S-00": of_nodes(Limits("S-00")),
+    "singlestore-S-0": of_nodes(Limits("S-0")),
+    "singlestore-S-1": of_nodes(Limits("S-1")),
+    "singlestore-S-1-scaled-4-cache-2": of_nodes(Limits("S-1", 4, 2)),
+    "singlestore-S-4-suspended": of_nodes(Limits("S-4"), running=False),
+    "singlestore-S-8-open": of_nodes(Limits("S-8"), doors=Doors(everybody=True)),
+}
+ALL: Final = {
+    **{name: (each, SETTINGS) for name, each in EXAMPLES.items()},
+    **{name: (each, OPERATED_SETTINGS) for name, each in OPERATED.items()},
+}
+"""Every example, with the settings of its cell."""
+
+
 def objects(of: Intended, settings: ClusterSettings = SETTINGS) -> list[Json]:
     """Return every object of a workspace, in the order in which they are applied."""
+    engine = chosen(settings)
+    last = [manifests.engine(of, settings)] if settings.engine != SINGLESTORE else _ordered(of, settings)
     return [
         manifests.space(of),
         manifests.binding(of),
-        *manifests.surroundings(of, settings),
-        manifests.claim(of, settings),
-        manifests.secret(of, SECRETS),
-        manifests.engine(of, settings),
+        *engine.surroundings(of),
+        *engine.claims(of),
+        engine.secret(of, SECRETS),
+        *last,
     ]
+
+
+def _ordered(of: Intended, settings: ClusterSettings) -> list[Json]:
+    return [*operated.operator(of, settings), memsql_cluster(of, settings, ORDER)]
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
@@ -68,15 +108,15 @@ def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def text(of: Intended) -> str:
+def text(of: Intended, settings: ClusterSettings) -> str:
     """Return what the golden file of an example should hold."""
-    return str(yaml.dump_all(objects(of), Dumper=_Dumper, sort_keys=False, width=100))
+    return str(yaml.dump_all(objects(of, settings), Dumper=_Dumper, sort_keys=False, width=100))
 
 
 def files() -> Iterator[tuple[Path, str]]:
     """Yield every golden file, and what it should hold."""
-    for name, example in EXAMPLES.items():
-        yield FOLDER / f"{name}.yaml", text(example)
+    for name, example in ALL.items():
+        yield FOLDER / f"{name}.yaml", text(*example)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from lightkube import KubeConfig
 
 from byoc.dataplane.kubernetes import kinds, manifests, names
 from byoc.dataplane.kubernetes.cache import Cache
+from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import kind_of
 from byoc.ids import WorkspaceID
@@ -33,7 +34,7 @@ class Site:
         self.rung: list[WorkspaceID] = []
         clock = ManualClock()
         cluster = Cluster(KubeConfig.from_dict(CONFIG), clock)
-        self.cache = Cache(cluster, SETTINGS, clock, self.rung.append)
+        self.cache = Cache(cluster, chosen(SETTINGS), clock, self.rung.append)
 
     def tell_all(self) -> None:
         self.cache.note(kinds.NAMESPACE, told(manifests.space(EXAMPLE), 1))

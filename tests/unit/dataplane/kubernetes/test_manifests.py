@@ -14,11 +14,13 @@ from byoc.dataplane.kubernetes import engine_files, manifests, names, sizing
 from byoc.dataplane.kubernetes.drift import differs
 from byoc.dataplane.kubernetes.intended import Intended, limits_from, limits_text
 from byoc.dataplane.kubernetes.kinds import kind_of
+from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.kubernetes.views import quantity
 from byoc.dataplane.runtime import Doors, Limits
 from byoc.ids import GroupID
 from byoc.model.size import LADDER, MULTIPLIERS, SIZES
 from tests.unit.dataplane.kubernetes.goldens import (
+    ALL,
     EXAMPLES,
     HOW,
     WORKSPACE,
@@ -50,36 +52,36 @@ def test_the_objects_are_those_that_were_reviewed(path: Path, content: str) -> N
 
 
 def test_every_golden_file_has_an_example() -> None:
-    assert {path.stem for path, _ in files()} == {path.stem for path in files_there()} == set(EXAMPLES)
+    assert {path.stem for path, _ in files()} == {path.stem for path in files_there()} == set(ALL)
 
 
 def files_there() -> list[Path]:
     return sorted(next(files())[0].parent.glob("*.yaml"))
 
 
-@pytest.mark.parametrize("example", EXAMPLES.values(), ids=list(EXAMPLES))
+@pytest.mark.parametrize(("example", "settings"), ALL.values(), ids=list(ALL))
 class TestEveryObject:
-    def test_is_the_workspace_s_and_says_so(self, example: Intended) -> None:
-        for each in objects(example):
+    def test_is_the_workspace_s_and_says_so(self, example: Intended, settings: ClusterSettings) -> None:
+        for each in objects(example, settings):
             assert each["metadata"]["labels"][WORKSPACE_LABEL] == WORKSPACE
             place = each["metadata"].get("namespace", names.namespace(WORKSPACE))
             assert place == names.namespace(WORKSPACE)
 
-    def test_is_of_a_kind_that_the_client_knows(self, example: Intended) -> None:
-        for each in objects(example):
+    def test_is_of_a_kind_that_the_client_knows(self, example: Intended, settings: ClusterSettings) -> None:
+        for each in objects(example, settings):
             assert kind_of(each).name == each["kind"]
 
-    def test_breaks_no_rule_of_the_cell(self, example: Intended) -> None:
-        for each in objects(example):
+    def test_breaks_no_rule_of_the_cell(self, example: Intended, settings: ClusterSettings) -> None:
+        for each in objects(example, settings):
             for rules in ("images", "doors", "rights"):
                 assert list(objects_broken(rules, f"kubernetes:x:{each['kind']}", each)) == []
 
-    def test_is_no_different_from_itself(self, example: Intended) -> None:
-        for one, other in zip(objects(example), objects(example), strict=True):
+    def test_is_no_different_from_itself(self, example: Intended, settings: ClusterSettings) -> None:
+        for one, other in zip(objects(example, settings), objects(example, settings), strict=True):
             assert not differs(one, other)
 
-    def test_holds_no_secret_but_the_secret(self, example: Intended) -> None:
-        for each in objects(example):
+    def test_holds_no_secret_but_the_secret(self, example: Intended, settings: ClusterSettings) -> None:
+        for each in objects(example, settings):
             assert each["kind"] == "Secret" or "-- accounts" not in str(each)
 
 

@@ -1,0 +1,1 @@
+"""The engine `singlestore`: a cluster of nodes that the vendor's operator makes from a MemsqlCluster."""

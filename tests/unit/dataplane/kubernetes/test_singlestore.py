@@ -1,0 +1,237 @@
+"""The engine `singlestore`: what a size means as nodes, what its operator is told, and what it may not be."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from byoc.cell.incluster import ENGINE_OPERATOR
+from byoc.dataplane.kubernetes import names, sizing
+from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.singlestore import speech
+from byoc.dataplane.kubernetes.singlestore.order import REQUIRED, Secret, checked, memsql_cluster
+from byoc.dataplane.kubernetes.singlestore.shape import disk_gib, shape
+from byoc.dataplane.runtime import Limits
+from byoc.errors import UsageError
+from byoc.model.metrics import Metric
+from byoc.model.size import LADDER, MULTIPLIERS
+from tests.unit.dataplane.kubernetes.goldens import (
+    OPERATED,
+    OPERATED_SETTINGS,
+    ORDER,
+    WORKSPACE,
+    objects,
+)
+
+Json = dict[str, Any]
+EXAMPLE = OPERATED["singlestore-S-8-open"]
+limits = st.builds(
+    Limits, st.sampled_from(LADDER), st.sampled_from(MULTIPLIERS), st.sampled_from(MULTIPLIERS)
+)
+
+
+def order() -> Json:
+    return memsql_cluster(EXAMPLE, OPERATED_SETTINGS, ORDER)
+
+
+def of_kind(kind: str, name: str = "", example: str = "singlestore-S-8-open") -> Json:
+    (found,) = (
+        each
+        for each in objects(OPERATED[example], OPERATED_SETTINGS)
+        if each["kind"] == kind and name in each["metadata"]["name"]
+    )
+    return found
+
+
+class TestNodes:
+    @given(limits, st.sampled_from((1, 128)))
+    def test_all_of_them_together_have_no_more_than_a_size_gives(self, each: Limits, divisor: int) -> None:
+        nodes = shape(each, disk_gib(each, divisor), divisor)
+        total = sizing.compute(each, divisor)
+        memory = sum(kind.count * kind.compute.memory for kind in nodes.every)
+        assert memory <= total.memory
+        assert total.memory - memory <= 2**20 * sum(kind.count for kind in nodes.every)
+
+    @given(limits)
+    def test_there_is_one_master_and_a_leaf_and_never_a_leaf_above_sixteen_processors(
+        self, each: Limits
+    ) -> None:
+        nodes = shape(Limits(each.size), disk_gib(each, 1), 1)
+        assert nodes.master.count == 1
+        assert nodes.leaves.count >= 1
+        assert nodes.leaves.compute.millicores <= 16_000
+
+    @given(st.sampled_from(LADDER), st.sampled_from(MULTIPLIERS))
+    def test_the_scale_factor_moves_no_data_and_the_cache_config_only_the_disk(
+        self, size: str, more: int
+    ) -> None:
+        one, scaled, cached = Limits(size), Limits(size, more), Limits(size, 1, more)
+        counts = [
+            [kind.count for kind in shape(each, disk_gib(each, 1), 1).every] for each in (one, scaled, cached)
+        ]
+        assert counts[0] == counts[1] == counts[2]
+        assert disk_gib(scaled, 1) == disk_gib(one, 1)
+        assert disk_gib(cached, 1) == more * disk_gib(one, 1)
+
+    def test_names_are_those_of_the_operator(self) -> None:
+        nodes = shape(Limits("S-4"), 100, 1)
+        assert nodes.master.pods == ("node-cluster-master-0",)
+        assert nodes.children.pods == ("node-cluster-aggregator-0",)
+        assert nodes.leaves.pods == ("node-cluster-leaf-ag1-0", "node-cluster-leaf-ag1-1")
+        assert nodes.leaves.claims[1] == "pv-storage-node-cluster-leaf-ag1-1"
+        assert nodes.master.pods[0] in names.MAIN_PODS
+        assert nodes.master.claims[0] in names.MAIN_CLAIMS
+
+    def test_every_node_has_a_claim_of_ours(self) -> None:
+        claims = {
+            each["metadata"]["name"]
+            for each in objects(EXAMPLE, OPERATED_SETTINGS)
+            if each["kind"] == "PersistentVolumeClaim"
+        }
+        nodes = shape(EXAMPLE.limits, EXAMPLE.disk_gib, 1)
+        assert claims == {name for kind in nodes.every for name in kind.claims}
+
+
+class TestTheOrder:
+    @pytest.mark.parametrize("example", OPERATED.values(), ids=list(OPERATED))
+    def test_ours_is_right(self, example: Any) -> None:
+        checked(memsql_cluster(example, OPERATED_SETTINGS, ORDER))
+
+    @pytest.mark.parametrize(
+        ("path", "value", "said"),
+        [
+            ("spec.leafSpec.memoryMBLimit", 1, "spec.leafSpec.memoryMBLimit is no field"),
+            ("spec.masterAggregatorSpec.memoryLimitMB", 1, "memoryLimitMB is no field"),
+            ("spec.aggregatorSpec", {"count": 1}, "spec.aggregatorSpec is no field"),
+            ("spec.leafSpec.heigth", 1, "spec.leafSpec.heigth is no field"),
+            ("spec.leafSpec.cores", "8", "spec.leafSpec.cores has to be a number above 0"),
+            ("spec.leafSpec.count", True, "spec.leafSpec.count has to be a whole number"),
+            ("spec.leafSpec.storageGB", -1, "spec.leafSpec.storageGB has to be a whole number"),
+            ("spec.license", "", "spec.license has to be text"),
+            ("spec.serviceSpec", [], "spec.serviceSpec has to be an object"),
+            ("spec.serviceSpec.headless", "yes", "spec.serviceSpec.headless has to be true or false"),
+            ("spec.globalVariables", {"a": 1}, "spec.globalVariables has to be an object of texts"),
+            ("spec.schedulingDetails.leaf", {}, "spec.schedulingDetails.leaf is no field"),
+        ],
+    )
+    def test_what_the_operator_would_look_past_is_refused(self, path: str, value: object, said: str) -> None:
+        manifest = deepcopy(order())
+        *where, last = path.split(".")
+        place = manifest
+        for name in where:
+            place = place[name]
+        place[last] = value
+        with pytest.raises(UsageError, match=said):
+            checked(manifest)
+
+    @pytest.mark.parametrize("path", REQUIRED)
+    def test_what_must_be_said_is_missed(self, path: str) -> None:
+        manifest = deepcopy(order())
+        *where, last = path.split(".")
+        place = manifest["spec"]
+        for name in where:
+            place = place[name]
+        del place[last]
+        with pytest.raises(UsageError, match=f"spec.{path} is missing"):
+            checked(manifest)
+
+    def test_without_a_spec_nothing_is_said(self) -> None:
+        with pytest.raises(UsageError, match="spec is missing"):
+            checked({"kind": "MemsqlCluster"})
+
+    def test_limits_are_said_and_the_size_of_the_vendor_s_unit_plays_no_part(self) -> None:
+        for nodes, limit in (("masterAggregatorSpec", "memoryMBLimit"), ("leafSpec", "memoryLimitMB")):
+            said = order()["spec"][nodes]
+            assert said["cores"] == said["coresLimit"] > 0
+            assert said["memoryMB"] == said[limit] > 0
+            assert "height" not in said
+
+    def test_the_image_is_named_by_its_digest(self) -> None:
+        image = order()["spec"]["nodeImage"]
+        assert f"{image['repository']}:{image['tag']}" == OPERATED_SETTINGS.image
+
+    def test_secrets_are_not_shown_by_chance(self) -> None:
+        assert "LICENCE" not in repr(Secret("LICENCE", "*HASH"))
+        assert "HASH" not in repr(Secret("LICENCE", "*HASH"))
+
+
+class TestAround:
+    def test_the_operator_has_its_rights_in_its_namespace_only(self) -> None:
+        binding = of_kind("RoleBinding", names.OPERATOR)
+        assert binding["roleRef"]["name"] == ENGINE_OPERATOR
+        assert [each["namespace"] for each in binding["subjects"]] == [names.namespace(WORKSPACE)]
+
+    def test_a_suspended_one_has_no_operator_and_keeps_its_volumes(self) -> None:
+        assert of_kind("Deployment", example="singlestore-S-4-suspended")["spec"]["replicas"] == 0
+        assert of_kind("Deployment")["spec"]["replicas"] == 1
+
+    def test_customers_reach_aggregators_and_no_leaf(self) -> None:
+        (chosen,) = of_kind("NetworkPolicy", "sql")["spec"]["podSelector"]["matchExpressions"]
+        assert chosen["values"] == [
+            "node-cluster-master-0",
+            "node-cluster-aggregator-0",
+        ]
+
+    def test_without_a_bucket_nodes_reach_each_other_only(self) -> None:
+        closed = ClusterSettings(
+            engine="singlestore",
+            image=OPERATED_SETTINGS.image,
+            operator_image=OPERATED_SETTINGS.operator_image,
+        )
+        walls = {
+            each["metadata"]["name"] for each in objects(EXAMPLE, closed) if each["kind"] == "NetworkPolicy"
+        }
+        assert walls == {"default-deny", "sql", "within", "operator"}
+        assert of_kind("NetworkPolicy", "storage")["spec"]["policyTypes"] == ["Egress"]
+
+
+class TestSpeech:
+    def test_values_are_read_whatever_unit_they_bear(self) -> None:
+        rows = [
+            ("Total_server_memory", "1024.5 (+0.2) MB"),
+            ("Execution_time_of_reads", "45987 ms"),
+            ("Successful_read_queries", "7"),
+            ("Ready_queue", "0"),
+            ("Something_else", "1"),
+            ("Connections", "none"),
+        ]
+        assert speech.read(rows) == {
+            Metric.MEM_USED_B: 1024.5 * 2**20,
+            Metric.EXECUTION_TIME_OF_READS: 45987,
+            Metric.SUCCESSFUL_READ_QUERIES: 7,
+            Metric.READY_QUEUE: 0,
+        }
+
+    def test_a_database_without_limits_lies_in_the_workspace_s_own_folder(self) -> None:
+        said = speech.storage_clause("bucket/groups", "eu-central-1", WORKSPACE)
+        assert f"'bucket/groups/{WORKSPACE}'" in said
+        assert '{"region":"eu-central-1"}' in said
+        assert speech.storage_clause("", "", WORKSPACE) == ""
+
+
+class TestSettings:
+    def test_an_engine_of_which_we_name_no_image_is_told_both(self) -> None:
+        image = OPERATED_SETTINGS.image
+        with pytest.raises(UsageError, match=r"kubernetes\.image is missing"):
+            ClusterSettings.from_json({"engine": "singlestore"})
+        with pytest.raises(UsageError, match=r"kubernetes\.operatorImage is missing"):
+            ClusterSettings.from_json({"engine": "singlestore", "image": image})
+        read = ClusterSettings.from_json({"engine": "singlestore", "image": image, "operatorImage": image})
+        assert (read.engine, read.operator_image) == ("singlestore", image)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("engine", "oracle"),
+            ("engine", []),
+            ("operatorImage", "operator:latest"),
+            ("licence", "Not A Name"),
+            ("bucket", "without-a-region"),
+            ("region", 1),
+        ],
+    )
+    def test_what_cannot_be_is_named(self, name: str, value: object) -> None:
+        with pytest.raises(UsageError, match=rf"kubernetes\.{name}: cannot be"):
+            ClusterSettings.from_json({name: value})
