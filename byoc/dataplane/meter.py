@@ -6,7 +6,7 @@ is on disk before its transition is reported, and none bills more than was seen:
 of everything it ends where the last heartbeat saw it, in the customer's favour.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -15,10 +15,11 @@ from byoc import faults
 from byoc.dataplane import storage
 from byoc.dataplane.storage import Shelf, Storage
 from byoc.ids import IntervalID, NewID, WorkspaceID
-from byoc.model.report import Interval
+from byoc.model.report import Interval, Stored
 
 HEARTBEAT_SECONDS: Final = 30.0
 HEARTBEAT: Final = "heartbeat"
+_STORED: Final = b'"byteSeconds":'
 _GAP: Final = timedelta(seconds=HEARTBEAT_SECONDS)
 
 
@@ -111,6 +112,21 @@ class _Heartbeat:
     seen: dict[str, datetime] = field(default_factory=dict)
 
 
+def metered(kept: Storage) -> Iterator[Interval | Stored]:
+    """Yield what is kept of usage: times in which engines ran, and what volumes held.
+
+    Raises:
+        StateBroken: a record is unknown or cannot be read.
+    """
+    for name, text in kept.each(Shelf.INTERVALS):
+        where = kept.where(Shelf.INTERVALS, name)
+        kind: type[Interval | Stored] = Stored if _STORED in text else Interval
+        record = storage.read_record(text, kind, where)
+        if record.id != name:
+            raise storage.broken(where, "does not hold what its name says")
+        yield record
+
+
 class Meter:
     """The intervals of a cell, kept until the Control Plane has acknowledged them.
 
@@ -129,13 +145,9 @@ class Meter:
         self._stored = {interval.id: interval for interval in self._open.values()}
 
     def _load(self) -> None:
-        kept = list(storage.load(self._kept, Shelf.INTERVALS, Interval))
+        kept = [record for record in metered(self._kept) if isinstance(record, Interval)]
         beat = storage.get(self._kept, Shelf.LIFE, HEARTBEAT, _Heartbeat) or _Heartbeat()
-        for name, interval in kept:
-            if interval.id != name:
-                raise storage.broken(
-                    self._kept.where(Shelf.INTERVALS, name), "does not hold what its name says"
-                )
+        for interval in kept:
             if interval.end is not None:
                 self._closed[interval.id] = interval
                 self._note_end(interval)

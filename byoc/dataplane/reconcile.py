@@ -24,6 +24,7 @@ from byoc.dataplane.rates import Rates
 from byoc.dataplane.runtime import Action, Doors, Observation, Process, Runtime, Secrets
 from byoc.dataplane.state import CellState
 from byoc.dataplane.views import Seen
+from byoc.dataplane.volumes import LOOK_SECONDS
 from byoc.errors import ByocError
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model import suspension
@@ -81,6 +82,7 @@ class Reconciler:
                     self._sweep(group)
                 tasks.create_task(self._watch())
                 tasks.create_task(self._beat())
+                tasks.create_task(self._weigh())
         finally:
             self._tasks = None
 
@@ -125,6 +127,16 @@ class Reconciler:
                 self._state.meter.heartbeat()
             except ByocError as error:
                 _LOG.warning("usage heartbeat not stored", error=error.message)
+
+    async def _weigh(self) -> None:
+        while True:
+            try:
+                names = list(self._state.desired.workspaces)
+                held = {name: await self._runtime.stored_bytes(name) for name in names}
+                self._state.volumes.weighed(held, self._clock.now())
+            except Exception as error:  # noqa: BLE001 - what is not weighed is not billed
+                _LOG.warning("volumes not weighed", error=repr(error))
+            await self._clock.sleep(LOOK_SECONDS)
 
     async def _work(self, name: WorkspaceID) -> None:
         bell = self._bells[name]

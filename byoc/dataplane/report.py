@@ -20,6 +20,7 @@ from byoc.model.report import (
     GroupReport,
     Interval,
     LedgerHead,
+    Stored,
     Tombstone,
     Transition,
     WorkspaceReport,
@@ -39,6 +40,7 @@ class Snapshot:
     groups: Mapping[GroupID, GroupReport] = field(default_factory=dict)
     tombstones: frozenset[Tombstone] = frozenset()
     intervals: frozenset[Interval] = frozenset()
+    stored: frozenset[Stored] = frozenset()
 
 
 def group_report(held: HeldGroup, password_version: int) -> GroupReport:
@@ -78,6 +80,7 @@ def snapshot(
     passwords: Passwords,
     seen: Mapping[WorkspaceID, WorkspaceReport],
     intervals: Iterable[Interval],
+    stored: Iterable[Stored] = (),
 ) -> Snapshot:
     """Gather everything; ``seen`` holds the reconciler's view of each workspace, gone ones included."""
     workspaces = {}
@@ -85,7 +88,8 @@ def snapshot(
         held = desired.workspaces.get(name)
         workspaces[name] = view if held is None else workspace_report(held, view)
     groups = {name: group_report(held, passwords.version(name)) for name, held in desired.groups.items()}
-    return Snapshot(workspaces, groups, frozenset(desired.tombstones()), frozenset(intervals))
+    graves = frozenset(desired.tombstones())
+    return Snapshot(workspaces, groups, graves, frozenset(intervals), frozenset(stored))
 
 
 def steady(now: Snapshot, acknowledged: Snapshot | None) -> Snapshot:
@@ -149,6 +153,7 @@ def delta(
         },
         tombstones=now.tombstones - acknowledged.tombstones,
         intervals=now.intervals - acknowledged.intervals,
+        stored=now.stored - acknowledged.stored,
     )
     return replace(_report(envelope, news, transitions), facts=facts)
 
@@ -167,4 +172,5 @@ def _report(envelope: Envelope, what: Snapshot, transitions: Iterable[Transition
         transitions=tuple(transitions),
         ledger=envelope.ledger,
         decided=envelope.decided,
+        stored=tuple(sorted(what.stored, key=lambda record: (record.start, record.id))),
     )

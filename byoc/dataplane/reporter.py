@@ -135,7 +135,8 @@ class Reporter:
 
     def _next(self) -> _Sent:
         state = self._state
-        seen = report.snapshot(state.desired, state.passwords, state.views.now, state.meter.intervals())
+        intervals, stored = state.meter.intervals(), state.volumes.records()
+        seen = report.snapshot(state.desired, state.passwords, state.views.now, intervals, stored)
         now = report.steady(seen, self._acknowledged)
         number, transitions = state.views.transitions()
         envelope = report.Envelope(
@@ -204,6 +205,7 @@ class Reporter:
         self._acknowledged, self._told = sent.snapshot, sent.facts
         state.views.acknowledge(sent.transitions)
         state.meter.acknowledge(interval.id for interval in sent.report.intervals if interval.end is not None)
+        state.volumes.acknowledge(record.id for record in sent.report.stored if record.closed)
         for name, view in sent.snapshot.workspaces.items():
             if view.phase is Phase.TERMINATED and name not in state.desired.workspaces:
                 state.views.drop(name)

@@ -215,6 +215,13 @@ class Runtime(Protocol):
         """
         ...
 
+    async def stored_bytes(self, workspace: WorkspaceID) -> int:
+        """Return what a workspace's volume takes, running or not; 0 where there is none.
+
+        What it uses on a disk that is shared, its whole size where it is a disk of its own.
+        """
+        ...
+
     async def close(self, *, stop_engines: bool) -> None:
         """Let go of everything; engines go on unless ``stop_engines``, which ends them cleanly."""
         ...

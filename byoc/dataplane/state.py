@@ -15,6 +15,7 @@ from byoc.dataplane.meter import Meter
 from byoc.dataplane.passwords import Passwords
 from byoc.dataplane.storage import Shelf, Storage
 from byoc.dataplane.views import Views
+from byoc.dataplane.volumes import VolumeMeter
 from byoc.ids import NewID
 from byoc.model.control import Served
 from byoc.model.report import LedgerHead
@@ -47,6 +48,7 @@ class CellState:
     desired: DesiredState
     passwords: Passwords
     meter: Meter
+    volumes: VolumeMeter
     views: Views
     ledger: Record
     kept: Storage
@@ -78,6 +80,7 @@ class CellState:
             desired=DesiredState(kept),
             passwords=Passwords(kept),
             meter=Meter(kept, new_id),
+            volumes=VolumeMeter(kept, new_id),
             views=Views(changed),
             ledger=ledger,
             kept=kept,

@@ -223,7 +223,7 @@ class WorkspaceChanges:
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One figure of a bill: ``value`` credits of one workspace in one period."""
+    """One figure of a bill: ``value`` credits, or bytes, of one workspace in one period."""
 
     workspace_id: WorkspaceID
     workspace_name: str

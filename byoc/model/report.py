@@ -207,6 +207,24 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """How much the volume of a workspace held, running or not, within one hour of the clock.
+
+    Attributes:
+        until: when it was last looked at.
+        byte_seconds: what it held, over the time from ``start`` to ``until``.
+        closed: nothing will be added.
+    """
+
+    id: IntervalID
+    workspace_id: WorkspaceID
+    start: datetime
+    until: datetime
+    byte_seconds: int
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Transition:
     """One change of phase or reason, for the event stream. ``scaled`` has the figures of an auto-scaling."""
 
@@ -290,3 +308,4 @@ class CellReport:
     ledger: LedgerHead | None = None
     facts: CellFacts | None = None
     decided: tuple[str, ...] = ()
+    stored: tuple[Stored, ...] = ()

@@ -212,6 +212,17 @@ intervals: Final = Table(
     Column("end", BigInteger),
 )
 
+stored: Final = Table(
+    "stored",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("workspace_id", Text, ForeignKey("workspaces.id"), nullable=False, index=True),
+    Column("start", BigInteger, nullable=False),
+    Column("until", BigInteger, nullable=False),
+    Column("byte_seconds", BigInteger, nullable=False),
+    Column("closed", Boolean, nullable=False),
+)
+
 sealed_passwords: Final = Table(
     "sealed_passwords",
     METADATA,

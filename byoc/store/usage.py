@@ -1,4 +1,4 @@
-"""Metered intervals, as cells report them: upserted by id, never made shorter."""
+"""What cells have metered, as they report it: upserted by id, never made less."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,10 +8,10 @@ from sqlalchemy import Connection, bindparam, func, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from byoc.ids import IntervalID, OrganizationID, WorkspaceID
-from byoc.model.report import Interval
+from byoc.model.report import Interval, Stored
 from byoc.store.rows import to_moment, to_moment_or_none, to_number, to_number_or_none
-from byoc.store.tables import intervals, workspaces
-from byoc.store.values import NamedInterval
+from byoc.store.tables import intervals, stored, workspaces
+from byoc.store.values import NamedInterval, NamedStored
 
 _NEW: Final = upsert(intervals)
 _PUT: Final = _NEW.on_conflict_do_update(
@@ -47,9 +47,37 @@ _BETWEEN: Final = (
     .order_by(intervals.c.start, intervals.c.id)
 )
 
+_NEW_STORED: Final = upsert(stored)
+_PUT_STORED: Final = _NEW_STORED.on_conflict_do_update(
+    index_elements=["id"],
+    set_={
+        name: func.max(stored.c[name], _NEW_STORED.excluded[name])
+        for name in ("until", "byte_seconds", "closed")
+    },
+    where=stored.c.workspace_id == _NEW_STORED.excluded.workspace_id,
+)
+_STORED_BETWEEN: Final = (
+    select(
+        stored.c.id,
+        stored.c.workspace_id,
+        stored.c.start,
+        stored.c.until,
+        stored.c.byte_seconds,
+        stored.c.closed,
+        workspaces.c.name,
+    )
+    .join_from(stored, workspaces)
+    .where(
+        workspaces.c.organization_id == bindparam("organization"),
+        stored.c.start < bindparam("end"),
+        stored.c.until > bindparam("since"),
+    )
+    .order_by(stored.c.start, stored.c.id)
+)
+
 
 class Usage:
-    """Verbs over intervals."""
+    """Verbs over intervals of running, and over what volumes held."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -72,6 +100,38 @@ class Usage:
         """Return the intervals that share time with [start, end), oldest first."""
         parameters = {"organization": organization, "since": to_number(start), "until": to_number(end)}
         return [_interval(row) for row in self._connection.execute(_BETWEEN, parameters)]
+
+    def put_stored(self, record: Stored) -> None:
+        """Write what a volume held, or what is new of it."""
+        values = {
+            "id": record.id,
+            "workspace_id": record.workspace_id,
+            "start": to_number(record.start),
+            "until": to_number(record.until),
+            "byte_seconds": record.byte_seconds,
+            "closed": record.closed,
+        }
+        self._connection.execute(_PUT_STORED, values)
+
+    def stored_between(
+        self, organization: OrganizationID, start: datetime, end: datetime
+    ) -> list[NamedStored]:
+        """Return what shares time with [start, end), oldest first."""
+        parameters = {"organization": organization, "since": to_number(start), "end": to_number(end)}
+        return [_stored(row) for row in self._connection.execute(_STORED_BETWEEN, parameters)]
+
+
+def _stored(row: Sequence[Any]) -> NamedStored:
+    own, workspace, start, until, byte_seconds, closed, name = row
+    record = Stored(
+        IntervalID(own),
+        WorkspaceID(workspace),
+        to_moment(start),
+        to_moment(until),
+        byte_seconds,
+        bool(closed),
+    )
+    return NamedStored(record, name)
 
 
 def _interval(row: Sequence[Any]) -> NamedInterval:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from byoc.ids import WorkspaceID
 from byoc.model.records import CellRecord, GroupRecord, WorkspaceRecord
-from byoc.model.report import Interval
+from byoc.model.report import Interval, Stored
 from byoc.model.spec import GroupSpec, WorkspaceSpec
 from byoc.model.verbs import Verb
 
@@ -73,6 +73,14 @@ class NewEvent:
     progress: int | None = None
     by: str = ""
     origin: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedStored:
+    """What a volume held, with the name of its workspace."""
+
+    stored: Stored
+    workspace_name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ class MemoryFleet:
         self._news = asyncio.Event()
         self.rows: list[UsageRow] = []
         """What ``usage`` answers, whatever is asked."""
+        self.stored_rows: list[UsageRow] = []
+        """What ``stored`` answers, whatever is asked."""
         self.log_text = ""
         """What ``logs`` answers; empty: the cell's policy refuses."""
         self.samples: dict[WorkspaceID, tuple[Sample, ...]] = {}
@@ -184,6 +186,13 @@ class MemoryFleet:
         """Return ``rows``."""
         del start, end, aggregate
         return [row for row in self.rows if row.owner_id == by.organization_id]
+
+    async def stored(
+        self, by: Principal, /, *, start: datetime, end: datetime, aggregate: str
+    ) -> list[UsageRow]:
+        """Return ``stored_rows``."""
+        del start, end, aggregate
+        return [row for row in self.stored_rows if row.owner_id == by.organization_id]
 
     async def cells(self, by: Principal, /) -> list[CellRecord]:
         """Return the caller's cells."""

@@ -64,6 +64,7 @@ class MemoryRuntime:
         self._workspaces: dict[WorkspaceID, _Workspace] = {}
         self._ended: asyncio.Queue[WorkspaceID] = asyncio.Queue()
         self._ports = 0
+        self.volume_bytes = 40 * 2**20
         self.acts: list[tuple[WorkspaceID, Action]] = []
         self.passwords: dict[WorkspaceID, str] = {}
         self.authorities: tuple[Authority, ...] = ()
@@ -142,6 +143,11 @@ class MemoryRuntime:
         """Return what :meth:`crash` was told the engine said."""
         held = self._workspaces.get(workspace)
         return held.log if held is not None else ""
+
+    async def stored_bytes(self, workspace: WorkspaceID) -> int:
+        """Return ``volume_bytes`` where there is a volume."""
+        held = self._workspaces.get(workspace)
+        return self.volume_bytes if held is not None and held.seen.exists else 0
 
     async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
         """Return values for every metric; those of use come from :meth:`use` and :meth:`work`."""

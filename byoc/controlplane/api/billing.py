@@ -1,4 +1,4 @@
-"""Billing usage, from the intervals that cells have metered."""
+"""Billing usage, from what cells have metered."""
 
 from typing import Annotated, Final, get_args
 
@@ -33,7 +33,7 @@ async def usage(
     metric: Annotated[str, Query(description="ComputeCredit or StorageAvgByte; both if absent")] = "",
     aggregate_by: Annotated[str, Query(alias="aggregateBy", description="hour, day or month")] = "hour",
 ) -> Response:
-    """Compute credits per workspace and period. Storage is the customer's own, so its list is empty."""
+    """Compute credits, and average bytes of volumes, per workspace and period."""
     start, end = parse_moment(start_time, "startTime"), parse_moment(end_time, "endTime")
     if end <= start:
         raise UsageError("endTime: must be after startTime")
@@ -41,10 +41,12 @@ async def usage(
     aggregate = _aggregate(aggregate_by or "hour")
     if (end - start).total_seconds() / _SECONDS[aggregate] > _MOST_PERIODS:
         raise UsageError("endTime: too many periods", hint="aggregate by day or month")
-    rows: list[UsageRow] = []
-    if "ComputeCredit" in metrics:
-        rows = await call.fleet.usage(call.by, start=start, end=end, aggregate=aggregate)
-    return answer({"billingUsage": [_shape(name, rows) for name in metrics]})
+    asked = {"ComputeCredit": call.fleet.usage, "StorageAvgByte": call.fleet.stored}
+    found = []
+    for name in metrics:
+        rows = await asked[name](call.by, start=start, end=end, aggregate=aggregate)
+        found.append(_shape(name, rows))
+    return answer({"billingUsage": found})
 
 
 def _metrics(text: str) -> tuple[MetricName, ...]:
@@ -62,7 +64,7 @@ def _aggregate(text: str) -> Aggregate:
 
 
 def _shape(metric: MetricName, rows: list[UsageRow]) -> BillingUsage:
-    figures = [_figure(row) for row in rows] if metric == "ComputeCredit" else []
+    figures = [_figure(row) for row in rows]
     return {"metric": metric, "description": _DESCRIPTIONS[metric], "usage": figures, "Usage": figures}
 
 

@@ -213,6 +213,12 @@ class FleetService(Authenticator, Workspaces, Groups, Cells, Reads, Protocol):
         """Return compute credits per workspace and period between ``start`` and ``end``."""
         ...
 
+    async def stored(
+        self, by: Principal, /, *, start: datetime, end: datetime, aggregate: Aggregate
+    ) -> list[UsageRow]:
+        """Return the average of bytes held per workspace and period between ``start`` and ``end``."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Overview:

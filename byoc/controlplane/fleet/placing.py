@@ -9,7 +9,7 @@ twice changes nothing the second time.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from byoc import log
@@ -24,6 +24,7 @@ from byoc.model.report import (
     Interval,
     Phase,
     Reason,
+    Stored,
     Transition,
     WorkspaceReport,
 )
@@ -38,6 +39,9 @@ from byoc.wire.tokens import MAX_CHANGES
 _LOG: Final = log.get(__name__)
 MOST_CHANGES: Final = MAX_CHANGES // 2
 """Generations that a request can bring a cell forward by: each may need two verbs, or a few more."""
+_HOUR: Final = timedelta(hours=1)
+_MOST_STORED: Final = 2**60
+"""Byte-seconds: 290 TiB for an hour, more than a volume can hold, and a number that the database can."""
 _REMOVED: Final = (Phase.TERMINATED.value, Reason.REMOVED.value, EXPLANATIONS[Reason.REMOVED])
 _SETTLED: Final = {
     Phase.RUNNING: State.ACTIVE,
@@ -90,6 +94,8 @@ class Placing:
             before[workspace.id] = self._place_workspace(workspace)
         self._place_transitions()
         self._tell_silent_changes(before)
+        for record in self._report.stored:
+            self._place_stored(record)
         for interval in self._report.intervals:
             self._place_interval(interval)
         self._place_tombstones()
@@ -291,6 +297,15 @@ class Placing:
             self._ignored("interval", interval.id)
             return
         self._tx.usage.put(interval)
+
+    def _place_stored(self, record: Stored) -> None:
+        sane = (
+            0 <= record.byte_seconds <= _MOST_STORED and record.start <= record.until <= record.start + _HOUR
+        )
+        if not sane or self._own(record.workspace_id) is None:
+            self._ignored("stored", record.id)
+            return
+        self._tx.usage.put_stored(record)
 
     def _place_tombstones(self) -> None:
         named = {group.id for group in self._report.groups}

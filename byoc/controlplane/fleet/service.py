@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from byoc import faults
 from byoc.clock import Clock
 from byoc.controlplane.api.service import Overview
-from byoc.controlplane.billing.usage import Aggregate, usage_rows
+from byoc.controlplane.billing.usage import Aggregate, stored_rows, usage_rows
 from byoc.controlplane.fleet import groups, membership, visible, workspaces
 from byoc.controlplane.fleet.courier import Courier
 from byoc.controlplane.fleet.groups import Act
@@ -286,6 +286,14 @@ class Fleet:
         own = by.organization_id
         metered = await self._store.scan(lambda tx: tx.usage.between(own, start, end))
         return usage_rows(metered, own, start=start, end=end, aggregate=aggregate)
+
+    async def stored(
+        self, by: Principal, /, *, start: datetime, end: datetime, aggregate: Aggregate
+    ) -> list[UsageRow]:
+        """Return the average of bytes held per workspace and period between ``start`` and ``end``."""
+        own = by.organization_id
+        weighed = await self._store.scan(lambda tx: tx.usage.stored_between(own, start, end))
+        return stored_rows(weighed, own, start=start, end=end, aggregate=aggregate)
 
     async def overview(self) -> Overview:
         """Return what there is, over all organizations: counts only."""

@@ -182,6 +182,12 @@ class KubernetesRuntime:
         node = f"node-{workspace}-0"
         return tuple(Sample(metric, value, node) for metric, value in (counted | machine).items())
 
+    async def stored_bytes(self, workspace: WorkspaceID) -> int:
+        """Return the size of the workspace's disk."""
+        await self._open()
+        claim = self._cache.view(workspace).claim
+        return claim.disk_gib * 2**30 if claim else 0
+
     async def close(self, *, stop_engines: bool) -> None:
         """Let go; engines go on unless they are to be stopped."""
         if stop_engines:

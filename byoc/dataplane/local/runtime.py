@@ -177,6 +177,10 @@ class LocalRuntime:
             return ()
         return await self._off(gauge.measure, held.volume, run, _door(held.volume, record))
 
+    async def stored_bytes(self, workspace: WorkspaceID) -> int:
+        """Return what the data folder takes on the machine's disk."""
+        return await self._off(Volume(self._volumes, workspace).used_bytes)
+
     async def close(self, *, stop_engines: bool) -> None:
         """Let go; engines go on unless they are to be stopped."""
         if stop_engines:

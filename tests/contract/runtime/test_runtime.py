@@ -324,6 +324,17 @@ async def test_measuring_is_no_use_and_counts_nothing_itself(
     assert (after.connections, after.queries) == (before.connections, before.queries)
 
 
+async def test_a_volume_has_a_weight_running_and_suspended_and_none_once_removed(
+    runtime: Runtime, running: WorkspaceSpec, secrets: Secrets
+) -> None:
+    assert await runtime.stored_bytes(WorkspaceID(new_id())) == 0
+    assert await runtime.stored_bytes(running.id) > 2**20
+    await walk(runtime, to(running, Desired.SUSPENDED), secrets)
+    assert await runtime.stored_bytes(running.id) > 2**20
+    await walk(runtime, to(running, Desired.TERMINATED), secrets)
+    assert await runtime.stored_bytes(running.id) == 0
+
+
 async def test_what_does_not_run_has_no_metrics(
     runtime: Runtime, running: WorkspaceSpec, secrets: Secrets, crash: Crash
 ) -> None:

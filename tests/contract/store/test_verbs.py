@@ -16,6 +16,7 @@ from byoc.model.report import (
     LedgerHead,
     Phase,
     Reason,
+    Stored,
     WorkspaceReport,
 )
 from byoc.model.spec import AutoScale, AutoSuspend, Desired, GroupSpec, Sensitivity, SuspendType, UpdateWindow
@@ -208,6 +209,33 @@ async def test_only_intervals_that_share_time_are_found(store: Store) -> None:
     start, end = NOW + timedelta(hours=2), NOW + timedelta(hours=5)
     found = await store.read(lambda tx: tx.usage.between(ORGANIZATION, start, end))
     assert {named.interval.id for named in found} == {"into", "inside", "over"}
+
+
+async def test_what_a_volume_held_grows_and_stays_of_its_workspace(store: Store) -> None:
+    for name in ("w1", "w2"):
+        await store.write(lambda tx, name=name: tx.workspaces.add(workspace(name)))  # type: ignore[misc]
+
+    def record(minutes: int, *, of: str = "w1", closed: bool = False) -> Stored:
+        until = NOW + timedelta(minutes=minutes)
+        return Stored(IntervalID("s1"), WorkspaceID(of), NOW, until, minutes * 60 * 2**40, closed)
+
+    async def put(one: Stored) -> Stored:
+        await store.write(lambda tx: tx.usage.put_stored(one))
+        end = NOW + timedelta(hours=1)
+        (found,) = await store.read(lambda tx: tx.usage.stored_between(ORGANIZATION, NOW, end))
+        assert found.workspace_name == "name of w1"
+        return found.stored
+
+    assert await put(record(10)) == record(10)
+    assert await put(record(5)) == record(10)
+    assert await put(record(20, of="w2")) == record(10)
+    assert await put(record(30, closed=True)) == record(30, closed=True)
+    assert await put(record(20)) == record(30, closed=True)
+    later = NOW + timedelta(minutes=30)
+    assert (
+        await store.read(lambda tx: tx.usage.stored_between(ORGANIZATION, later, later + timedelta(hours=1)))
+        == []
+    )
 
 
 async def test_sealed_passwords_last_until_their_version_is_known(store: Store) -> None:

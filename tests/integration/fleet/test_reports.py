@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from byoc.controlplane.api.workspaces import shape
 from byoc.ids import GroupID, IntervalID, WorkspaceID, new_id
 from byoc.model.records import GroupChanges, WorkspaceChanges
-from byoc.model.report import Authority, CellFacts, Condition, Interval, LedgerHead, Phase, Reason, Transition
+from byoc.model.report import (
+    Authority,
+    CellFacts,
+    Condition,
+    Interval,
+    LedgerHead,
+    Phase,
+    Reason,
+    Stored,
+    Transition,
+)
 from byoc.model.scaling import Change
 from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.workspace import State
@@ -159,6 +169,29 @@ async def test_intervals_are_upserted_and_what_ended_stays_so(fleet: World) -> N
         fleet.cell.intervals[own] = interval(orders, start, minutes=minutes, own=own, ended=ended)
         await fleet.report()
     assert await usage(fleet) == ["1"]
+
+
+async def test_what_volumes_held_is_billed_by_the_average_and_nonsense_is_ignored(fleet: World) -> None:
+    _, orders = await fleet.running()
+    start = fleet.clock.now().replace(minute=0, second=0, microsecond=0)
+    end = start + timedelta(hours=1)
+
+    async def averages() -> list[str]:
+        rows = await fleet.fleet.stored(fleet.by, start=start, end=end, aggregate="hour")
+        return [row.value for row in rows]
+
+    def other(**changes: Any) -> Stored:
+        return replace(half, id=IntervalID(new_id()), **changes)
+
+    half = Stored(IntervalID(new_id()), WorkspaceID(orders), start, start + timedelta(minutes=30), 1_800_000)
+    await fleet.report(stored=(half,))
+    assert await averages() == ["500"]
+    await fleet.report(stored=(replace(half, until=end, byte_seconds=3_600_000, closed=True),))
+    assert await averages() == ["1000"]
+    late = other(until=end + timedelta(hours=1))
+    foreign = other(workspace_id=WorkspaceID(new_id()))
+    await fleet.report(stored=(other(byte_seconds=-1), other(byte_seconds=2**70), late, foreign))
+    assert await averages() == ["1000"]
 
 
 async def test_a_transition_reported_twice_is_one_event(fleet: World) -> None:

@@ -13,6 +13,7 @@ import pytest
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys, PinnedKeys
 from byoc.dataplane.reporter import Reporter, Reporting
+from byoc.dataplane.volumes import LOOK_SECONDS
 from byoc.errors import Unreachable
 from byoc.ids import CellID, WorkspaceID, new_id
 from byoc.model.report import Authority, CellReport, Condition, Phase, Reason
@@ -70,6 +71,11 @@ class Site:
     provider: Provider
     reporter: Reporter
     pinned: PinnedKeys
+
+    def told_of_volumes(self) -> int:
+        """Byte-seconds that were reported."""
+        told = {record.id: record.byte_seconds for one in self.provider.reports for record in one.stored}
+        return sum(told.values())
 
     @property
     def last(self) -> CellReport:
@@ -259,6 +265,21 @@ class TestWhatIsKept:
         first, again = site.provider.reports[:2]
         assert (again.workspaces, again.transitions) == (first.workspaces, first.transitions)
         assert again.seq > first.seq
+
+    async def test_what_volumes_hold_is_reported_running_and_suspended_until_it_is_acknowledged(
+        self, site: Site
+    ) -> None:
+        await site.cell.bring_up()
+        await connected(site)
+        await site.cell.clock.elapse(2 * LOOK_SECONDS + 35)
+        running = site.told_of_volumes()
+        await site.cell.put(following(ORDERS, desired=Desired.SUSPENDED))
+        await site.cell.clock.elapse(3600)
+        suspended = site.told_of_volumes()
+        assert 0 < running < suspended
+        minute = 60 * site.cell.runtime.volume_bytes
+        assert suspended - running == pytest.approx(60 * minute, abs=6 * minute)
+        assert [record.closed for record in site.cell.state.volumes.records()] == [False]
 
     async def test_acknowledged_usage_is_forgotten_and_only_then(self, site: Site) -> None:
         await site.cell.bring_up()

@@ -1,5 +1,6 @@
 """Billing usage over the API."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ async def _row(world: Any) -> UsageRow:
 async def test_usage_stands_under_both_names_with_text_values(world: Any) -> None:
     row = await _row(world)
     world.fleet.rows = [row]
+    world.fleet.stored_rows = [replace(row, value="41943040")]
     compute, storage = (await world.ok("GET", "/v1/billing/usage", params=PERIOD))["billingUsage"]
     figure = {
         "startTime": "2030-01-01T00:00:00Z",
@@ -37,8 +39,13 @@ async def test_usage_stands_under_both_names_with_text_values(world: Any) -> Non
         "resourceType": "Workspace",
         "value": "0.25",
     }
+    bytes_held = figure | {"value": "41943040"}
     assert (compute["metric"], compute["usage"], compute["Usage"]) == ("ComputeCredit", [figure], [figure])
-    assert (storage["metric"], storage["usage"], storage["Usage"]) == ("StorageAvgByte", [], [])
+    assert (storage["metric"], storage["usage"], storage["Usage"]) == (
+        "StorageAvgByte",
+        [bytes_held],
+        [bytes_held],
+    )
     assert compute["description"]
     assert storage["description"]
 

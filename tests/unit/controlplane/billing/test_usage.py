@@ -1,4 +1,4 @@
-"""Credits from intervals, by hand and as properties."""
+"""Credits from intervals and bytes from volumes, by hand and as properties."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from byoc.controlplane.billing.usage import PLACES, Aggregate, usage_rows
+from byoc.controlplane.billing.usage import PLACES, Aggregate, stored_rows, usage_rows
 from byoc.ids import IntervalID, OrganizationID, WorkspaceID
 from byoc.model.records import UsageRow
-from byoc.model.report import Interval
+from byoc.model.report import Interval, Stored
 from byoc.model.size import credits_per_hour
-from byoc.store.values import NamedInterval
+from byoc.store.values import NamedInterval, NamedStored
 
 OWNER = OrganizationID("o")
 NOON = datetime(2030, 1, 31, 12, tzinfo=UTC)
@@ -167,3 +167,54 @@ def test_periods_of_one_workspace_never_overlap(intervals: list[NamedInterval], 
         mine = [row for row in found if row.workspace_id == workspace]
         assert all(one.end <= after.start for one, after in pairwise(mine))
         assert all(row.start < row.end for row in mine)
+
+
+def held(
+    since: datetime, until: datetime, mib: int, *, workspace: str = "w", closed: bool = True
+) -> NamedStored:
+    byte_seconds = mib * 2**20 * int((until - since).total_seconds())
+    record = Stored(IntervalID("i"), WorkspaceID(workspace), since, until, byte_seconds, closed)
+    return NamedStored(record, f"name of {workspace}")
+
+
+def averages(
+    *records: NamedStored, start: datetime = WIDE[0], end: datetime = WIDE[1], aggregate: Aggregate = "hour"
+) -> list[tuple[str, int, bool]]:
+    found = stored_rows(records, OWNER, start=start, end=end, aggregate=aggregate)
+    assert all(row.start < row.end for row in found)
+    return [(row.workspace_name, int(row.value), row.provisional) for row in found]
+
+
+def test_a_volume_counts_with_what_it_held_over_the_whole_period() -> None:
+    hour = held(NOON, NOON + timedelta(hours=1), 48)
+    half = held(NOON, NOON + timedelta(minutes=30), 48, workspace="x", closed=False)
+    assert averages(hour, half) == [("name of w", 48 * 2**20, False), ("name of x", 24 * 2**20, True)]
+    assert averages(hour, aggregate="day") == [("name of w", 2 * 2**20, False)]
+
+
+def test_what_was_asked_for_cuts_what_a_volume_held() -> None:
+    hour = held(NOON, NOON + timedelta(hours=1), 48)
+    middle = NOON + timedelta(minutes=20)
+    assert averages(hour, start=middle) == [("name of w", 48 * 2**20, False)]
+    assert averages(hour, end=middle) == [("name of w", 48 * 2**20, False)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 60), st.integers(0, 2**40)), min_size=1, max_size=12),
+    st.integers(1, 700),
+)
+def test_cut_in_two_the_average_is_the_same(pieces: list[tuple[int, int]], cut: int) -> None:
+    now, records = NOON, []
+    for minutes, mib in pieces:
+        records.append(held(now, now + timedelta(minutes=minutes), mib))
+        now += timedelta(minutes=minutes)
+    end, middle = now, min(NOON + timedelta(minutes=cut), now)
+
+    def total(start: datetime, until: datetime) -> int:
+        if start == until:
+            return 0
+        rows = stored_rows(records, OWNER, start=start, end=until, aggregate="month")
+        return sum(int(row.value) * int((row.end - row.start).total_seconds()) for row in rows)
+
+    seconds = (end - NOON).total_seconds()
+    assert abs(total(NOON, end) - total(NOON, middle) - total(middle, end)) <= 2 * seconds
