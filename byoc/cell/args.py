@@ -129,6 +129,8 @@ class GivenSubnet:
     public_ip_on_launch: bool = False
     has_egress: bool = True
     """Its route table leads out by a NAT gateway, a transit gateway or an appliance."""
+    is_public: bool = False
+    """Its default route leads to an internet gateway."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +213,11 @@ def _check_given(subnet: GivenSubnet, ranges: list[IPv4Network]) -> None:
         raise UsageError(
             f"subnet {subnet.id} gives its machines public addresses",
             hint="give private subnets: nothing of a cell has a public address",
+        )
+    if subnet.is_public:
+        raise UsageError(
+            f"subnet {subnet.id} is public: its default route leads to an internet gateway",
+            hint="give private subnets, whose way out is a NAT gateway, a transit gateway or an egress proxy",
         )
 
 

@@ -86,6 +86,7 @@ _SUBNET: Final[Mapping[str, tuple[str, type, Any]]] = {
     "routeTableID": ("route_table_id", str, None),
     "publicAddressOnLaunch": ("public_ip_on_launch", bool, False),
     "hasEgress": ("has_egress", bool, True),
+    "isPublic": ("is_public", bool, False),
 }
 _GIVEN: Final[Mapping[str, tuple[str, type, Any]]] = {
     "id": ("id", str, None),

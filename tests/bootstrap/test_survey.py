@@ -59,7 +59,7 @@ def test_a_given_vpc_is_seen_with_its_routes_flags_and_endpoints(
     assert seen.subnets[0].route_table_id == vpc["table"] != seen.subnets[2].route_table_id
 
 
-def test_a_subnet_behind_an_internet_gateway_has_no_way_out_of_its_own(
+def test_a_subnet_that_leads_to_an_internet_gateway_is_refused(
     account: Account, vpc: Mapping[str, Any]
 ) -> None:
     ec2 = account.client("ec2")
@@ -68,7 +68,9 @@ def test_a_subnet_behind_an_internet_gateway_has_no_way_out_of_its_own(
     table = ec2.create_route_table(VpcId=vpc["id"])["RouteTable"]["RouteTableId"]
     ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", GatewayId=gateway)
     ec2.associate_route_table(RouteTableId=table, SubnetId=vpc["subnets"][2])
-    assert not given_vpc(account, vpc["id"], vpc["subnets"]).subnets[2].has_egress
+    with pytest.raises(PreconditionFailed, match=f"{vpc['subnets'][2]} is public") as refused:
+        given_vpc(account, vpc["id"], vpc["subnets"])
+    assert "private subnets" in refused.value.hint
 
 
 def test_a_vpc_that_is_not_in_the_account_is_refused(account: Account) -> None:

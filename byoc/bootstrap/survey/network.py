@@ -85,6 +85,7 @@ def _subnet(subnet: Mapping[str, Any], table: Mapping[str, Any]) -> GivenSubnet:
         route_table_id=table.get("RouteTableId", ""),
         public_ip_on_launch=bool(subnet.get("MapPublicIpOnLaunch")),
         has_egress=_leads_out(table),
+        is_public=_leads_to_the_internet(table),
     )
 
 
@@ -101,10 +102,15 @@ def _table_of(subnet_id: str, tables: Sequence[Mapping[str, Any]]) -> Mapping[st
 
 
 def _leads_out(table: Mapping[str, Any]) -> bool:
-    return any(
-        route.get("DestinationCidrBlock") == "0.0.0.0/0" and any(route.get(way) for way in _WAYS_OUT)
-        for route in table.get("Routes", [])
-    )
+    return any(route.get(way) for route in _defaults(table) for way in _WAYS_OUT)
+
+
+def _leads_to_the_internet(table: Mapping[str, Any]) -> bool:
+    return any(str(route.get("GatewayId", "")).startswith("igw-") for route in _defaults(table))
+
+
+def _defaults(table: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [route for route in table.get("Routes", []) if route.get("DestinationCidrBlock") == "0.0.0.0/0"]
 
 
 def _endpoints(ec2: Any, vpc_id: str, region: str) -> tuple[str, ...]:

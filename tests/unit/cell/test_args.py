@@ -86,6 +86,13 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         ),
         "public addresses",
     ),
+    "a subnet that leads to an internet gateway, though there is a proxy": (
+        lambda: cell(
+            network=given_vpc(subnets=_subnets(is_public=True, has_egress=False)),
+            egress_proxy="http://10.80.0.9:3128",
+        ),
+        "is public: its default route leads to an internet gateway",
+    ),
     "a subnet without a route out": (
         lambda: cell(
             network=given_vpc(subnets=_subnets(has_egress=False))
