@@ -17,6 +17,7 @@ reason that a person can read.
                   SQL, older password in the engine  set password
                   SQL, other limits in the engine    resize online, or restart
                   SQL, other doors, or meddled with  mend
+                  volume nearly full, or filled up   grow it
                   SQL, all as asked                  RUNNING answered-sql
 """
 
@@ -119,7 +120,7 @@ def _suspend(seen: Observation, decided: Reason | None) -> Step:
 
 
 def _run(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: datetime) -> Step:
-    held_back = _hold_back(spec, seen, now)
+    held_back = _make_room(seen) or _hold_back(spec, seen, now)
     if held_back is not None:
         return held_back
     if not seen.exists:
@@ -161,7 +162,11 @@ def _mend(situation: Situation, seen: Observation) -> Step | None:
     """What is done while it serves: no change of its state."""
     if seen.doors is not None and seen.doors != situation.doors:
         return Step(Action.MEND, Phase.RUNNING, Reason.APPLYING_FIREWALL)
-    return Step(Action.MEND, Phase.RUNNING, Reason.PUTTING_BACK) if seen.amiss else None
+    if seen.amiss:
+        return Step(Action.MEND, Phase.RUNNING, Reason.PUTTING_BACK)
+    if seen.room is None:
+        return None
+    return Step(Action.GROW if seen.room.grow_to_gib else None, Phase.RUNNING, seen.room.why)
 
 
 def _way_up(seen: Observation) -> Phase:
@@ -169,6 +174,13 @@ def _way_up(seen: Observation) -> Phase:
         return Phase.PROVISIONING
     failed = seen.failures.crashes + seen.failures.starts > 0
     return Phase.HEALING if failed or seen.process is Process.EXITED else Phase.STARTING
+
+
+def _make_room(seen: Observation) -> Step | None:
+    """What is done for an engine that ended because its volume was full: only more of it helps."""
+    if seen.sql_ready or seen.room is None or not seen.room.grow_to_gib:
+        return None
+    return Step(Action.GROW, _way_up(seen), seen.room.why, 40)
 
 
 def _hold_back(spec: WorkspaceSpec, seen: Observation, now: datetime) -> Step | None:

@@ -14,6 +14,7 @@ from typing import Final
 
 from byoc import faults, log
 from byoc.clock import Clock
+from byoc.dataplane.autogrow import Grower
 from byoc.dataplane.autoscale import Scaler
 from byoc.dataplane.bell import Bell
 from byoc.dataplane.desired import Decision, HeldWorkspace, Settled
@@ -54,6 +55,7 @@ class Reconciler:
         rates: Callable[[], Rates] | None = None,
     ) -> None:
         self._scaler = Scaler(state, runtime, policy, rates)
+        self._grower = Grower(state, policy, rates)
         self._state = state
         self._runtime = runtime
         self._clock = clock
@@ -159,6 +161,7 @@ class Reconciler:
         self._bells.pop(name, None)
         self._activities.pop(name, None)
         self._scaler.forget(name)
+        self._grower.forget(name)
 
     def _note_looked(self, name: WorkspaceID | None) -> None:
         self._unseen.discard(name or WorkspaceID(""))
@@ -175,6 +178,7 @@ class Reconciler:
         self._follow_activity(name, seen, now)
         self._decide(name, now)
         await self._scaler.turn(self._state.desired.workspaces[name], seen, now)
+        seen = self._grower.turn(self._state.desired.workspaces[name], seen, now)
         held = self._state.desired.workspaces[name]
         spec = _intended(self._state.desired.effective(held), held)
         step = plan(spec, self._situation(held), seen, now)

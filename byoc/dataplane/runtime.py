@@ -54,6 +54,8 @@ class Action(StrEnum):
     """Make ``admin`` and the database ``cluster`` where they are missing, and set the password."""
     RESIZE_ONLINE = "resize-online"
     RESTART = "restart"
+    GROW = "grow"
+    """Have the volume expanded to what ``Observation.room`` says; returns once that was asked for."""
     MEND = "mend"
     """Put what belongs to the workspace back as it should be: who may connect, what somebody changed."""
     STOP = "stop"
@@ -86,6 +88,21 @@ class Doors:
 
     ranges: tuple[str, ...] = ()
     everybody: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What is to be said of a volume that is nearly full, or is being expanded.
+
+    Attributes:
+        why: what is done about it, or why nothing is.
+        grow_to_gib: to what it may be expanded now; 0 for nothing to do.
+        held_gib: what it has.
+    """
+
+    why: Reason
+    grow_to_gib: int = 0
+    held_gib: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +161,7 @@ class Observation:
         amiss: something that belongs to the workspace is gone or was changed by somebody else.
         waiting_for: what an engine that does not answer yet lacks; None for nothing but time.
         remains: there is no whole volume, but something that has to be removed.
+        room: of the volume; None where there is enough, or nobody knows.
     """
 
     exists: bool = False
@@ -161,6 +179,7 @@ class Observation:
     amiss: bool = False
     waiting_for: Reason | None = None
     remains: bool = False
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,9 @@ class Reason(StrEnum):
     LICENCE_MISSING = "licence-missing"
     MACHINE_LOST = "machine-lost"
     ZONE_LOST = "zone-lost"
+    EXPANDING_VOLUME = "expanding-volume"
+    VOLUME_AT_LIMIT = "volume-at-limit"
+    VOLUME_CANNOT_GROW = "volume-cannot-grow"
     APPLYING_FIREWALL = "applying-firewall"
     PUTTING_BACK = "putting-back"
     ADOPTED = "adopted"
@@ -125,6 +128,12 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.ZONE_LOST: (
         "nothing is heard of any machine in the zone of the workspace's volume; it goes on with its zone"
     ),
+    Reason.EXPANDING_VOLUME: "its volume is nearly full and is being expanded",
+    Reason.VOLUME_AT_LIMIT: (
+        "its volume is nearly full, and the cell's limit or policy lets it grow no further by itself; a "
+        "larger size has a larger one"
+    ),
+    Reason.VOLUME_CANNOT_GROW: "its volume is nearly full, and the cell's storage cannot expand volumes",
     Reason.APPLYING_FIREWALL: "letting in whom the group's firewall ranges name, and nobody else",
     Reason.PUTTING_BACK: "putting back what somebody removed or changed in the cell's cluster",
     Reason.ADOPTED: "found again by the cell, data untouched",

@@ -17,6 +17,7 @@ from byoc.dataplane.runtime import (
     Limits,
     Observation,
     Process,
+    Room,
     Secrets,
 )
 from byoc.ids import WorkspaceID
@@ -105,6 +106,8 @@ class MemoryRuntime:
             case Action.RESTART:
                 self._stop(held)
                 self._start(spec, held)
+            case Action.GROW:
+                held.seen = replace(held.seen, room=None)
             case Action.STOP:
                 self._stop(held)
             case Action.REMOVE:
@@ -204,6 +207,11 @@ class MemoryRuntime:
         """Let somebody change what belongs to the workspace."""
         held = self._workspaces[workspace]
         held.seen = replace(held.seen, amiss=True)
+
+    def fill(self, workspace: WorkspaceID, room: Room | None) -> None:
+        """Let the volume be nearly full."""
+        held = self._workspaces[workspace]
+        held.seen = replace(held.seen, room=room)
 
     def lose_volume(self, workspace: WorkspaceID) -> None:
         """Let the volume vanish, as a human with ``rm -r`` does."""

@@ -10,13 +10,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Final, ParamSpec, TypeVar
 
 from lightkube import KubeConfig
 
 from byoc import __version__, log
 from byoc.clock import Clock
-from byoc.dataplane.kubernetes import kinds, names, sizing
+from byoc.dataplane.kubernetes import door, kinds, names, sizing
 from byoc.dataplane.kubernetes.authority import Authority
 from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.chosen import chosen
@@ -24,6 +25,7 @@ from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.door import Door
 from byoc.dataplane.kubernetes.engines import CannotStart
 from byoc.dataplane.kubernetes.following import Following
+from byoc.dataplane.kubernetes.growth import Growth, Volumes
 from byoc.dataplane.kubernetes.making import Making
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.settings import ClusterSettings
@@ -55,6 +57,7 @@ class _Held:
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     following: Following = field(default_factory=Following)
+    growth: Growth = field(default_factory=Growth)
     generation: int = 0
     shape: Shape = ()
 
@@ -83,6 +86,7 @@ class KubernetesRuntime:
         self._engines = chosen(settings)
         self._cache = Cache(cluster, self._engines, clock, self._changed)
         self._tending = Tending(cluster, clock, settings.patience_seconds)
+        self._volumes = Volumes(cluster, settings, clock)
         self._held: dict[WorkspaceID, _Held] = {}
         self._rung: asyncio.Queue[WorkspaceID] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="engines")
@@ -231,7 +235,7 @@ class KubernetesRuntime:
         held = self._held.get(workspace)
         if held is None:
             held = self._held[workspace] = _Held()
-            held.following.answered = self._clock.monotonic()
+            held.following.answered = held.growth.measured = self._clock.monotonic()
         return held
 
     def _changed(self, workspace: WorkspaceID) -> None:
@@ -285,6 +289,9 @@ class KubernetesRuntime:
                 following.renewed = False
             elif following.renewed:
                 await self._renew(self._door(workspace, pod.address))
+            if held.growth.due(self._clock.monotonic()) and view.claim is not None:
+                asked = partial(self._off, partial(door.held, self._door(workspace, pod.address)))
+                await self._volumes.measure(view.claim, held.growth, asked)
 
     def _describe(self, workspace: WorkspaceID, held: _Held) -> Observation:
         view, following = self._cache.view(workspace), held.following
@@ -312,6 +319,7 @@ class KubernetesRuntime:
             amiss=ready and (self._amiss(view) or not self._certified(following)),
             waiting_for=waiting if alive and not ready else None,
             remains=not exists and not view.empty,
+            room=self._volumes.room(view, held.growth, following.failures, ready=ready),
         )
 
     def _waiting_for(self, view: View, following: Following) -> Reason | None:
@@ -358,10 +366,10 @@ class KubernetesRuntime:
             case Action.MEND:
                 await self._making.engine(self._making.intended(spec, doors))
                 held.following.renewed = True
-            case Action.STOP:
-                await self._stop(held, spec.id)
-            case Action.REMOVE:
-                await self._remove(held, spec.id)
+            case Action.GROW:
+                await self._grow(held, spec, doors)
+            case Action.STOP | Action.REMOVE:
+                await (self._stop if action is Action.STOP else self._remove)(held, spec.id)
 
     async def _create(self, spec: WorkspaceSpec, doors: Doors) -> None:
         if not _exists(self._cache.view(spec.id)):
@@ -444,6 +452,13 @@ class KubernetesRuntime:
         self._follow_run(self._cache.view(spec.id), held)
         door = self._door(spec.id, view.pod.address)
         held.following.restart_needed = not await self._engines.resize(self._making, intended, door)
+
+    async def _grow(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
+        view = self._cache.view(spec.id)
+        ready = self._is_ready(view, held.following)
+        intended = self._making.intended(spec, doors)
+        failures = held.following.failures
+        await self._volumes.grow(self._making, intended, view, held.growth, failures, ready=ready)
 
     async def _restart(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
         following, view = held.following, self._cache.view(spec.id)

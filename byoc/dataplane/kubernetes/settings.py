@@ -40,6 +40,7 @@ class ClusterSettings:
         node_selector: labels of the machines that workspaces run on.
         memory_bytes: what all running workspaces together may have; None for as much as the cluster gives.
         patience_seconds: how long a machine may be silent before it is given up.
+        volume_growth: how many times its size's disk a volume may grow to by itself; 1 for never.
         size_divisor: a workspace gets this part of its size's compute; 1 where sizes mean what they say.
     """
 
@@ -55,6 +56,7 @@ class ClusterSettings:
     node_selector: Mapping[str, str] = field(default_factory=lambda: {GROUP_LABEL: WORKSPACE_GROUP})
     memory_bytes: int | None = None
     patience_seconds: int = PATIENCE_SECONDS
+    volume_growth: int = 4
     size_divisor: int = 1
 
     @classmethod
@@ -76,6 +78,7 @@ class ClusterSettings:
             ("bucket", isinstance(read.bucket, str) and (not read.bucket or bool(read.region))),
             ("region", isinstance(read.region, str)),
             ("sizeDivisor", _whole(read.size_divisor)),
+            ("volumeGrowth", _whole(read.volume_growth)),
             ("memoryBytes", read.memory_bytes is None or _whole(read.memory_bytes)),
             ("patienceSeconds", _whole(read.patience_seconds)),
             ("nodeSelector", isinstance(read.node_selector, Mapping)),
@@ -116,6 +119,7 @@ _FIELDS: Final = {
     "nodeSelector": "node_selector",
     "memoryBytes": "memory_bytes",
     "patienceSeconds": "patience_seconds",
+    "volumeGrowth": "volume_growth",
     "sizeDivisor": "size_divisor",
 }
 _HINTS: Final = {
@@ -125,6 +129,7 @@ _HINTS: Final = {
     "licence": "the name of a Secret in byoc-system",
     "bucket": "BUCKET/PREFIX, and its region beside it",
     "region": "a region's name",
+    "volumeGrowth": "a whole number from 1",
     "sizeDivisor": "a whole number from 1",
     "memoryBytes": "a whole number of bytes",
     "patienceSeconds": "a whole number of seconds",

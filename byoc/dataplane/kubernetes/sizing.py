@@ -27,7 +27,7 @@ _GIB: Final = 2**30
 _CACHE_EIGHTHS: Final = {1: 4, 2: 5, 4: 6}
 _DISK_TO_MEMORY: Final = 5
 _SMALLEST_DISK_GIB: Final = 1
-_LARGEST_DISK_GIB: Final = 16 * 1024
+LARGEST_DISK_GIB: Final = 16 * 1024
 """Of an EBS volume."""
 _FEWEST_CONNECTIONS: Final = 64
 _MOST_CONNECTIONS: Final = 10_000
@@ -78,7 +78,7 @@ def cores_text(millicores: int) -> str:
 def disk_gib(limits: Limits, divisor: int) -> int:
     """Return the size of a new volume in GiB; one that is there never shrinks."""
     wanted = SIZES[limits.size].memory_bytes * _DISK_TO_MEMORY // divisor // _GIB
-    return min(max(wanted, _SMALLEST_DISK_GIB), _LARGEST_DISK_GIB)
+    return min(max(wanted, _SMALLEST_DISK_GIB), LARGEST_DISK_GIB)
 
 
 def chunk(divisor: int) -> int:

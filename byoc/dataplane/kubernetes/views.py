@@ -46,6 +46,8 @@ class Claim:
     Attributes:
         volume: the PersistentVolume's name; empty until it is bound.
         disk_gib: asked for.
+        capacity_gib: that it has; less while it is being expanded.
+        infeasible: its storage has said that it cannot be expanded.
     """
 
     name: str
@@ -55,21 +57,30 @@ class Claim:
     volume: str
     disk_gib: int
     password_version: int
+    capacity_gib: int = 0
+    infeasible: bool = False
+    storage_class: str = ""
 
     @classmethod
     def read(cls, found: Json) -> Self:
         """Read the object."""
         spec, annotations = found["spec"], found["metadata"].get("annotations") or {}
+        status = found.get("status") or {}
         asked = str(spec["resources"]["requests"]["storage"])
+        has = (status.get("capacity") or {}).get("storage")
+        under_way = (status.get("allocatedResourceStatuses") or {}).values()
         said = str(annotations.get(names.PASSWORD_VERSION, "0"))
         return cls(
             found["metadata"]["name"],
             version(found),
             _deleting(found),
-            (found.get("status") or {}).get("phase") == "Bound",
+            status.get("phase") == "Bound",
             spec.get("volumeName") or "",
             int(asked.removesuffix("Gi")) if asked.endswith("Gi") else 0,
             int(said) if said.isdigit() else 0,
+            quantity(has) // 2**30 if has else 0,
+            any(str(each).endswith("Infeasible") for each in under_way),
+            spec.get("storageClassName") or "",
         )
 
 
