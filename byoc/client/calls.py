@@ -22,6 +22,7 @@ from byoc.client.models import (
     Group,
     Identity,
     Metrics,
+    OpenedService,
     Organization,
     Region,
     Workspace,
@@ -195,6 +196,15 @@ def retire_cell(cell_id: str) -> Call[None]:
 def connections(cell_id: str) -> Call[list[Connection]]:
     """The tunnel sessions of a cell."""
     return Call("GET", _path("/byoc/v1/cells", cell_id, "sessions"), partial(_many, Connection))
+
+
+def open_service(
+    cell_id: str, service: str, certificate: str, life_seconds: int | None
+) -> Call[OpenedService]:
+    """A way to a service of a cell, for a while."""
+    path = _path("/byoc/v1/cells", cell_id, "services", service, "open")
+    body = _present({"certificate": certificate, "lifeSeconds": life_seconds})
+    return Call("POST", path, partial(_one, OpenedService), body=body)
 
 
 def workspace_metrics(workspace_id: str) -> Call[Metrics]:

@@ -180,6 +180,15 @@ class Enrolment(FromJSON):
 
 
 @dataclass(frozen=True, slots=True)
+class OpenedService(FromJSON):
+    """A way to a service of a cell: its name, when the cell ends it, and the certificate it shows."""
+
+    forward_id: str
+    until: datetime
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """A new group. ``admin_password`` is set only if it was generated, and only here."""
 

@@ -34,6 +34,7 @@ from byoc.client.models import (
     Group,
     Identity,
     Metrics,
+    OpenedService,
     Organization,
     Region,
     Workspace,
@@ -253,6 +254,12 @@ class Cells:
     def enrolment(self, cell_id: str, thumbprint: str) -> Enrolment:
         """Return a token that enrols the cell with this thumbprint within 15 minutes."""
         return self._http.send(calls.enrolment(cell_id, thumbprint))
+
+    def open_service(
+        self, cell_id: str, service: str, *, certificate: str, life_seconds: int | None = None
+    ) -> OpenedService:
+        """Open a way to a service that the cell's policy names; the certificate is for this one alone."""
+        return self._http.send(calls.open_service(cell_id, service, certificate, life_seconds))
 
     def retire(self, cell_id: str) -> None:
         """End a cell's right to connect."""

@@ -20,6 +20,7 @@ from byoc.controlplane.api import (
     cells,
     document,
     figures,
+    forwards,
     groups,
     health,
     identity,
@@ -49,7 +50,7 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
     "operation_spans": False,
     "auto_configure": False,
 }
-_ROUTERS = (regions, groups, workspaces, billing, cells, story, identity, health, figures)
+_ROUTERS = (regions, groups, workspaces, billing, cells, forwards, story, identity, health, figures)
 
 
 class ControlPlaneApp:

@@ -32,6 +32,7 @@ from byoc.wire import tokens
 
 SERVICES: Final = ("cell:", "enrol", "login")
 _CLOSE_SECONDS: Final = 5.0
+_OPEN_SECONDS: Final = 10.0
 _LOG: Final = log.get(__name__)
 
 
@@ -121,13 +122,23 @@ class Gateways:
 
     async def request(self, cell_id: CellID, asked: HttpRequest, timeout: float) -> HttpResponse:  # noqa: ASYNC109 - on the tunnel's clock
         """Make one request of a cell, through the gateway that holds its newest session."""
+        client = await self._behind(cell_id)
+        return await client.request(f"cell/{cell_id}", asked, timeout=timeout)
+
+    async def open(self, cell_id: CellID, service: str) -> Stream:
+        """Open a stream to a forwarded service of a cell."""
+        client = await self._behind(cell_id)
+        return await client.open(f"service/{cell_id}/{service}", timeout=_OPEN_SECONDS)
+
+    async def _behind(self, cell_id: CellID) -> TunnelClient:
+        """Return the tunnel to the gateway that holds the cell's newest session."""
         sessions = await self._store.read(lambda tx: tx.cells.sessions(cell_id))
         if not sessions:
             raise CellAway("the cell is not connected", hint="what was asked is done once it is back")
         wanted = sessions[-1].gateway
         for gateway in self._gateways:
             if gateway.name == wanted and gateway.client is not None:
-                return await gateway.client.request(f"cell/{cell_id}", asked, timeout=timeout)
+                return gateway.client
         raise Unreachable(f"gateway `{wanted}` is not connected")
 
     async def close(self, cell_id: CellID) -> None:

@@ -20,6 +20,8 @@ class Line(H11Protocol):
     """A connection."""
 
     waiting_since = 0.0
+    upgraded = False
+    """Whether it is a websocket's by now, and none of ours."""
     _too_slow: asyncio.TimerHandle | None = None
 
     @property
@@ -34,16 +36,22 @@ class Line(H11Protocol):
         self._expect_request()
         if len(self.connections) > MOST:
             lines: Any = self.connections
-            waiting = (line for line in lines if line.waiting)
+            waiting = [line for line in lines if isinstance(line, Line) and line.waiting]
             min(waiting, key=lambda line: line.waiting_since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Take bytes; the clock runs while they are not yet a request."""
         super().data_received(data)
-        if not self.waiting:
+        if self.upgraded or not self.waiting:
             self._forget_clock()
         elif self._too_slow is None:
             self._expect_request()
+
+    def handle_websocket_upgrade(self, event: Any) -> None:
+        """Hand the connection over; it is bounded by the streams of its key from now on."""
+        self.upgraded = True
+        self._forget_clock()
+        super().handle_websocket_upgrade(event)
 
     def on_response_complete(self) -> None:
         """An answer is out; from now on the connection is idle."""

@@ -17,6 +17,7 @@ import uvicorn
 from byoc.controlplane.app import ControlPlaneApp
 from byoc.controlplane.lines import Line
 from byoc.errors import PreconditionFailed
+from byoc.nimbus.transport import MAX_MESSAGE
 
 _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection stays open: clients poll every 20 s and reuse theirs."""
@@ -60,7 +61,10 @@ class Listener:
             uvicorn.Config(
                 app.asgi,
                 http=Line,
-                ws="none",
+                ws="websockets-sansio",
+                ws_max_size=MAX_MESSAGE,
+                ws_ping_interval=None,
+                ws_per_message_deflate=False,
                 lifespan="off",
                 log_config=None,
                 access_log=False,

@@ -25,15 +25,17 @@ from byoc.dataplane.desk import AGENT_LOCK, BELL, Desk, FolderDesk
 from byoc.dataplane.doorbell import hung
 from byoc.dataplane.enrol import Enrolling
 from byoc.dataplane.files import FileStorage
-from byoc.dataplane.guard import Guard
+from byoc.dataplane.guard import Guard, Rule
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys
 from byoc.dataplane.ledger import Ledger
+from byoc.dataplane.outward import Outward, Way
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.reconcile import Reconciler
 from byoc.dataplane.replay import InLedger, Replays, Seen
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.runtime import Runtime
+from byoc.dataplane.services import SERVICE, Services
 from byoc.dataplane.settings import AgentSettings
 from byoc.dataplane.shipping import Watch
 from byoc.dataplane.standing import REVOKED, Standing
@@ -107,12 +109,18 @@ class Memory:
 
 @dataclass(frozen=True)
 class Outside:
-    """What the agent takes from the world: time, chance, names, and how to dial (None: by the settings)."""
+    """What the agent takes from the world.
+
+    Attributes:
+        dial: how to reach the gateway; None: by the settings.
+        outward: how to reach services that are forwarded.
+    """
 
     clock: Clock = field(default_factory=SystemClock)
     rng: Random = field(default_factory=Random)
     new_id: NewID = new_id
     dial: Dial | None = None
+    outward: Outward = field(default_factory=Outward)
 
 
 async def run(
@@ -210,6 +218,14 @@ class Agent:
         )
         desk = memory.desk or FolderDesk(settings.cell, settings.control)
         self._control = Control(desk, self._ledger, self._clock, self._changed)
+        self._services = Services(
+            self._policy,
+            self._control.gate,
+            self._ledger,
+            memory.kept,
+            Way(outside.outward, runtime, self._clock),
+            outside.new_id,
+        )
         self._let_in = Switch()
 
     @property
@@ -233,15 +249,17 @@ class Agent:
         looking = asyncio.create_task(self._control.run(self._on_access, self._describe))
         reconciling = asyncio.create_task(self._reconciler.run())
         connecting = asyncio.create_task(self._stay_connected())
+        forwarding = asyncio.create_task(self._services.run())
         stopping = asyncio.create_task(stop.wait())
         try:
             on_ready({"thumbprint": self._keys.thumbprint})
-            await asyncio.wait({reconciling, stopping, looking}, return_when=asyncio.FIRST_COMPLETED)
-            for task in (reconciling, looking):
+            working = (reconciling, looking, forwarding)
+            await asyncio.wait({*working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            for task in working:
                 if task.done():
                     task.result()
         finally:
-            await _end(reconciling, stopping)
+            await _end(reconciling, stopping, forwarding)
             await self._close()
             await _end(connecting, looking)
             self._ledger.close()
@@ -314,6 +332,7 @@ class Agent:
 
     def _on_access(self, revoked: bool) -> None:
         if revoked:
+            self._services.cut(Rule.ACCESS_REVOKED)
             self._standing.say(REVOKED, self._control.gate.why)
         self._let_in.set(not revoked)
 
@@ -328,6 +347,7 @@ class Agent:
             reason=self._control.gate.why or reason,
             sessions=self._client.sessions if self._client is not None else 0,
             streams=self._client.streams if self._client is not None else 0,
+            forwards=self._services.open,
             policy=self._policy.current().digest(),
             policy_problem=self._policy.problem,
             ledger=f"{head.chain} {head.seq} {head.hash}" if head is not None else "",
@@ -349,7 +369,7 @@ class Agent:
             clock=self._clock,
         )
         door = Door(identity.cell_id, self._keys, guard)
-        app = CellApp(door, self._state, self._reconciler, self._runtime, self._clock)
+        app = CellApp(door, self._state, self._reconciler, self._runtime, self._services, self._clock)
         client = self._client = self._tunnel(identity, app)
         approvals = self._control.approvals
         who = Reporting(identity.cell_id, self._keys, self._facts, lambda: approvals.decided)
@@ -411,7 +431,7 @@ class Agent:
             self._settings.gateway,
             role=Role.CELL,
             login=login,
-            services={"cell": answer},
+            services={"cell": answer, SERVICE: self._services.serve},
             clock=self._clock,
             rng=self._outside.rng,
             on_state=self._on_state,

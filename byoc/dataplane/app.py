@@ -20,8 +20,9 @@ from byoc.dataplane.keys import CellKeys
 from byoc.dataplane.passwords import Password
 from byoc.dataplane.reconcile import Reconciler
 from byoc.dataplane.runtime import Runtime
+from byoc.dataplane.services import Opener, Services
 from byoc.dataplane.state import CellState
-from byoc.errors import ByocError, CannotUnseal, NotFound, Unwritable, UsageError
+from byoc.errors import ByocError, CannotUnseal, NotFound, Unreachable, Unwritable, UsageError
 from byoc.ids import CellID, GroupID, WorkspaceID
 from byoc.model.spec import Desired, GroupSpec, Spec
 from byoc.model.verbs import Verb
@@ -33,6 +34,8 @@ from byoc.wire.cell import (
     Measured,
     Reading,
     Refusal,
+    ServiceWish,
+    decode,
     encode,
     spec_digest,
 )
@@ -84,15 +87,23 @@ class CellApp:
         door: what every request passes first.
         state: what deliveries are written to.
         reconciler: woken by every change.
+        services: what may be forwarded.
     """
 
     def __init__(
-        self, door: Door, state: CellState, reconciler: Reconciler, runtime: Runtime, clock: Clock
+        self,
+        door: Door,
+        state: CellState,
+        reconciler: Reconciler,
+        runtime: Runtime,
+        services: Services,
+        clock: Clock,
     ) -> None:
         self._door = door
         self._state = state
         self._reconciler = reconciler
         self._runtime = runtime
+        self._services = services
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,8 +134,9 @@ class CellApp:
         except UsageError as error:
             newest = max((change.generation for change in admission.claims.changes), default=0)
             return _refuse(Refused(BAD_REQUEST, error.message, generation=newest))
-        except NotFound as error:
-            return _fail(HTTPStatus.NOT_FOUND, error)
+        except (NotFound, Unreachable) as error:
+            away = isinstance(error, Unreachable)
+            return _fail(HTTPStatus.BAD_GATEWAY if away else HTTPStatus.NOT_FOUND, error)
         except Unwritable as error:
             _LOG.error("change not stored", error=error.message)
             return _fail(HTTPStatus.SERVICE_UNAVAILABLE, Unwritable("the cell cannot store anything now"))
@@ -144,6 +156,8 @@ class CellApp:
                 return self._logs
             case "GET", ["groups" | "workspaces", _, "metrics"]:
                 return self._metrics
+            case "POST", ["services", _, "open"]:
+                return self._open_service
             case _:
                 raise NotFound("the cell has no such route")
 
@@ -247,6 +261,15 @@ class CellApp:
         found = await asyncio.gather(*(self._runtime.metrics(each) for each in wanted))
         measured = tuple(Measured(each, samples) for each, samples in zip(wanted, found, strict=True))
         return _reply(Reading(self._clock.now(), measured), "answered")
+
+    async def _open_service(self, admission: Admission, asked: _Asked) -> _Answer:
+        self._door.guard.authorize(admission, Verb.SERVICE_OPEN)
+        try:
+            wish = decode(ServiceWish, json.loads(asked.body))
+        except (ValueError, RecursionError) as error:
+            raise UsageError("the body is not JSON") from error
+        opener = Opener(admission.claims.sub, admission.seq)
+        return _reply(await self._services.begin(asked.parts[1], wish, opener), "applied")
 
     # --- sending -------------------------------------------------------------------------
 

@@ -46,6 +46,12 @@ class Rule(StrEnum):
     APPROVAL_REFUSED = "approval-refused"
     APPROVAL_EXPIRED = APPROVAL_EXPIRED
     """Nobody answered within a day."""
+    SERVICE_UNNAMED = "service-unnamed"
+    """The policy names no such service, or another place for it by now."""
+    SERVICE_FORBIDDEN = "service-forbidden"
+    """It leads to an engine, to the cell's own API or to a metadata service: no policy opens that."""
+    SERVICE_LIFE = "service-life"
+    """Asked for longer than the policy lets one forward last."""
 
 
 class Decision(StrEnum):

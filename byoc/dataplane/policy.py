@@ -18,6 +18,8 @@ whoever asks is told which line is wrong. The format is explained in docs/policy
     "workspace.resize" = [{ days = ["sat", "sun"], hours = "22:00-06:00", zone = "Europe/Zurich" }]
     [rate]                            # how often at most
     "workspace.terminate" = "3/1h"
+    [services]                        # what `service.open` may open, and nothing else
+    grafana = { to = "grafana.monitoring.svc:3000", max_life = "30m" }
 
 Two verbs have rules of their own, so that a cell can be operated under any policy:
 ``cell.read`` tells no more than reports do and is always allowed; ``cell.resync`` is allowed,
@@ -35,6 +37,7 @@ from typing import Any, Final, TypeVar
 
 from byoc import durable
 from byoc.clock import stamp
+from byoc.dataplane.named import Named, check_name, parse_named
 from byoc.dataplane.windows import Window, next_opening, parse_window
 from byoc.errors import Unwritable, UsageError
 from byoc.model.verbs import CHANGES, Verb
@@ -50,7 +53,7 @@ _RATE: Final = re.compile(r"([1-9]\d{0,5})/([1-9]\d{0,5})([smhd])\Z")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 LONGEST_PERIOD: Final = timedelta(days=7)
 """What a rate may count over at most."""
-SETTINGS: Final = ("allow", "deny", "approval", "only_for", "max_age", "windows", "rate")
+SETTINGS: Final = ("allow", "deny", "approval", "only_for", "max_age", "windows", "rate", "services")
 _DEFAULT_AGE: Final = timedelta(days=7)
 _TERMINATE_AGE: Final = timedelta(hours=24)
 
@@ -87,10 +90,11 @@ class Policy:
     max_age: Mapping[str, timedelta] = field(default_factory=dict)
     windows: Mapping[str, tuple[Window, ...]] = field(default_factory=dict)
     rate: Mapping[str, Rate] = field(default_factory=dict)
+    services: Mapping[str, Named] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """Return the whole of it as JSON, as the ledger keeps it."""
-        return {
+        settings: dict[str, Any] = {
             "allow": list(self.allow),
             "deny": list(self.deny),
             "approval": list(self.approval),
@@ -99,6 +103,12 @@ class Policy:
             "windows": {pattern: [one.spell() for one in some] for pattern, some in self.windows.items()},
             "rate": {pattern: rate.spell() for pattern, rate in self.rate.items()},
         }
+        if self.services:
+            settings["services"] = {
+                name: {"to": one.spell(), "maxLife": spell_age(one.max_life)}
+                for name, one in self.services.items()
+            }
+        return settings
 
     def digest(self) -> str:
         """SHA-256 that stands for the policy in the ledger."""
@@ -304,7 +314,27 @@ class _Reader:
             max_age=self._each(table, "max_age", self._age),
             windows=self._each(table, "windows", self._windows),
             rate=self._each(table, "rate", self._rate),
+            services=self._services(table),
         )
+
+    def _services(self, table: Mapping[str, Any]) -> Mapping[str, Named]:
+        value = table.get("services", {})
+        if not isinstance(value, dict):
+            raise self._wrong("services", "`services` is not a table")
+        return {name: self._service(name, one) for name, one in value.items()}
+
+    def _service(self, name: str, value: object) -> Named:
+        if not isinstance(value, dict):
+            raise self._wrong(name, f'`{name}` is not a service such as {{ to = "grafana:3000" }}')
+        for key in value:
+            if key not in {"to", "max_life"}:
+                raise self._wrong(key, f"`{name}`: a service has no `{key}`")
+        life = self._age(name, value["max_life"]) if "max_life" in value else None
+        try:
+            check_name(name)
+            return parse_named(value, life)
+        except UsageError as error:
+            raise self._wrong(name, f"`{name}`: {error.message}") from error
 
     def _each(self, table: Mapping[str, Any], name: str, read: Callable[[str, object], T]) -> Mapping[str, T]:
         return {pattern: read(pattern, value) for pattern, value in self._table(table, name).items()}

@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields
 from datetime import timedelta
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
+from byoc.dataplane.named import NAME, TO, Named
 from byoc.dataplane.policy import Policy, Rate, patterns
 from byoc.dataplane.windows import DAYS, HOURS, Window
 from byoc.model.verbs import Verb
@@ -26,11 +27,21 @@ _WORDS: Final[dict[str, str]] = {
     "max_age": "by verb: how long ago a change may have been asked for",
     "windows": "by verb: when it may be done",
     "rate": "by verb: how often it may be done",
+    "services": "by name: what `service.open` may open, where it is and how long one forward may last",
 }
 _LEAVES: Final[dict[Any, dict[str, Any]]] = {
     timedelta: {"type": "string", "pattern": r"^\d{1,8}[smhd]$"},
     Rate: {"type": "string", "pattern": r"^[1-9]\d{0,5}/[1-9]\d{0,5}[smhd]$"},
     str: {"type": "string"},
+    Named: {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["to"],
+        "properties": {
+            "to": {"type": "string", "pattern": f"^{TO}$", "examples": ["grafana.monitoring.svc:3000"]},
+            "max_life": {"type": "string", "pattern": r"^\d{1,8}[smhd]$", "examples": ["30m"]},
+        },
+    },
     Window: {
         "type": "object",
         "additionalProperties": False,
@@ -66,7 +77,7 @@ def _setting(kind: Any) -> dict[str, Any]:
         return {"type": "array", "items": {"enum": _PATTERNS}}
     return {
         "type": "object",
-        "propertyNames": {"enum": _PATTERNS},
+        "propertyNames": {"pattern": f"^{NAME}$"} if inner[1] is Named else {"enum": _PATTERNS},
         "additionalProperties": _value(inner[1]),
     }
 

@@ -241,6 +241,13 @@ class Runtime(Protocol):
         """
         ...
 
+    async def owns(self, address: str, port: int) -> str:
+        """Return what of the cell itself answers there, such as an engine, in words; empty for nothing.
+
+        Asked before a forwarded service is dialled. Where it cannot be known it is said to be something.
+        """
+        ...
+
     async def close(self, *, stop_engines: bool) -> None:
         """Let go of everything; engines go on unless ``stop_engines``, which ends them cleanly."""
         ...

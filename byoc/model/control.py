@@ -165,7 +165,8 @@ class Standing:
         revoked: whether the Control Plane is kept out.
         tunnel: what the tunnel is doing, and why.
         sessions: tunnels that stand.
-        streams: what is open in them, forwarded services included.
+        streams: what is open in them, connections of forwarded services included.
+        forwards: ways that are open to services which the policy names.
         refusing_since: since when every verb is refused; None where verbs are let in.
         refused: verbs refused since then.
         last_command_at, last_command: the newest request that was let in.
@@ -182,6 +183,7 @@ class Standing:
     reason: str = ""
     sessions: int = 0
     streams: int = 0
+    forwards: int = 0
     refusing_since: datetime | None = None
     refused: int = 0
     last_command_at: datetime | None = None

@@ -27,6 +27,8 @@ class Verb(StrEnum):
     CELL_RESYNC = "cell.resync"
     LOGS_READ = "logs.read"
     METRICS_READ = "metrics.read"
+    SERVICE_OPEN = "service.open"
+    """Opens a way for a while to one service that the policy names."""
     REVERT = "change.revert"
     """Puts a generation on record that equals the last accepted one; nothing is ever derived to it."""
 

@@ -66,7 +66,7 @@ class Busy(Unreachable):
         self.retry_after = retry_after
 
 
-class _Plainly(connect):
+class Plainly(connect):
     """A dial that takes a redirection for what it is here: the answer of somebody else."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
@@ -120,7 +120,7 @@ def dialler(url: str, *, ca: Path | None = None) -> Dial:
 
     async def dial() -> Transport:
         try:
-            websocket = await _Plainly(
+            websocket = await Plainly(
                 target,
                 ssl=context,
                 proxy=proxy,

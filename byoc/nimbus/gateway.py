@@ -6,6 +6,7 @@ that a hostile gateway can do is delay or drop. What may be opened by whom::
     a cell           controlplane   ->  cell:<cellID>  at any Control Plane session
     un-enrolled      controlplane   ->  enrol          at any Control Plane session, few and slowly
     Control Plane    cell/<cellID>  ->  cell           at that cell's newest session
+                     service/<cellID>/<forward>/<what>  ->  service/<forward>/<what>  there
                      close/<cellID> ->  ends that cell's session
 
 Invariants: nobody opens a stream before login; a cell's login is believed only when the
@@ -351,11 +352,14 @@ class Gateway:
             await stream.reject("too-many", "too many cells are enrolling, try again later")
 
     async def _serve_controlplane(self, stream: Stream) -> None:
-        service, _, cell = stream.service.partition("/")
+        service, _, rest = stream.service.partition("/")
+        cell, _, inside = rest.partition("/")
         peer = self._cells.get(cell)
-        if service == "cell":
+        if service == "cell" and not inside:
             await self._relay(stream, [peer] if peer is not None else [], "cell")
             faults.reach(faults.Step.RELAYED)
+        elif service == "service" and inside:
+            await self._relay(stream, [peer] if peer is not None else [], f"service/{inside}")
         elif service == "close":
             if peer is not None:
                 self._deny(peer, Denial(Code.RETIRED, "the control plane closed this session"))
@@ -368,15 +372,19 @@ class Gateway:
         if not targets:
             away = (CELL_AWAY, "the cell is not connected")
             none = ("no-controlplane", "no control plane is connected to the gateway")
-            await stream.reject(*(away if service == "cell" else none))
+            await stream.reject(*(away if _in_cell(service) else none))
             return
         try:
             onward = await targets[-1].connection.open(service, timeout=self._limits.open_seconds)
         except CellAway as error:
             await stream.reject(CELL_AWAY, error.message)
         except Unreachable as error:
-            code = CELL_AWAY if targets[-1].connection.closed and service == "cell" else "unreachable"
+            code = CELL_AWAY if targets[-1].connection.closed and _in_cell(service) else "unreachable"
             await stream.reject(code, error.message)
         else:
             await stream.accept()
             await splice(stream, onward)
+
+
+def _in_cell(service: str) -> bool:
+    return service == "cell" or service.startswith("service/")

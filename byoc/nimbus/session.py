@@ -28,7 +28,7 @@ TURN: Final = 16 * 1024
 """Bytes of one stream before it is the next one's turn."""
 MAX_STREAMS: Final = 1024
 MAX_UNREAD: Final = 32 * 1024 * 1024
-"""Unread bytes over all streams; a stream that passes it is reset."""
+"""Unread bytes over all streams; where it is passed, the stream that has most of them is reset."""
 MAX_CONTROL: Final = 256 * 1024
 """Bytes of control frames waiting for a peer that makes us answer and does not read."""
 IDLE: Final = 10.0
@@ -345,7 +345,6 @@ class Session:
         fault = (
             "data-after-fin" if flow.peer_finished
             else "flow-control" if size > flow.may_receive
-            else "overloaded" if self._unread + size > MAX_UNREAD
             else ""
         )  # fmt: skip
         if fault:
@@ -354,7 +353,16 @@ class Session:
         flow.may_receive -= size
         flow.unread += size
         self._unread += size
-        return [Received(frame.stream, frame.payload)] if size else []
+        events: list[Event] = [Received(frame.stream, frame.payload)] if size else []
+        return events + self._relieve()
+
+    def _relieve(self) -> list[Event]:
+        """Where all readers together are too far behind, give up the one that is furthest."""
+        if self._unread <= MAX_UNREAD:
+            return []
+        slowest = max(reversed(self._flows), key=lambda stream: self._flows[stream].unread)
+        self.reset(slowest, "overloaded")
+        return [WasReset(slowest, "overloaded")]
 
     def _on_window(self, frame: Frame, flow: _Flow) -> list[Event]:
         flow.may_send += frames.credit(frame)

@@ -9,11 +9,19 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 from byoc.clock import Clock
-from byoc.errors import Conflict, IllegalState, LimitReached, NotAuthenticated, NotFound, RefusedByCell
+from byoc.errors import (
+    CellAway,
+    Conflict,
+    IllegalState,
+    LimitReached,
+    NotAuthenticated,
+    NotFound,
+    RefusedByCell,
+)
 from byoc.ids import (
     CellID,
     GroupID,
@@ -48,7 +56,9 @@ from byoc.model.records import (
 from byoc.model.report import EXPLANATIONS, Phase, Reason, WorkspaceReport
 from byoc.model.spec import AutoSuspend, Desired, GroupSpec, WorkspaceSpec
 from byoc.model.workspace import Change, Seen, State, check_change, public_state
-from byoc.wire.cell import Measured, Reading
+from byoc.nimbus.connection import Connection
+from byoc.nimbus.stream import Stream
+from byoc.wire.cell import Measured, Reading, ServiceOpened, ServiceWish
 
 R = TypeVar("R", CellRecord, GroupRecord, WorkspaceRecord)
 
@@ -93,6 +103,10 @@ class MemoryFleet:
         """What ``stored`` answers, whatever is asked."""
         self.log_text = ""
         """What ``logs`` answers; empty: the cell's policy refuses."""
+        self.services: set[str] = set()
+        """What the cell's policy names."""
+        self.carrier: Connection | None = None
+        """To the cell's end of forwards."""
         self.samples: dict[WorkspaceID, tuple[Sample, ...]] = {}
         """What is measured of workspaces that run."""
 
@@ -412,6 +426,23 @@ class MemoryFleet:
         """Return the ``samples`` of its workspaces."""
         await self.group(by, group_id)
         return self._reading([workspace.spec.id for workspace in self._of_group(group_id)])
+
+    async def open_service(
+        self, by: Principal, cell_id: CellID, service: str, wish: ServiceWish, /
+    ) -> ServiceOpened:
+        """Open a service of ``services``, or refuse."""
+        await self.cell(by, cell_id)
+        if service not in self.services:
+            raise RefusedByCell("the cell refused service.open: rule `service-unnamed`")
+        life = timedelta(seconds=wish.life_seconds or 3600)
+        return ServiceOpened(self._id(), self._clock.now() + life, wish.certificate)
+
+    async def forward(self, by: Principal, cell_id: CellID, forward: str, what: str, /) -> Stream:
+        """Open a stream of ``carrier``; without one the cell is away."""
+        await self.cell(by, cell_id)
+        if self.carrier is None:
+            raise CellAway("the cell is not connected")
+        return await self.carrier.open(f"service/{forward}/{what}", timeout=10)
 
     def _reading(self, names: list[WorkspaceID]) -> Reading:
         measured = tuple(Measured(name, self.samples.get(name, ())) for name in names)

@@ -172,6 +172,11 @@ class MemoryRuntime:
         }
         return tuple(Sample(metric, value, f"node-{workspace}-0") for metric, value in values.items())
 
+    async def owns(self, address: str, port: int) -> str:
+        """Say so of the endpoint of every volume."""
+        ends = {held.seen.endpoint for held in self._workspaces.values()}
+        return "an engine" if f"{address}:{port}" in ends else ""
+
     async def close(self, *, stop_engines: bool) -> None:
         """Stop every pretended engine, if asked to."""
         if stop_engines:

@@ -13,6 +13,7 @@ PUT      /cell/v1/resync                    body :class:`Resync` (verb cell.resy
 GET      /cell/v1/workspaces/{id}/logs      the engine's own log (verb logs.read)
 GET      /cell/v1/workspaces/{id}/metrics   :class:`Reading` (verb metrics.read)
 GET      /cell/v1/groups/{id}/metrics       the same of all its workspaces
+POST     /cell/v1/services/{name}/open      :class:`ServiceWish` -> :class:`ServiceOpened` (verb service.open)
 =======  =================================  ===========================================
 
 Routes of the Control Plane for cells (service ``controlplane`` of the tunnel):
@@ -186,6 +187,34 @@ class Reading:
 
     at: datetime
     workspaces: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceWish:
+    """What is asked for with ``service.open``.
+
+    Attributes:
+        certificate: PEM that the operator's end of each connection shows; made for this forward alone.
+        life_seconds: how long it is wanted; None for as long as the policy lets it last.
+    """
+
+    certificate: str
+    life_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceOpened:
+    """A forward that is open.
+
+    Attributes:
+        forward: its name; no secret, for it is of no use without the key of the wish's certificate.
+        until: when the cell ends it.
+        certificate: PEM that the cell's end of each connection shows.
+    """
+
+    forward: str
+    until: datetime
+    certificate: str
 
 
 def _camel(name: str) -> str:

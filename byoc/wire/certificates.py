@@ -23,6 +23,8 @@ from byoc.errors import UsageError
 AUTHORITY_LIFE: Final = timedelta(days=3650)
 SERVER_LIFE: Final = timedelta(days=397)
 """Longer ones are refused by some TLS clients."""
+PAIR_LIFE: Final = timedelta(hours=26)
+"""Of a certificate that one end of a forwarded service shows the other: longer than any forward."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _BACKDATED: Final = timedelta(minutes=5)
 """So that a peer whose clock is a little behind can connect at once."""
@@ -130,6 +132,31 @@ def begins_at(certificate: bytes) -> datetime:
         UsageError: it is no certificate.
     """
     return _read(certificate).not_valid_before_utc + _BACKDATED
+
+
+def make_pinned(*, name: str, now: datetime) -> Certificate:
+    """Make a certificate that nobody vouches for: its peer is told the very certificate to expect."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = _builder(subject, subject, key, now, PAIR_LIFE)
+    builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    builder = builder.add_extension(_usage(authority=False), critical=True)
+    return _pem(builder.sign(key, hashes.SHA256()), key)
+
+
+def check_pinned(text: str) -> str:
+    """Return ``text`` if it is one such certificate in PEM and nothing else.
+
+    Raises:
+        UsageError: it is not.
+    """
+    try:
+        found = x509.load_pem_x509_certificate(text.encode("ascii"))
+    except (ValueError, UnicodeEncodeError) as error:
+        raise UsageError("certificate: not a PEM certificate") from error
+    if not isinstance(found.public_key(), ec.EllipticCurvePublicKey):
+        raise UsageError("certificate: its key is none on an elliptic curve")
+    return found.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
 def expires_at(certificate: bytes) -> datetime:

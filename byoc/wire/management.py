@@ -168,6 +168,16 @@ class CellEnrolment(Body):
     thumbprint: str
 
 
+class ServiceOpen(Body):
+    """``POST /byoc/v1/cells/{cellID}/services/{service}/open``.
+
+    ``certificate``: PEM that the caller's end of each connection shows; made for this forward alone.
+    """
+
+    certificate: str = Field(max_length=8192)
+    life_seconds: float | None = Field(default=None, ge=1, le=86_400, multiple_of=1)
+
+
 class Nothing(Body):
     """A body without fields."""
 
@@ -468,6 +478,14 @@ class CellEvent(_CellEventAlways, total=False):
     """Something about a cell that its owner should know."""
 
     by: str
+
+
+class OpenedService(TypedDict):
+    """A forward that is open: its name, when the cell ends it, and the certificate that the cell shows."""
+
+    forwardID: ID
+    until: Stamp
+    certificate: str
 
 
 class EnrolmentGrant(TypedDict):

@@ -82,6 +82,10 @@ PROOF: Final = View(
         Column("tunnel", lambda found: "none" if found.away or not found.said else _tunnel(found.said)),
         Column("tunnels that stand", lambda found: found.sessions),
         Column("open streams", lambda found: 0 if found.away else found.said.streams if found.said else None),
+        Column(
+            "forwarded services",
+            lambda found: 0 if found.away else found.said.forwards if found.said else None,
+        ),
         Column("verbs", lambda found: _verbs(found)),  # noqa: PLW0108 - it is defined below
         Column("last command", lambda found: _last(found.said)),
         Column("databases", lambda found: _served(found)),  # noqa: PLW0108

@@ -9,7 +9,7 @@ import typer
 from byoc.clock import stamp
 from byoc.durable import write_file
 from byoc.errors import NotFound, PreconditionFailed, UsageError
-from byoc_cli import authority, installing, names, permissions, plan, standing, upgrade
+from byoc_cli import authority, forward, installing, names, permissions, plan, standing, upgrade
 from byoc_cli.context import of
 from byoc_cli.output import Column, View
 from byoc_cli.tree import ACCOUNT, noun, verb
@@ -92,6 +92,7 @@ def add(app: typer.Typer) -> None:
         ("ca", authority.ca),
         ("events", events),
         ("enrol", enrol),
+        ("forward", forward.forward),
         ("retire", retire),
         ("install", installing.install),
         ("upgrade", upgrade.upgrade),

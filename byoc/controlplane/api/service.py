@@ -27,7 +27,8 @@ from byoc.model.records import (
     WorkspaceChanges,
     WorkspaceRecord,
 )
-from byoc.wire.cell import Reading
+from byoc.nimbus.stream import Stream
+from byoc.wire.cell import Reading, ServiceOpened, ServiceWish
 
 Aggregate = Literal["hour", "day", "month"]
 
@@ -196,7 +197,31 @@ class Cells(Protocol):
         ...
 
 
-class FleetService(Authenticator, Workspaces, Groups, Cells, Reads, Protocol):
+class Forwards(Protocol):
+    """Forwarded services of a cell, which its customer's policy names. Unknown cells are ``NotFound``.
+
+    Raises:
+        CellAway: the cell is not connected.
+        IllegalState: it is retired, or too old.
+    """
+
+    async def open_service(
+        self, by: Principal, cell_id: CellID, service: str, wish: ServiceWish, /
+    ) -> ServiceOpened:
+        """Have the cell open a way to a service.
+
+        Raises:
+            RefusedByCell: the cell's policy does not allow it.
+            Unreachable: the cell does not find the service.
+        """
+        ...
+
+    async def forward(self, by: Principal, cell_id: CellID, forward: str, what: str, /) -> Stream:
+        """Open one stream of a forward: ``hold``, which keeps it open, or a ``line``."""
+        ...
+
+
+class FleetService(Authenticator, Workspaces, Groups, Cells, Reads, Forwards, Protocol):
     """Everything together."""
 
     async def organization(self, by: Principal, /) -> Organization:

@@ -16,6 +16,7 @@ from byoc.ids import CellID, NewID
 from byoc.model.records import CellRecord
 from byoc.model.verbs import Verb
 from byoc.nimbus.http import HttpRequest, HttpResponse
+from byoc.nimbus.stream import Stream
 from byoc.wire import tokens
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import ANSWER_HEADER, encode
@@ -37,6 +38,15 @@ class Link(Protocol):
         """
         ...
 
+    async def open(self, cell_id: CellID, service: str) -> Stream:
+        """Open a stream to a forwarded service of a cell: ``service`` is ``<forward>/<what>``.
+
+        Raises:
+            CellAway: it is not connected.
+            Unreachable: it did not accept.
+        """
+        ...
+
     async def close(self, cell_id: CellID) -> None:
         """End the cell's tunnels, wherever they are."""
         ...
@@ -48,6 +58,11 @@ class NoLink:
     async def request(self, cell_id: CellID, asked: HttpRequest, timeout: float) -> HttpResponse:  # noqa: ASYNC109 - the seam's
         """Say so."""
         del cell_id, asked, timeout
+        raise CellAway("no gateway is configured")
+
+    async def open(self, cell_id: CellID, service: str) -> Stream:
+        """Say so."""
+        del cell_id, service
         raise CellAway("no gateway is configured")
 
     async def close(self, cell_id: CellID) -> None:

@@ -72,7 +72,7 @@ class Reads:
             return answer.body
         if answer.status == _NOT_FOUND:
             raise NotFound("the cell has no such object", hint="it may not have reached the cell yet")
-        raise _refused(verb, answer.body)
+        raise refused(verb, answer.body)
 
 
 def _check_numbers(reading: Reading) -> None:
@@ -94,7 +94,8 @@ def _connected(cell: CellRecord | None, hint: str) -> CellRecord:
     return cell
 
 
-def _refused(verb: Verb, body: bytes) -> ByocError:
+def refused(verb: Verb, body: bytes) -> ByocError:
+    """Return what a cell's no to ``verb`` is to whoever asked."""
     try:
         refusal = decode(Refusal, json.loads(body))
     except (ValueError, UsageError):

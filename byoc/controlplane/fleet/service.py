@@ -17,6 +17,7 @@ from byoc.controlplane.api.service import Overview
 from byoc.controlplane.billing.usage import Aggregate, stored_rows, usage_rows
 from byoc.controlplane.fleet import groups, membership, visible, workspaces
 from byoc.controlplane.fleet.courier import Courier
+from byoc.controlplane.fleet.forwards import Forwards
 from byoc.controlplane.fleet.groups import Act
 from byoc.controlplane.fleet.news import News
 from byoc.controlplane.fleet.reads import Reads
@@ -42,10 +43,11 @@ from byoc.model.records import (
     WorkspaceChanges,
     WorkspaceRecord,
 )
+from byoc.nimbus.stream import Stream
 from byoc.store.seam import Store
 from byoc.store.transaction import Transaction
 from byoc.wire import tokens
-from byoc.wire.cell import Reading
+from byoc.wire.cell import Reading, ServiceOpened, ServiceWish
 
 R = TypeVar("R")
 
@@ -80,6 +82,7 @@ class Fleet:
         self._choose = choose
         self._news = News(store, clock)
         self._reads = Reads(store, courier)
+        self._forwards = Forwards(store, courier, clock)
 
     def _act(self, by: Principal) -> Act:
         return Act(by, self._clock.now())
@@ -276,6 +279,16 @@ class Fleet:
     async def group_metrics(self, by: Principal, group_id: GroupID, /) -> Reading:
         """Return the metrics of all workspaces of a group, read now."""
         return await self._reads.group_metrics(by, group_id)
+
+    async def open_service(
+        self, by: Principal, cell_id: CellID, service: str, wish: ServiceWish, /
+    ) -> ServiceOpened:
+        """Have the cell open a way to a service of its own."""
+        return await self._forwards.open_service(by, cell_id, service, wish)
+
+    async def forward(self, by: Principal, cell_id: CellID, forward: str, what: str, /) -> Stream:
+        """Open one stream of a forward."""
+        return await self._forwards.forward(by, cell_id, forward, what)
 
     # --- figures -------------------------------------------------------------------------
 

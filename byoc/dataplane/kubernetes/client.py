@@ -8,6 +8,8 @@ under our hands. The invariant: all we write we write under one field manager, b
 
 import asyncio
 import os
+import socket
+import urllib.parse
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -108,6 +110,7 @@ class Cluster:
             timeout=httpx2.Timeout(_SECONDS),
             transport=transport,
         )
+        self._server = urllib.parse.urlsplit(chosen.cluster.server)
         self._valid = valid
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.traffic = Traffic()
@@ -159,6 +162,16 @@ class Cluster:
         """Let the connections go."""
         await self._client.close()
 
+    async def api_addresses(self) -> set[tuple[str, int]]:
+        """Return where the API server itself answers, as far as this process knows."""
+        port = self._server.port or (443 if self._server.scheme == "https" else 80)
+        try:
+            loop = asyncio.get_running_loop()
+            found = await loop.getaddrinfo(self._server.hostname, port, type=socket.SOCK_STREAM)
+        except OSError:
+            return set()
+        return {(str(each[4][0]), port) for each in found}
+
     # --- reading -------------------------------------------------------------------------
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Json | None:
@@ -175,7 +188,12 @@ class Cluster:
             return None
 
     async def list(
-        self, kind: Kind, namespace: str = EVERYWHERE, *, labels: Labels | None = None
+        self,
+        kind: Kind,
+        namespace: str = EVERYWHERE,
+        *,
+        labels: Labels | None = None,
+        fields: dict[str, str] | None = None,
     ) -> tuple[list[Json], str]:
         """Return the objects of a kind, and the version from which a watch goes on.
 
@@ -186,7 +204,11 @@ class Cluster:
 
         async def read() -> tuple[list[Json], str]:
             found = self._client.list(
-                _resource(kind), labels=cast("Any", labels), chunk_size=500, **_place(kind, namespace)
+                _resource(kind),
+                labels=cast("Any", labels),
+                fields=cast("Any", fields),
+                chunk_size=500,
+                **_place(kind, namespace),
             )
             objects = [dict(each) async for each in found]
             return objects, found.resourceVersion

@@ -27,6 +27,7 @@ from byoc.dataplane.kubernetes.engines import CannotStart
 from byoc.dataplane.kubernetes.following import Following
 from byoc.dataplane.kubernetes.growth import Growth, Volumes
 from byoc.dataplane.kubernetes.making import Making
+from byoc.dataplane.kubernetes.owned import what_answers
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.kubernetes.tending import Tending
@@ -191,6 +192,10 @@ class KubernetesRuntime:
         await self._open()
         claim = self._cache.view(workspace).claim
         return claim.disk_gib * 2**30 if claim else 0
+
+    async def owns(self, address: str, port: int) -> str:
+        """Ask the cluster what is there."""
+        return await what_answers(self._cluster, address, port)
 
     async def close(self, *, stop_engines: bool) -> None:
         """Let go; engines go on unless they are to be stopped."""

@@ -7,6 +7,7 @@ threads; what happens to one workspace happens one thing at a time.
 
 import asyncio
 import errno
+import ipaddress
 import secrets as random
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -180,6 +181,11 @@ class LocalRuntime:
     async def stored_bytes(self, workspace: WorkspaceID) -> int:
         """Return what the data folder takes on the machine's disk."""
         return await self._off(Volume(self._volumes, workspace).used_bytes)
+
+    async def owns(self, address: str, port: int) -> str:
+        """Say so of every engine's port on this machine, whether the engine runs or not."""
+        own = port in await self._off(volume.taken_ports, self._volumes)
+        return "an engine" if own and ipaddress.ip_address(address).is_loopback else ""
 
     async def close(self, *, stop_engines: bool) -> None:
         """Let go; engines go on unless they are to be stopped."""

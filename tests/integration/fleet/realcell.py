@@ -19,10 +19,12 @@ from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, Identity, PinnedKeys, accept_enrolment
 from byoc.dataplane.ledger_verify import read_records
+from byoc.dataplane.outward import Outward, Way
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import InLedger, Replays
 from byoc.dataplane.reporter import Reporter, Reporting
+from byoc.dataplane.services import Services
 from byoc.errors import CellAway, Unreachable
 from byoc.ids import CellID, new_id
 from byoc.nimbus.http import HttpRequest, HttpResponse
@@ -108,10 +110,11 @@ class RealCell:
         control = self.control = Control(
             FolderDesk(self.folder), cell.ledger, clock, lambda: [heard() for heard in cell.heard]
         )
+        policy = PolicyFile(self.folder)
         guard = Guard(
             identity.cell_id,
             pinned=pinned,
-            policy=PolicyFile(self.folder),
+            policy=policy,
             ledger=cell.ledger,
             replays=Replays(InLedger(self.folder / "ledger", clock), clock),
             rates=Rates(FileStorage(self.folder), clock),
@@ -120,7 +123,9 @@ class RealCell:
         )
         door = Door(identity.cell_id, keys, guard)
         self.cell, self.pinned = cell, pinned
-        self.app = CellApp(door, cell.state, cell.reconciler, cell.runtime, clock)
+        way = Way(Outward(), cell.runtime, clock)
+        services = Services(policy, control.gate, cell.ledger, kept, way, new_id)
+        self.app = CellApp(door, cell.state, cell.reconciler, cell.runtime, services, clock)
         who = Reporting(identity.cell_id, keys, cell.runtime.facts, lambda: control.approvals.decided)
         self.reporter = Reporter(who, cell.state, pinned, self._post, clock)
         cell.heard.append(self.reporter.changed)

@@ -11,10 +11,12 @@ from byoc.dataplane.desk import FolderDesk
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.guard import Guard
 from byoc.dataplane.keys import CellKeys, PinnedKeys
+from byoc.dataplane.outward import Outward, Way
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.replay import InLedger, Replays
-from byoc.ids import CellID
+from byoc.dataplane.services import Services
+from byoc.ids import CellID, new_id
 from byoc.model.report import Phase
 from byoc.model.spec import AutoSuspend, Desired, GroupSpec, Spec, SuspendType, WorkspaceSpec
 from byoc.model.verbs import Verb
@@ -47,6 +49,7 @@ class Site:
     app: CellApp
     keys: CellKeys
     provider: MemoryProvider
+    services: Services
 
     async def call(
         self, token: str | None, method: str, target: str, body: bytes = b"", *, parts: int = 1
@@ -115,21 +118,25 @@ class Site:
         assert self.cell.phase() is Phase.RUNNING
 
 
-def assemble(cell: MemoryCell, provider: MemoryProvider) -> Site:
-    folder = cell.folder
+def assemble(cell: MemoryCell, provider: MemoryProvider, outward: Outward | None = None) -> Site:
+    folder, kept = cell.folder, FileStorage(cell.folder)
     keys = CellKeys.load_or_create(FileStorage(folder))
+    policy, control = PolicyFile(folder), Control(FolderDesk(folder), cell.ledger, cell.clock)
     guard = Guard(
         CELL,
         pinned=PinnedKeys.create(FileStorage(folder), provider.root.public, provider.key_set(), cell.clock),
-        policy=PolicyFile(folder),
+        policy=policy,
         ledger=cell.ledger,
         replays=Replays(InLedger(folder / "ledger", cell.clock), cell.clock),
         rates=Rates(FileStorage(folder), cell.clock),
-        control=Control(FolderDesk(folder), cell.ledger, cell.clock),
+        control=control,
         clock=cell.clock,
     )
     door = Door(CELL, keys, guard)
-    return Site(cell, CellApp(door, cell.state, cell.reconciler, cell.runtime, cell.clock), keys, provider)
+    way = Way(outward or Outward(), cell.runtime, cell.clock)
+    services = Services(policy, control.gate, cell.ledger, kept, way, new_id)
+    app = CellApp(door, cell.state, cell.reconciler, cell.runtime, services, cell.clock)
+    return Site(cell, app, keys, provider, services)
 
 
 def ended(spec: WorkspaceSpec) -> WorkspaceSpec:
