@@ -117,3 +117,14 @@ def crash(request: pytest.FixtureRequest, runtime: Runtime) -> Callable[[Workspa
 async def running(runtime: Runtime, spec: WorkspaceSpec, secrets: Secrets) -> WorkspaceSpec:
     await walk(runtime, spec, secrets)
     return spec
+
+
+@pytest.fixture
+def address(runtime: Runtime, spec: WorkspaceSpec) -> Callable[[str], str]:
+    """Return the address behind the host of an endpoint; no name of a cluster is known to this machine."""
+
+    def find(host: str) -> str:
+        pod = runtime._cache.view(spec.id).pod if isinstance(runtime, KubernetesRuntime) else None
+        return pod.address if pod is not None else host
+
+    return find

@@ -343,3 +343,12 @@ async def test_what_does_not_run_has_no_metrics(
     assert await runtime.metrics(running.id) == ()
     await walk(runtime, to(running, Desired.SUSPENDED), secrets)
     assert await runtime.metrics(running.id) == ()
+
+
+async def test_the_runtime_knows_its_engines_by_their_addresses(
+    runtime: Runtime, running: WorkspaceSpec, address: Callable[[str], str]
+) -> None:
+    endpoint = (await runtime.observe(running.id)).endpoint or ""
+    host, _, port = endpoint.rpartition(":")
+    assert await runtime.owns(address(host), int(port)) == "an engine"
+    assert await runtime.owns("192.0.2.7", 8080) == ""

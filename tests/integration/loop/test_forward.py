@@ -1,4 +1,4 @@
-"""A service of the cell on a port of the operator's machine: command, control plane, gateway, agent, all real."""
+"""A service of the cell on a port of the operator's machine: command, control plane, gateway and agent."""
 
 import json
 import os

@@ -145,6 +145,18 @@ def test_unread_bytes_over_all_streams_are_bounded(monkeypatch: pytest.MonkeyPat
     assert len(received(pair.flow()[1])) == 800
 
 
+def test_where_all_are_too_far_behind_the_slowest_reader_has_to_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mux, "MAX_UNREAD", 1000)
+    pair = Pair()
+    stalled, quick = pair.open(), pair.open()
+    pair.gateway.write(stalled, b"x" * 900)
+    pair.flow()
+    pair.gateway.write(quick, b"y" * 200)
+    _, at_peer = pair.flow()
+    assert WasReset(stalled, "overloaded") in at_peer
+    assert received(at_peer) == b"y" * 200
+
+
 def test_streams_take_turns_so_that_bulk_does_not_starve_a_small_request() -> None:
     pair = Pair()
     bulk, small = pair.open(), pair.open()
