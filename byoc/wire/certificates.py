@@ -138,7 +138,7 @@ def make_pinned(*, name: str, now: datetime) -> Certificate:
     """Make a certificate that nobody vouches for: its peer is told the very certificate to expect."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    builder = _builder(subject, subject, key, now, PAIR_LIFE)
+    builder = _builder(subject, subject, key.public_key(), now, PAIR_LIFE)
     builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     builder = builder.add_extension(_usage(authority=False), critical=True)
     return _pem(builder.sign(key, hashes.SHA256()), key)
