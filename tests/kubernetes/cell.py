@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from lightkube import KubeConfig
 
 from byoc.cell.admission import NAME, admission
-from byoc.cell.incluster import AGENT, NAMESPACE
+from byoc.cell.incluster import AGENT, LICENCE, NAMESPACE
 from byoc.cell.installer.kinds import path
 from byoc.cell.priority import priority
 from byoc.cell.rights import rights
@@ -19,8 +20,9 @@ from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
-from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.settings import SINGLESTORE, ClusterSettings
 from tests.emulated.machines.world import World
+from tests.emulated.singlestore.operator import CRD, Operator, program
 from tests.kubernetes.plane import Plane
 
 Json = dict[str, Any]
@@ -29,32 +31,43 @@ AGENT_USER = f"system:serviceaccount:{NAMESPACE}:{AGENT}"
 MEMORY = 600 * 2**20
 DOMAIN = "cell.byoc.internal"
 _TRIES = 10
+DIGEST = "sha256:" + 64 * "0"
+OPERATED = ClusterSettings(
+    engine=SINGLESTORE,
+    domain=DOMAIN,
+    image=f"registry.invalid/singlestore/node:8.9.3@{DIGEST}",
+    operator_image=f"registry.invalid/singlestore/operator:4.81.0@{DIGEST}",
+    memory_bytes=MEMORY,
+    size_divisor=128,
+)
+"""Of a cell whose workspaces have an operator."""
 SETTINGS = ClusterSettings(domain=DOMAIN, memory_bytes=MEMORY, size_divisor=128)
 
 
 class Cell:
     """One cell.
 
-    Args:
-        objects: what an installer has brought in; all of it is made by the administrator.
+    Attributes:
+        settings: which engine it has, and how big.
     """
 
-    def __init__(self, plane: Plane, world: World) -> None:
+    def __init__(self, plane: Plane, world: World, settings: ClusterSettings = SETTINGS) -> None:
         self.plane = plane
         self.world = world
+        self.settings = settings
 
     def cluster(self, user: str = AGENT_USER, valid: Callable[[], bool] = lambda: True) -> Cluster:
         """Return a client, by default the agent's."""
         return Cluster(KubeConfig.from_dict(self.plane.kubeconfig(user)), SystemClock(), valid=valid)
 
-    def runtime(self, settings: ClusterSettings = SETTINGS) -> KubernetesRuntime:
+    def runtime(self, settings: ClusterSettings | None = None) -> KubernetesRuntime:
         """Return the runtime as a new agent finds it."""
-        return KubernetesRuntime(self.cluster(), settings, SystemClock())
+        return KubernetesRuntime(self.cluster(), settings or self.settings, SystemClock())
 
     async def clear(self) -> None:
         """Take every workspace out."""
         clock, cluster = SystemClock(), self.cluster("admin")
-        cache = Cache(cluster, chosen(SETTINGS), clock, lambda _: None)
+        cache = Cache(cluster, chosen(self.settings), clock, lambda _: None)
         following = asyncio.create_task(cache.run())
         await cache.ready()
         for _ in range(_TRIES):
@@ -68,12 +81,32 @@ class Cell:
 
 
 @contextlib.contextmanager
-def installed(plane: Plane, world: World) -> Iterator[Cell]:
+def installed(plane: Plane, world: World, settings: ClusterSettings = SETTINGS) -> Iterator[Cell]:
     """Install what the agent needs to be there; its own pods are not part of these tests."""
     for manifest in (_namespace(), *rights(), *priority(), *admission()):
         put(plane, manifest)
     _until_enforced(plane)
-    yield Cell(plane, world)
+    yield Cell(plane, world, settings)
+
+
+def licensed(plane: Plane, world: World, folder: Path) -> Operator:
+    """Bring in what the vendor and the customer bring: the kind of object, the image, a licence."""
+    defined = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    status, answer = plane.ask("admin", "POST", defined, CRD)
+    assert status == 201, answer
+    put(plane, _namespace())
+    put_licence(plane)
+    world.images.programs["singlestore/node"] = program(world.images.engine, folder / "node")
+    made = Operator(world.api)
+    world.employ(made.run)
+    return made
+
+
+def put_licence(plane: Plane) -> None:
+    """Give the cell its licence."""
+    metadata = {"name": LICENCE, "namespace": NAMESPACE}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": {"licence": "ours"}}
+    put(plane, secret)
 
 
 def _namespace() -> Json:

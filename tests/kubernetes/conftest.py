@@ -14,7 +14,8 @@ from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.kinds import ORDER
 from tests.emulated.installing import Site
 from tests.emulated.machines.world import World, running_world
-from tests.kubernetes.cell import AGENT_USER, Cell, installed
+from tests.emulated.singlestore.operator import Operator
+from tests.kubernetes.cell import AGENT_USER, OPERATED, Cell, installed, licensed
 from tests.kubernetes.plane import Plane, running
 from tests.kubernetes.space import Space, engine, until
 
@@ -54,6 +55,19 @@ def world(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
 def cell(plane: Plane, world: World) -> Iterator[Cell]:
     """The cluster of a cell, as its agent finds it."""
     with installed(plane, world) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def operator(plane: Plane, world: World, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """The stand-in of the vendor's operator, wherever one is to run."""
+    return licensed(plane, world, tmp_path_factory.mktemp("singlestore"))
+
+
+@pytest.fixture
+def operated(plane: Plane, world: World, operator: Operator) -> Iterator[Cell]:
+    """The cluster of a cell whose workspaces have an operator."""
+    with installed(plane, world, OPERATED) as made:
         yield made
 
 

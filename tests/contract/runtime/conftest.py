@@ -9,7 +9,7 @@ import pytest
 
 from byoc import durable
 from byoc.clock import SystemClock
-from byoc.dataplane.kubernetes.names import POD, namespace
+from byoc.dataplane.kubernetes.names import namespace
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
 from byoc.dataplane.local import template
 from byoc.dataplane.local.engine import Engine, find
@@ -21,9 +21,9 @@ from byoc.testing.runtime import MemoryRuntime
 from byoc.testing.walking import walk
 from tests.emulated.machines.world import World
 from tests.kubernetes.cell import DOMAIN, Cell
-from tests.kubernetes.conftest import cell, plane, world
+from tests.kubernetes.conftest import cell, operated, operator, plane, world
 
-__all__ = ["Cell", "cell", "plane", "world"]
+__all__ = ["Cell", "cell", "operated", "operator", "plane", "world"]
 """The cluster's fixtures; the plane starts only where a test asks for it."""
 
 MEMORY = 600 * 2**20
@@ -57,9 +57,36 @@ def templates(tmp_path_factory: pytest.TempPathFactory, engine: Engine) -> Path:
     return folder
 
 
-@pytest.fixture(
-    params=["memory", "local", pytest.param("kubernetes", marks=pytest.mark.xdist_group("plane"))]
+PLANE = pytest.mark.xdist_group("plane")
+RUNTIMES = (
+    "memory",
+    "local",
+    pytest.param("kubernetes", marks=PLANE),
+    pytest.param("singlestore", marks=PLANE),
 )
+OF_AN_OPERATOR = frozenset(
+    {
+        "test_a_new_workspace_comes_to_run_step_by_step",
+        "test_nobody_has_used_an_engine_that_only_we_look_at",
+        "test_every_action_done_twice_ends_in_the_same_place",
+        "test_a_suspended_workspace_keeps_all_but_its_process",
+        "test_a_crash_is_heard_counted_and_healed",
+        "test_a_new_password_is_applied_once_and_an_older_one_never",
+        "test_engines_outlive_an_agent_that_leaves_them",
+    }
+)
+"""What is asked of a runtime with an operator too. The rest is either the same code as without one (what
+fits, what is refused before anything starts, what is cancelled), or not so there: limits change by replacing
+the nodes, and counters count our own statements (see tests/kubernetes/test_singlestore.py)."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "reopen" in metafunc.fixturenames:
+        asked = RUNTIMES if metafunc.function.__name__ in OF_AN_OPERATOR else RUNTIMES[:-1]
+        metafunc.parametrize("reopen", asked, indirect=True)
+
+
+@pytest.fixture
 async def reopen(request: pytest.FixtureRequest, short_path: Path) -> AsyncIterator[Reopen]:
     """Gives the runtime as a new agent finds it; what is in memory has nothing to find again."""
     clock = SystemClock()
@@ -67,8 +94,8 @@ async def reopen(request: pytest.FixtureRequest, short_path: Path) -> AsyncItera
         memory = MemoryRuntime(clock, memory_bytes=MEMORY)
         yield lambda: memory
         return
-    if request.param == "kubernetes":
-        cluster = request.getfixturevalue("cell")
+    if request.param in {"kubernetes", "singlestore"}:
+        cluster = request.getfixturevalue("cell" if request.param == "kubernetes" else "operated")
         yield cluster.runtime
         await cluster.clear()
         return
@@ -106,9 +133,11 @@ def crash(request: pytest.FixtureRequest, runtime: Runtime) -> Callable[[Workspa
             run = runtime._workspaces[workspace].run
             assert run is not None
             os.kill(run.pid, signal.SIGKILL)
-        else:
+        elif isinstance(runtime, KubernetesRuntime):
             world: World = request.getfixturevalue("world")
-            world.kill_process(namespace(workspace), POD)
+            pod = runtime._cache.view(workspace).pod
+            assert pod is not None
+            world.kill_process(namespace(workspace), pod.name, runtime._engines.container)
 
     return kill
 

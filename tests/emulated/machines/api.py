@@ -28,12 +28,16 @@ class Api:
 
     Args:
         authority: PEM of what signed the server's certificate.
+        acting_as: a user in whose stead to ask; empty for the token's own.
     """
 
-    def __init__(self, server: str, authority: str, token: str) -> None:
+    def __init__(self, server: str, authority: str, token: str, acting_as: str = "") -> None:
         self._client = httpx2.AsyncClient(
             base_url=server,
-            headers={"Authorization": f"Bearer {token}"},
+            headers={
+                "Authorization": f"Bearer {token}",
+                **({"Impersonate-User": acting_as} if acting_as else {}),
+            },
             verify=ssl.create_default_context(cadata=authority),
             timeout=httpx2.Timeout(20, read=60),
             trust_env=False,

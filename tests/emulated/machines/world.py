@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from itertools import count
 from pathlib import Path
@@ -113,6 +113,18 @@ class World:
         assert found is not None
         self._do(found.kill())
         return found.pid
+
+    def employ(self, work: Callable[[Api], Coroutine[Any, Any, None]]) -> None:
+        """Let something else that plays a controller work here, until the end."""
+
+        async def begin() -> None:
+            self._tasks.append(asyncio.create_task(work(self._api)))
+
+        self._do(begin())
+
+    def api(self, user: str) -> Api:
+        """Return a client that asks in the stead of ``user``."""
+        return Api(self.plane.url, self.plane.authority, self.plane.tokens["admin"], user)
 
     # --- how it runs -------------------------------------------------------------------------
 

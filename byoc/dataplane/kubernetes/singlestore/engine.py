@@ -35,7 +35,7 @@ LICENCE_KEY: Final = "licence"
 ROOT_PASSWORD: Final = "ROOT_PASSWORD"  # noqa: S105 - the name of a key
 """In the Secret that the operator makes, under the cluster's name."""
 RUNNING: Final = "Running"
-SOON_SECONDS: Final = 5.0
+SOON_SECONDS: Final = 30.0
 STUCK_SECONDS: Final = 300.0
 """Longer than an operator needs to make its StatefulSets, which is seconds."""
 _DONE_SECONDS: Final = 10.0
