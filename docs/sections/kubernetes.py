@@ -1,11 +1,17 @@
 """Tables of docs/kubernetes-cell.md, from the builders that make a workspace's objects. Pure."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from byoc.cell.rights import AGENT_IN_CLUSTER, OPERATOR_IN_WORKSPACE, Right
 from byoc.dataplane.kubernetes import manifests, names, sizing
+from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.intended import Intended
-from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.kinds import Json
+from byoc.dataplane.kubernetes.settings import SINGLESTORE, ClusterSettings
+from byoc.dataplane.kubernetes.singlestore import manifests as operated
+from byoc.dataplane.kubernetes.singlestore.order import Secret, memsql_cluster
+from byoc.dataplane.kubernetes.singlestore.shape import disk_gib, shape
 from byoc.dataplane.runtime import Doors, Limits
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.size import LADDER, SIZES
@@ -35,22 +41,78 @@ _MEANT: Final = {
     ("Secret", "engine"): "the engine's certificate and key, the cell's authority, hashes of our own account",
     ("StatefulSet", "engine"): "one pod, or none while suspended",
 }
+_OPERATED: Final = ClusterSettings(
+    engine=SINGLESTORE,
+    domain="CELL.byoc.internal",
+    image="IMAGE:TAG@sha256:DIGEST",
+    operator_image="OPERATOR:TAG@sha256:DIGEST",
+    bucket="BUCKET/PREFIX",
+    region="REGION",
+)
+_MEANT_OPERATED: Final = {
+    ("NetworkPolicy", "sql"): "port 3306 of aggregators from the agent and from the group's firewall ranges",
+    ("NetworkPolicy", "within"): "nodes and operator reach each other, and names are found",
+    ("NetworkPolicy", "operator"): "the operator reaches the API server",
+    ("NetworkPolicy", "storage"): "nodes reach the bucket; only where the cell has one",
+    ("PodDisruptionBudget", "engine"): "one node may be moved at a time",
+    ("ServiceAccount", "engine"): "under which the nodes run; the bucket's role goes by it",
+    ("Service", "svc-ID-ddl"): "headless: the master aggregator",
+    ("Service", "svc-ID-dml"): "headless: all aggregators; this name is the endpoint that the API returns",
+    ("Secret", "engine"): "the engine's certificate and key, the cell's authority",
+    ("MemsqlCluster", "cluster"): "what the operator is told to run, licence and hash of `admin` included",
+    ("ServiceAccount", "sdb-operator"): "under which the operator runs",
+    ("RoleBinding", "sdb-operator"): "gives the operator its rights here, and nowhere else",
+    ("Deployment", "sdb-operator"): "the operator: one pod, or none while suspended",
+}
 _SHOWN: Final = ("S-00", "S-0", "S-1", "S-2", "S-4", "S-8")
 
 
 def objects() -> str:
     """Return every object of a workspace and what it is for."""
-    made = [
+    return _listed([*_around(_SETTINGS), manifests.engine(_EXAMPLE, _SETTINGS)], _MEANT)
+
+
+def operated_objects() -> str:
+    """Return every object of a workspace whose engine has an operator."""
+    order = memsql_cluster(_EXAMPLE, _OPERATED, Secret("LICENCE", "HASH"))
+    claims = {
+        ("PersistentVolumeClaim", name): "the volume of a node; made once by the agent"
+        for nodes in shape(_EXAMPLE.limits, _EXAMPLE.disk_gib, 1).every
+        for name in nodes.claims
+    }
+    made = [*_around(_OPERATED), order, *operated.operator(_EXAMPLE, _OPERATED)]
+    return _listed(made, _MEANT | claims | _MEANT_OPERATED)
+
+
+def operated_sizes() -> str:
+    """Return what the first sizes mean as nodes."""
+    rows = []
+    for size in (*_SHOWN, "S-16"):
+        nodes = shape(Limits(size), disk_gib(Limits(size), 1), 1)
+        of = [
+            f"{each.count} x {sizing.cores_text(each.compute.millicores)} / "
+            f"{sizing.bytes_text(each.compute.memory)}, {each.disk_gib} GiB"
+            for each in (nodes.master, nodes.leaves)
+        ]
+        rows.append((size, of[0], str(nodes.children.count), of[1]))
+    return table(("size", "master aggregator", "others like it", "leaves"), rows)
+
+
+def _around(settings: ClusterSettings) -> list[Json]:
+    engine = chosen(settings)
+    return [
         manifests.space(_EXAMPLE),
         manifests.binding(_EXAMPLE),
-        *manifests.surroundings(_EXAMPLE, _SETTINGS),
-        manifests.claim(_EXAMPLE, _SETTINGS),
-        manifests.secret(_EXAMPLE, manifests.Secrets("", "", "", "")),
-        manifests.engine(_EXAMPLE, _SETTINGS),
+        *engine.surroundings(_EXAMPLE),
+        *engine.claims(_EXAMPLE),
+        engine.secret(_EXAMPLE, manifests.Secrets("", "", "", "")),
     ]
+
+
+def _listed(made: list[Json], meant: Mapping[tuple[str, str], str]) -> str:
     keys = [(each["kind"], each["metadata"]["name"]) for each in made]
     return table(
-        ("kind", "name", "what it is for"), ((kind, f"`{name}`", _MEANT[kind, name]) for kind, name in keys)
+        ("kind", "name", "what it is for"), ((kind, f"`{name}`", meant[kind, name]) for kind, name in keys)
     )
 
 

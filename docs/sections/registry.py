@@ -59,6 +59,8 @@ GENERATED: Final = (
     Generated("docs/access-sources.md", "own-calls", access.own_calls),
     Generated("docs/kubernetes-cell.md", "workspace-objects", kubernetes.objects),
     Generated("docs/kubernetes-cell.md", "engine-sizes", kubernetes.engine_sizes),
+    Generated("docs/kubernetes-cell.md", "operated-objects", kubernetes.operated_objects),
+    Generated("docs/kubernetes-cell.md", "operated-sizes", kubernetes.operated_sizes),
     Generated("docs/kubernetes-cell.md", "agent-rights", kubernetes.agent_rights),
     Generated("docs/workspaces.md", "changes", service.changes),
     Generated("docs/workspaces.md", "sizes", service.sizes),

@@ -108,8 +108,10 @@ class View:
 
     @property
     def runs(self) -> bool:
-        """Whether any pod of the engine is there."""
-        return any(name.startswith(names.OURS) for name in self.pods)
+        """Whether any pod of the engine is there; an operator that is to start one is none."""
+        intended = self.space.intended if self.space is not None else None
+        starting = intended is not None and intended.running
+        return any(name.startswith(names.NODES if starting else names.OURS) for name in self.pods)
 
     @property
     def wanted(self) -> bool:

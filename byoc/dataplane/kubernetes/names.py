@@ -19,8 +19,10 @@ MASTER: Final = f"node-{CLUSTER}-master"
 """StatefulSet of the node that answers, as the operator names it."""
 OPERATOR: Final = "sdb-operator"
 """Deployment, service account and RoleBinding of an engine's operator."""
-OURS: Final = (f"{ENGINE}-", f"node-{CLUSTER}-", f"{OPERATOR}-")
+NODES: Final = (f"{ENGINE}-", f"node-{CLUSTER}-")
 """How names of pods begin that run an engine."""
+OURS: Final = (*NODES, f"{OPERATOR}-")
+"""The same, and its operator."""
 MAIN_SETS: Final = (ENGINE, MASTER)
 MAIN_PODS: Final = (POD, f"{MASTER}-0")
 MAIN_CLAIMS: Final = (CLAIM, f"pv-storage-{MASTER}-0")

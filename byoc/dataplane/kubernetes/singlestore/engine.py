@@ -113,7 +113,8 @@ class SingleStore:
 
     def lacks(self, view: View) -> bool:
         """Whether the operator is gone, though it should be there."""
-        return view.order is not None and view.wanted and not operators(view)
+        intended = _intended(view)
+        return intended is not None and intended.running and not operators(view)
 
     def rolling(self, view: View) -> bool:
         """Whether the operator was told that the master should have other limits than it has."""
@@ -219,12 +220,12 @@ class SingleStore:
         if not licence:
             raise CannotStart(Reason.LICENCE_MISSING)
         order = memsql_cluster(intended, self._settings, Secret(licence, admin))
-        for each in manifests.operator(intended, self._settings):
-            await site.apply(each)
         try:
             await site.apply(order)
         except NotFound as error:
             raise CannotStart(Reason.OPERATOR_MISSING) from error
+        for each in manifests.operator(intended, self._settings):
+            await site.apply(each)
 
     @staticmethod
     async def _logs_in(site: Site, workspace: WorkspaceID, door: Door, password: str) -> bool:

@@ -93,7 +93,7 @@ def objects(of: Intended, settings: ClusterSettings = SETTINGS) -> list[Json]:
 
 
 def _ordered(of: Intended, settings: ClusterSettings) -> list[Json]:
-    return [*operated.operator(of, settings), memsql_cluster(of, settings, ORDER)]
+    return [memsql_cluster(of, settings, ORDER), *operated.operator(of, settings)]
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]

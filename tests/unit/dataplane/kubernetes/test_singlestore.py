@@ -1,22 +1,31 @@
 """The engine `singlestore`: what a size means as nodes, what its operator is told, and what it may not be."""
 
 from copy import deepcopy
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightkube import KubeConfig
 
 from byoc.cell.incluster import ENGINE_OPERATOR
-from byoc.dataplane.kubernetes import names, sizing
+from byoc.dataplane.engine_sql import Answer
+from byoc.dataplane.kubernetes import kinds, names, sizing
+from byoc.dataplane.kubernetes.cache import Cache, View
+from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.kinds import Kind, kind_of
 from byoc.dataplane.kubernetes.settings import ClusterSettings
-from byoc.dataplane.kubernetes.singlestore import speech
+from byoc.dataplane.kubernetes.singlestore import engine, speech
+from byoc.dataplane.kubernetes.singlestore.engine import SingleStore
 from byoc.dataplane.kubernetes.singlestore.order import REQUIRED, Secret, checked, memsql_cluster
-from byoc.dataplane.kubernetes.singlestore.shape import disk_gib, shape
+from byoc.dataplane.kubernetes.singlestore.shape import Nodes, disk_gib, shape
 from byoc.dataplane.runtime import Limits
 from byoc.errors import UsageError
 from byoc.model.metrics import Metric
+from byoc.model.report import Reason
 from byoc.model.size import LADDER, MULTIPLIERS
+from byoc.testing.clock import ManualClock
 from tests.unit.dataplane.kubernetes.goldens import (
     OPERATED,
     OPERATED_SETTINGS,
@@ -24,8 +33,11 @@ from tests.unit.dataplane.kubernetes.goldens import (
     WORKSPACE,
     objects,
 )
+from tests.unit.dataplane.kubernetes.test_cache import told
+from tests.unit.dataplane.kubernetes.test_client import CONFIG
 
 Json = dict[str, Any]
+NOW = datetime(2026, 1, 1, 1, tzinfo=UTC)
 EXAMPLE = OPERATED["singlestore-S-8-open"]
 limits = st.builds(
     Limits, st.sampled_from(LADDER), st.sampled_from(MULTIPLIERS), st.sampled_from(MULTIPLIERS)
@@ -185,6 +197,115 @@ class TestAround:
         }
         assert walls == {"default-deny", "sql", "within", "operator"}
         assert of_kind("NetworkPolicy", "storage")["spec"]["policyTypes"] == ["Egress"]
+
+
+class Site:
+    """What a cache has heard of a workspace whose operator has done all that it was told."""
+
+    def __init__(self, example: str = "singlestore-S-8-open") -> None:
+        self.engine = SingleStore(OPERATED_SETTINGS)
+        self.example = OPERATED[example]
+        cluster = Cluster(KubeConfig.from_dict(CONFIG), ManualClock())
+        self.cache = Cache(cluster, self.engine, ManualClock(), lambda _: None)
+        for number, each in enumerate(objects(self.example, OPERATED_SETTINGS), 1):
+            if kind_of(each) in {kinds.NAMESPACE, kinds.CLAIM, kinds.MEMSQL_CLUSTER}:
+                self.cache.note(kind_of(each), told(each, number))
+        for nodes in shape(self.example.limits, self.example.disk_gib, 1).every:
+            self.cache.note(kinds.STATEFUL_SET, told(a_set(nodes), 50))
+            for name in nodes.pods:
+                self.cache.note(kinds.POD, a_pod(name, nodes.compute))
+        self.cache.note(kinds.POD, a_pod("sdb-operator-x", sizing.Compute(1, 1)))
+
+    @property
+    def view(self) -> View:
+        return self.cache.view(WORKSPACE)
+
+    def waits(self, waited: float) -> Reason | None:
+        return self.engine.waiting_for(self.view, NOW, waited)
+
+    def gone(self, kind: Kind, name: str) -> None:
+        self.cache.note_gone(kind, WORKSPACE, name, 1000)
+
+
+def a_set(nodes: Nodes) -> Json:
+    metadata = {"name": nodes.set, "namespace": names.namespace(WORKSPACE)}
+    spec = {"replicas": nodes.count}
+    return {"kind": "StatefulSet", "metadata": metadata, "spec": spec, "status": {"observedGeneration": 1}}
+
+
+def a_pod(name: str, compute: sizing.Compute, *, number: int = 100, ready: bool = True) -> Json:
+    memory = {"memory": str(compute.memory)}
+    resources = {"requests": {"cpu": f"{compute.millicores}m", **memory}, "limits": memory}
+    metadata = {"name": name, "namespace": names.namespace(WORKSPACE), "resourceVersion": str(number)}
+    return {
+        "metadata": {**metadata, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "node", "resources": resources}]},
+        "status": {
+            "conditions": [{"type": "Ready", "status": str(ready)}],
+            "containerStatuses": [{"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
+        },
+    }
+
+
+class TestWhatIs:
+    def test_what_was_asked_for_is_in_force_once_every_pod_asks_for_its_part(self) -> None:
+        site = Site()
+        assert site.engine.in_force(site.view, Answer()) == site.example.limits
+        assert site.engine.whole(site.view)
+        other = sizing.Compute(2**30, 1000)
+        site.cache.note(kinds.POD, a_pod("node-cluster-leaf-ag1-3", other, number=200))
+        assert site.engine.in_force(site.view, Answer()) is None
+        assert not site.engine.rolling(site.view)
+
+    def test_a_master_that_has_other_limits_is_about_to_be_replaced(self) -> None:
+        site = Site()
+        assert not site.engine.rolling(site.view)
+        site.cache.note(kinds.POD, a_pod("node-cluster-master-0", sizing.Compute(2**30, 1000), number=200))
+        assert site.engine.rolling(site.view)
+
+    @pytest.mark.parametrize("phase", ["Pending", "Failed"])
+    def test_the_operator_s_own_word_counts_where_it_says_less_than_the_pods(self, phase: str) -> None:
+        site = Site()
+        seen = told(memsql_cluster(site.example, OPERATED_SETTINGS, ORDER), 300)
+        site.cache.note(kinds.MEMSQL_CLUSTER, {**seen, "status": {"phase": phase}})
+        assert not site.engine.whole(site.view)
+
+    def test_a_leaf_that_is_not_ready_is_not_whole(self) -> None:
+        site = Site()
+        nodes = shape(site.example.limits, site.example.disk_gib, 1).leaves
+        site.cache.note(kinds.POD, a_pod(nodes.pods[1], nodes.compute, number=200, ready=False))
+        assert not site.engine.whole(site.view)
+
+    def test_an_operator_that_is_gone_is_missed_and_named_after_a_while(self) -> None:
+        site = Site()
+        assert not site.engine.lacks(site.view)
+        site.gone(kinds.POD, "sdb-operator-x")
+        assert site.engine.lacks(site.view)
+        assert site.waits(engine.SOON_SECONDS - 1) is None
+        assert site.waits(engine.SOON_SECONDS) is Reason.OPERATOR_MISSING
+
+    def test_one_that_is_there_and_does_nothing_is_named_after_a_longer_while(self) -> None:
+        site = Site()
+        site.gone(kinds.POD, "node-cluster-leaf-ag1-0")
+        assert site.waits(engine.STUCK_SECONDS - 1) is None
+        assert site.waits(engine.STUCK_SECONDS) is Reason.OPERATOR_STUCK
+
+    def test_nothing_is_lacking_where_all_stands_and_only_sql_is_silent(self) -> None:
+        assert Site().waits(10_000) is None
+
+    def test_a_volume_that_is_gone_is_lost_and_the_last_of_a_larger_size_is_only_to_come(self) -> None:
+        site = Site()
+        assert not site.engine.lost(site.view)
+        site.gone(kinds.CLAIM, "pv-storage-node-cluster-leaf-ag1-3")
+        assert not site.engine.lost(site.view)
+        site.gone(kinds.CLAIM, "pv-storage-node-cluster-leaf-ag1-1")
+        assert site.engine.lost(site.view)
+
+    def test_no_operator_is_missed_while_suspended(self) -> None:
+        site = Site("singlestore-S-4-suspended")
+        site.gone(kinds.POD, "sdb-operator-x")
+        assert not site.engine.lacks(site.view)
+        assert site.waits(10_000) is None
 
 
 class TestSpeech:
