@@ -30,12 +30,24 @@ _HTTP: Final = 80
 Json = dict[str, Any]
 
 
+def _public(port: int) -> Json:
+    return {
+        "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, LINK_LOCAL]}}],
+        "ports": [{"protocol": "TCP", "port": port}],
+    }
+
+
+_PUBLIC_HTTPS: Final = _public(_HTTPS)
+
+
 def network_policies(args: CellArgs) -> list[Json]:
     """Return the policies of the client's namespace."""
     return [
         _policy("deny-all", {}, None),
-        _policy(AGENT, _pods(AGENT), [_dns(), _kubernetes(args), _gateway(args), _engines()]),
-        _policy(AUTOSCALER, _pods(AUTOSCALER), [_dns(), _kubernetes(args), _to([POD_IDENTITY], _HTTP)]),
+        _policy(
+            AGENT, _pods(AGENT), [_dns(), _kubernetes(args), *_outside(args), _credentials(), _engines()]
+        ),
+        _policy(AUTOSCALER, _pods(AUTOSCALER), [_dns(), _kubernetes(args), _credentials()]),
     ]
 
 
@@ -80,6 +92,19 @@ def _kubernetes(args: CellArgs) -> Json:
     return _to([KUBERNETES, *inside(args)], _HTTPS)
 
 
+def _outside(args: CellArgs) -> list[Json]:
+    """The gateway, and S3 for the copies of the ledger: its addresses are public, whichever way leads there.
+
+    Where that way is the VPC's endpoint alone, its policy says which buckets answer.
+    """
+    gateway = _gateway(args)
+    return [gateway] if gateway == _PUBLIC_HTTPS else [gateway, _PUBLIC_HTTPS]
+
+
+def _credentials() -> Json:
+    return _to([POD_IDENTITY], _HTTP)
+
+
 def _gateway(args: AgentArgs) -> Json:
     gateway = urlsplit(args.gateway.url)
     port = gateway.port or _HTTPS
@@ -91,10 +116,7 @@ def _gateway(args: AgentArgs) -> Json:
     host = gateway.hostname or ""
     if _is_address(host):
         return _to([f"{host}/32"], port)
-    return {
-        "to": [{"ipBlock": {"cidr": "0.0.0.0/0", "except": [*PRIVATE, LINK_LOCAL]}}],
-        "ports": [{"protocol": "TCP", "port": port}],
-    }
+    return _public(port)
 
 
 def _engines() -> Json:

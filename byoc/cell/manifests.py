@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from byoc.cell.admission import admission
 from byoc.cell.args import CellArgs, Gateway
-from byoc.cell.arns import domain, key_alias
+from byoc.cell.arns import bucket_name, domain, key_alias
 from byoc.cell.egress import network_policies
 from byoc.cell.incluster import (
     AGENT,
@@ -58,7 +58,7 @@ def bundle(args: CellArgs) -> Bundle:
     Raises:
         UsageError: the customer's policy is no TOML, or no autoscaler fits the version of Kubernetes.
     """
-    config = config_of(args.gateway, {"domain": domain(args)})
+    config = config_of(args.gateway, {"domain": domain(args)}, bucket_name(args, "ledger"))
     objects = [
         namespace_of(args.facts.kubernetes),
         _storage_class(args),
@@ -69,7 +69,7 @@ def bundle(args: CellArgs) -> Bundle:
         *config,
         policy_of(args.policy),
         *shown_and_kept(),
-        *agents(args, digest([each["data"] for each in config])),
+        *agents(args, digest([each["data"] for each in config]), region=args.facts.region),
         *autoscalers(args),
     ]
     return put_together(objects)
@@ -124,7 +124,7 @@ def _storage_class(args: CellArgs) -> Json:
     }
 
 
-def config_of(gateway: Gateway, runtime: Json) -> list[Json]:
+def config_of(gateway: Gateway, runtime: Json, ledger_bucket: str = "") -> list[Json]:
     """Return the agents' settings; ``runtime`` holds those of what runs workspaces."""
     settings: Json = {
         "gateway": gateway.url,
@@ -134,6 +134,8 @@ def config_of(gateway: Gateway, runtime: Json) -> list[Json]:
         "policy": f"{POLICY_FOLDER}/{POLICY_FILE}",
         "control": PAPERS_FOLDER,
     }
+    if ledger_bucket:
+        settings["ledgerBucket"] = ledger_bucket
     data = {}
     if gateway.ca_pem:
         settings["ca"] = f"{CONFIG_FOLDER}/ca.pem"

@@ -2,7 +2,9 @@
 
 Read by the manifests. The invariants: the restricted pod security standard holds for all of them;
 images are named by digest; no secret stands in arguments or environment; what an agent is given at
-its start (arguments, environment, mounts) is what ``byoc agent run`` needs as a local process too.
+its start (arguments, environment, mounts) is what ``byoc agent run`` needs as a local process too; beside
+it stands what copies its ledger, and of the two the agent alone has a token of the cluster's, the other alone
+credentials of AWS.
 """
 
 from typing import Any, Final, Protocol
@@ -32,8 +34,13 @@ CONFIG_FOLDER: Final = "/etc/byoc/config"
 POLICY_FOLDER: Final = "/etc/byoc/policy"
 PAPERS_FOLDER: Final = "/etc/byoc/papers"
 TOKEN_FOLDER: Final = "/etc/byoc/enrolment"  # noqa: S105 - the name of a folder
+ACCOUNT_FOLDER: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 CONFIG_DIGEST: Final = "byoc.dev/config-digest"
 """Annotation of the agent's pods: a changed configuration makes new pods."""
+_NO_CREDENTIALS: Final = "eks.amazonaws.com/skip-containers"
+"""Annotation of a pod: which containers get no credentials of its role (amazon-eks-pod-identity-webhook)."""
+_TMP: Final = "/tmp"  # noqa: S108 - a folder of the pod's own
+_PLAIN: Final = {"HOME": _TMP, "BYOC_LOG_LEVEL": "info", "PYTHONUNBUFFERED": "1"}
 _USER: Final = 10001
 _DISK: Final = "10Gi"
 _DISCOVERED: Final = "k8s.io/cluster-autoscaler/enabled"
@@ -64,11 +71,13 @@ def labels(name: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": name, "app.kubernetes.io/part-of": "byoc"}
 
 
-def agents(args: AgentArgs, config_digest: str, *, ours: bool = True) -> list[Json]:
+def agents(args: AgentArgs, config_digest: str, *, ours: bool = True, region: str = "") -> list[Json]:
     """Return the pair of agents, the Service that names them, and how many may be away.
 
     ``ours``: the cluster has the machines that a cell makes for them.
+    ``region``: of the bucket to which their ledgers are copied; empty where they are copied nowhere.
     """
+    annotations = {CONFIG_DIGEST: config_digest, **({_NO_CREDENTIALS: "agent"} if region else {})}
     selector = {"matchLabels": {"app.kubernetes.io/name": AGENT}}
     metadata = {"name": AGENT, "namespace": NAMESPACE}
     service = {"clusterIP": "None", "selector": selector["matchLabels"]}
@@ -79,8 +88,8 @@ def agents(args: AgentArgs, config_digest: str, *, ours: bool = True) -> list[Js
         "persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain", "whenScaled": "Retain"},
         "selector": selector,
         "template": {
-            "metadata": {"labels": labels(AGENT), "annotations": {CONFIG_DIGEST: config_digest}},
-            "spec": _agent_pod(args, ours=ours),
+            "metadata": {"labels": labels(AGENT), "annotations": annotations},
+            "spec": _agent_pod(args, ours=ours, region=region),
         },
         "volumeClaimTemplates": [_claim()],
     }
@@ -109,10 +118,13 @@ def _claim() -> Json:
     }
 
 
-def _agent_pod(args: AgentArgs, *, ours: bool) -> Json:
+def _agent_pod(args: AgentArgs, *, ours: bool, region: str) -> Json:
     apart = {"topologyKey": _ZONE, "labelSelector": {"matchLabels": {"app.kubernetes.io/name": AGENT}}}
+    beside = [_shipper(args, region)] if region else []
     return {
         **_pod(AGENT),
+        # Not for every container: the agent's alone has it mounted.
+        "automountServiceAccountToken": False,
         **(_on_system_machines() if ours else {}),
         "affinity": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}},
         "terminationGracePeriodSeconds": 60,
@@ -122,9 +134,11 @@ def _agent_pod(args: AgentArgs, *, ours: bool) -> Json:
                 "command": ["byoc", "agent", "run", "--data", DATA],
                 "env": _environment(args),
                 "volumeMounts": _mounts(),
-            }
+            },
+            *beside,
         ],
         "volumes": [
+            _account(),
             {"name": "config", "configMap": {"name": CONFIG}},
             {"name": "policy", "configMap": {"name": POLICY, "optional": True}},
             {"name": "papers", "configMap": {"name": PAPERS, "optional": True}},
@@ -135,7 +149,30 @@ def _agent_pod(args: AgentArgs, *, ours: bool) -> Json:
     }
 
 
-def _mounts() -> list[Json]:
+def _shipper(args: AgentArgs, region: str) -> Json:
+    """Return what copies an agent's ledger: it reads the agent's volume, and asks S3 alone."""
+    plain = _PLAIN | {"AWS_REGION": region}
+    return {
+        **_container("ledger", args.agent, cpu="20m", memory="128Mi", limit="256Mi"),
+        "command": ["byoc", "agent", "ship-ledger", "--data", DATA],
+        # No proxy: the buckets are reached from inside the VPC.
+        "env": [{"name": name, "value": value} for name, value in sorted(plain.items())],
+        "volumeMounts": [*_cell(), {"name": "tmp", "mountPath": _TMP}],
+    }
+
+
+def _account() -> Json:
+    """Return the token of the agent's account, as the cluster would mount it into every container."""
+    namespace = {"path": "namespace", "fieldRef": {"fieldPath": "metadata.namespace"}}
+    sources = [
+        {"serviceAccountToken": {"path": "token", "expirationSeconds": 3607}},
+        {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+        {"downwardAPI": {"items": [namespace]}},
+    ]
+    return {"name": "account", "projected": {"sources": sources, "defaultMode": 0o440}}
+
+
+def _cell() -> list[Json]:
     return [
         # The volume's own root: whatever a container runtime makes below it for the next mount is root's.
         {"name": "cell", "mountPath": f"{DATA}/cell"},
@@ -145,16 +182,23 @@ def _mounts() -> list[Json]:
             "subPath": "config.json",
             "readOnly": True,
         },
+    ]
+
+
+def _mounts() -> list[Json]:
+    return [
+        *_cell(),
+        {"name": "account", "mountPath": ACCOUNT_FOLDER, "readOnly": True},
         {"name": "config", "mountPath": CONFIG_FOLDER, "readOnly": True},
         {"name": "policy", "mountPath": POLICY_FOLDER, "readOnly": True},
         {"name": "papers", "mountPath": PAPERS_FOLDER, "readOnly": True},
         {"name": "enrolment", "mountPath": TOKEN_FOLDER, "readOnly": True},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a folder of the pod's own
+        {"name": "tmp", "mountPath": _TMP},
     ]
 
 
 def _environment(args: AgentArgs) -> list[Json]:
-    plain = {"HOME": "/tmp", "BYOC_LOG_LEVEL": "info", "PYTHONUNBUFFERED": "1"}  # noqa: S108 - the pod's own
+    plain = dict(_PLAIN)
     if args.egress_proxy and not args.gateway.endpoint_service:
         plain["HTTPS_PROXY"] = args.egress_proxy
         plain["NO_PROXY"] = f"localhost,127.0.0.1,.svc,.cluster.local,{SERVICE_RANGES[0]}"

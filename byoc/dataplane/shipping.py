@@ -112,6 +112,17 @@ class Shipper:
             self._take(line)
             if self._stopped:
                 return
+        if not self._stopped:
+            self._send_rest()
+
+    def _send_rest(self) -> None:
+        """Send what was written while the last pause went on."""
+        self._batch, self._size = [], 0
+        for line in read_lines(self._folder):
+            self._take(line)
+            if self._stopped:
+                return
+        self._at_end()
 
     def _take(self, line: bytes) -> None:
         found = read_line(line)

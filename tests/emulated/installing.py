@@ -318,7 +318,7 @@ def _ours(found: Any) -> Any:
 
 def _more_memory(each: Json) -> Json:
     if each["kind"] == "StatefulSet":
-        [container] = each["spec"]["template"]["spec"]["containers"]
+        container = each["spec"]["template"]["spec"]["containers"][0]
         container["resources"]["limits"]["memory"] = "1Gi"
     return each
 

@@ -17,21 +17,23 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Pod:
-    """One pod of a workload, with one container.
+    """One container of a pod of a workload.
 
     Attributes:
         objects: where its ConfigMaps and Secrets are looked for.
         root: stands for ``/``.
+        which: the container's name.
     """
 
     spec: Json
     objects: Iterable[Json]
     root: Path
     name: str = "byoc-agent-0"
+    which: str = "agent"
 
     @property
     def container(self) -> Json:
-        (found,) = self.spec["containers"]
+        (found,) = (each for each in self.spec["containers"] if each["name"] == self.which)
         return found
 
     def path(self, inside: str) -> Path:
@@ -80,7 +82,8 @@ class Pod:
         if volume in claims:
             return None
         (source,) = (each for each in self.spec["volumes"] if each["name"] == volume)
-        if "emptyDir" in source:
+        if "emptyDir" in source or "projected" in source:
+            # The account of a pod: a process of this machine has its own way to the cluster.
             return None
         kind = "ConfigMap" if "configMap" in source else "Secret"
         wanted = source.get("configMap") or source["secret"]

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 
 from byoc.cell import rights
-from byoc.cell.anywhere import Anywhere
+from byoc.cell.anywhere import Anywhere, bundle_anywhere
 from byoc.cell.args import CellArgs, Gateway, Image
+from byoc.cell.arns import bucket_name
 from byoc.cell.images import autoscaler, released_agent
 from byoc.cell.incluster import (
     AGENT,
@@ -121,16 +122,21 @@ def test_nothing_secret_is_in_a_bundle() -> None:
             assert not any("secret" in str(each).lower() for each in container["env"])
 
 
-@pytest.mark.parametrize("proxy", ["http://ann:s3cret@proxy.test:3128", "http://proxy.test", "a\nb:1"])
-def test_a_proxy_with_a_password_or_without_a_port_is_written_into_no_bundle(proxy: str) -> None:
-    made = Anywhere(
+def anywhere(**more: Any) -> Anywhere:
+    return Anywhere(
         name="main",
         gateway=Gateway(url="wss://gateway.test:443"),
         agent=Image(repository="images.test/agent", digest=f"sha256:{'a' * 64}"),
         kubernetes="1.34",
         api=(("10.0.0.1", 443),),
         storage={"provisioner": "disks.test"},
+        **more,
     )
+
+
+@pytest.mark.parametrize("proxy", ["http://ann:s3cret@proxy.test:3128", "http://proxy.test", "a\nb:1"])
+def test_a_proxy_with_a_password_or_without_a_port_is_written_into_no_bundle(proxy: str) -> None:
+    made = anywhere()
     for make in (lambda: replace(made, egress_proxy=proxy), lambda: cell(egress_proxy=proxy)):
         with pytest.raises(UsageError, match="egress proxy") as error:
             make()
@@ -184,7 +190,7 @@ def test_every_pod_keeps_to_the_restricted_standard(name: str) -> None:
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
         for volume in pod.get("volumes", []):
-            assert {"configMap", "secret", "emptyDir"} & volume.keys()
+            assert {"configMap", "secret", "emptyDir", "projected"} & volume.keys()
         for container in pod["containers"]:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False,
@@ -243,6 +249,40 @@ def test_an_unreleased_tree_guesses_no_image_of_the_agent() -> None:
 def test_pods_have_the_accounts_to_which_roles_are_given() -> None:
     accounts = {(NAMESPACE, pod["serviceAccountName"]) for pod in pods(bundle(cell()))}
     assert accounts == {PODS["agent"], PODS["autoscaler"]}
+
+
+# --- what copies the ledger ---------------------------------------------------------------
+
+
+def test_beside_each_agent_something_copies_its_ledger_to_the_cells_own_bucket() -> None:
+    made = bundle(cell())
+    agent, shipper = pods(made)[0]["containers"]
+    assert shipper["command"] == ["byoc", "agent", "ship-ledger", "--data", "/var/lib/byoc"]
+    assert shipper["image"] == agent["image"]
+    settings_ = json.loads(one(made, "ConfigMap", "byoc-config")["data"]["config.json"])
+    assert settings_["ledgerBucket"] == bucket_name(cell(), "ledger")
+    assert {"name": "AWS_REGION", "value": "eu-west-1"} in shipper["env"]
+    assert {each["name"] for each in shipper["volumeMounts"]} == {"cell", "config", "tmp"}
+    assert "HTTPS_PROXY" not in {each["name"] for each in shipper["env"]}
+
+
+def test_the_agent_has_no_credentials_of_aws_and_what_copies_has_none_of_the_clusters() -> None:
+    template = one(bundle(cell()), "StatefulSet", AGENT)["spec"]["template"]
+    agent, shipper = template["spec"]["containers"]
+    assert template["metadata"]["annotations"]["eks.amazonaws.com/skip-containers"] == agent["name"]
+    assert template["spec"]["automountServiceAccountToken"] is False
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert [each["mountPath"] for each in agent["volumeMounts"] if each["name"] == "account"] == [folder]
+    assert not {"account", "enrolment", "policy", "papers"} & {
+        each["name"] for each in shipper["volumeMounts"]
+    }
+
+
+def test_in_a_cluster_of_somebody_elses_nothing_is_copied_to_aws() -> None:
+    made = bundle_anywhere(anywhere())
+    (only,) = pods(made)[0]["containers"]
+    assert only["name"] == "agent"
+    assert "ledgerBucket" not in one(made, "ConfigMap", "byoc-config")["data"]["config.json"]
 
 
 # --- rights -------------------------------------------------------------------------------
@@ -395,7 +435,7 @@ PROBES = (
 
 @pytest.mark.parametrize(
     ("pod", "needed"),
-    [(AGENT, {*PROBES[:5], PROBES[-1]}), (AUTOSCALER, {*PROBES[:4], PROBES[5]}), ("whoever else", set())],
+    [(AGENT, {*PROBES[:6], PROBES[-1]}), (AUTOSCALER, {*PROBES[:4], PROBES[5]}), ("whoever else", set())],
 )
 def test_each_pod_gets_out_to_exactly_what_it_needs(pod: str, needed: set[tuple[str, int, str]]) -> None:
     made = bundle(cell())
@@ -416,13 +456,13 @@ def test_nobody_gets_in() -> None:
             (INTERNET, 8443),
             ("198.51.100.8", 8443),
         ),
-        ({"gateway": Gateway(url="wss://gw.example:8443/nimbus/v1")}, (INTERNET, 8443), (INTERNET, 443)),
-        ({"egress_proxy": "http://10.9.9.9:3128"}, ("10.9.9.9", 3128), (INTERNET, 443)),
+        ({"gateway": Gateway(url="wss://gw.example:8443/nimbus/v1")}, (INTERNET, 8443), (INTERNET, 8444)),
+        ({"egress_proxy": "http://10.9.9.9:3128"}, ("10.9.9.9", 3128), (INTERNET, 3128)),
         ({"egress_proxy": "http://proxy.example:3128"}, ("10.9.9.9", 3128), (INTERNET, 3128)),
         (
             {"gateway": Gateway(url="wss://gw.example/nimbus/v1", endpoint_service="com.amazonaws.vpce.x")},
             (API_ITSELF, 443),
-            (INTERNET, 443),
+            (INTERNET, 8443),
         ),
     ],
     ids=["address", "name and port", "proxy by address", "proxy by name", "private link"],
@@ -433,6 +473,15 @@ def test_the_way_to_the_gateway_is_as_narrow_as_its_address_allows(
     made = bundle(cell(**more))
     assert reaches(made, AGENT, *yes)
     assert not reaches(made, AGENT, *no)
+
+
+def test_beside_the_gateway_the_pod_reaches_s3_and_where_nothing_is_copied_not_even_that() -> None:
+    proxy = {"egress_proxy": "http://10.9.9.9:3128"}
+    assert reaches(bundle(cell(**proxy)), AGENT, INTERNET, 443)
+    elsewhere = bundle_anywhere(anywhere(**proxy))
+    assert reaches(elsewhere, AGENT, "10.9.9.9", 3128)
+    assert not reaches(elsewhere, AGENT, INTERNET, 443)
+    assert not reaches(elsewhere, AGENT, POD_IDENTITY, 80)
 
 
 @settings(max_examples=25)
