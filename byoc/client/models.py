@@ -134,6 +134,8 @@ class Cell(FromJSON):
     connected: bool = False
     last_seen_at: datetime | None = None
     created_at: datetime | None = None
+    copies_late_since: datetime | None = None
+    """Since when the copies of its ledger are late; None while they are in time, or none are made."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,7 @@ _LOCK_SECONDS: Final = 70.0
 _LOCK_POLL: Final = 0.05
 _FIRST_LOOK_SECONDS: Final = 10.0
 _FLUSH_SECONDS: Final = 30.0
+_COPIES_SECONDS: Final = 15.0
 _TRY_AGAIN_SECONDS: Final = 5.0
 _REQUEST_SECONDS: Final = 10.0
 _LAST_REPORT_SECONDS: Final = 2.0
@@ -250,6 +251,7 @@ class Agent:
         reconciling = asyncio.create_task(self._reconciler.run())
         connecting = asyncio.create_task(self._stay_connected())
         forwarding = asyncio.create_task(self._services.run())
+        watching = asyncio.create_task(self._watch_copies())
         stopping = asyncio.create_task(stop.wait())
         try:
             on_ready({"thumbprint": self._keys.thumbprint})
@@ -261,7 +263,7 @@ class Agent:
         finally:
             await _end(reconciling, stopping, forwarding)
             await self._close()
-            await _end(connecting, looking)
+            await _end(connecting, looking, watching)
             self._ledger.close()
 
     def _open_ledger(self) -> None:
@@ -351,6 +353,8 @@ class Agent:
             policy=self._policy.current().digest(),
             policy_problem=self._policy.problem,
             ledger=f"{head.chain} {head.seq} {head.hash}" if head is not None else "",
+            copied=bool(self._settings.ledger_bucket),
+            copies_late_since=self._copies.since,
             workspaces=self._state.served(),
         )
 
@@ -372,7 +376,13 @@ class Agent:
         app = CellApp(door, self._state, self._reconciler, self._runtime, self._services, self._clock)
         client = self._client = self._tunnel(identity, app)
         approvals = self._control.approvals
-        who = Reporting(identity.cell_id, self._keys, self._facts, lambda: approvals.decided)
+        who = Reporting(
+            identity.cell_id,
+            self._keys,
+            self._facts,
+            lambda: approvals.decided,
+            lambda: self._copies.since,
+        )
         self._reporter = Reporter(who, self._state, pinned, self._post, self._clock)
         reporting = self._reporting = asyncio.create_task(self._report(self._reporter))
         flushing = asyncio.create_task(self._flush(guard))
@@ -462,14 +472,19 @@ class Agent:
         while True:
             await self._clock.sleep(_FLUSH_SECONDS)
             guard.flush()
-            if self._settings.ledger_bucket:
-                self._look_at_copies()
 
-    def _look_at_copies(self) -> None:
-        try:
-            self._copies.look()
-        except (Unwritable, LedgerBroken) as error:
-            _LOG.error("not on record yet: the ledger's copies are late", error=error.message)
+    async def _watch_copies(self) -> None:
+        """Look after the ledger's copies, whether or not there is a tunnel; whoever can tell, tells it."""
+        while self._settings.ledger_bucket:
+            await self._clock.sleep(_COPIES_SECONDS)
+            before = self._copies.since
+            try:
+                self._copies.look()
+            except (Unwritable, LedgerBroken) as error:
+                _LOG.error("not on record yet: the ledger's copies are late", error=error.message)
+            if self._copies.since != before:
+                self._control.bell.ring()
+                self._changed()
 
     async def _post(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
         assert self._client is not None  # noqa: S101 - the reporter is made with it

@@ -111,7 +111,7 @@ def _told(now: Interval, before: Interval | None) -> Interval:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """Who reports, when, in which order, where the ledger ends, and what was decided in the cell."""
+    """Who reports, when, in which order, where the ledger and its copies end, what the cell decided."""
 
     cell: CellID
     incarnation: str
@@ -119,6 +119,7 @@ class Envelope:
     at: datetime
     ledger: LedgerHead | None = None
     decided: tuple[str, ...] = ()
+    copies_late_since: datetime | None = None
 
 
 def full(
@@ -173,4 +174,5 @@ def _report(envelope: Envelope, what: Snapshot, transitions: Iterable[Transition
         ledger=envelope.ledger,
         decided=envelope.decided,
         stored=tuple(sorted(what.stored, key=lambda record: (record.start, record.id))),
+        copies_late_since=envelope.copies_late_since,
     )

@@ -9,6 +9,7 @@ or history. The pinned key set is renewed well before it expires, announced or n
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from byoc import faults, log
@@ -40,12 +41,17 @@ Post = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
 
 @dataclass(frozen=True, slots=True)
 class Reporting:
-    """Who reports: the cell's name and keys, what it is made of, and which waits for approval are over."""
+    """Who reports: the cell's name and keys, what it is made of, and which waits for approval are over.
+
+    Attributes:
+        copies_late_since: see ``CellReport``.
+    """
 
     cell: CellID
     keys: CellKeys
     facts: Callable[[], CellFacts]
     decided: Callable[[], tuple[str, ...]] = tuple
+    copies_late_since: Callable[[], datetime | None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,7 @@ class Reporter:
             at=self._clock.now(),
             ledger=state.ledger.head(),
             decided=self._who.decided(),
+            copies_late_since=self._who.copies_late_since(),
         )
         facts = self._who.facts()
         if self._acknowledged is None:

@@ -277,8 +277,13 @@ class Watch:
         self._folder = folder
         self._record = record
         self._clock = clock
-        self.late = False
+        self.since: datetime | None = None
+        """Since when nothing has been copied, while that is too long; None while the copies are in time."""
+
+    @property
+    def late(self) -> bool:
         """Whether the copies are behind."""
+        return self.since is not None
 
     def look(self) -> None:
         """Look once.
@@ -295,6 +300,6 @@ class Watch:
         if late == self.late:
             return
         self._record("copies", late=late, behind=int(age.total_seconds()))
-        self.late = late
+        self.since = self._clock.now() - age if late else None
         if late:
             _LOG.error("alarm: the ledger's copies are late", seconds=int(age.total_seconds()))

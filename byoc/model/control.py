@@ -173,6 +173,9 @@ class Standing:
         glass: the break-glass notes that are in the ledger.
         policy: digest of the policy in force.
         policy_problem: what is wrong with the newest text of it; empty where nothing is.
+        ledger: chain, number and hash of its last record.
+        copied: whether the ledger is copied to a bucket.
+        copies_late_since: since when these copies are late; None while they are in time.
     """
 
     at: datetime
@@ -191,5 +194,7 @@ class Standing:
     policy: str = ""
     policy_problem: str = ""
     ledger: str = ""
+    copied: bool = False
+    copies_late_since: datetime | None = None
     glass: tuple[str, ...] = ()
     workspaces: tuple[Served, ...] = ()

@@ -60,6 +60,7 @@ class CellRecord:
         signing_key, sealing_key: its public JWKs once enrolled.
         connected: whether a tunnel session is open now.
         last_seen_at: when a session last opened, closed or reported.
+        copies_late_since: as it reported last: since when the copies of its ledger are late.
     """
 
     id: CellID
@@ -75,6 +76,7 @@ class CellRecord:
     connected: bool = False
     last_seen_at: datetime | None = None
     facts: CellFacts | None = None
+    copies_late_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

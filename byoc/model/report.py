@@ -302,6 +302,8 @@ class CellReport:
     Attributes:
         decided: objects whose change was answered in the cell, or expired there, after it had to wait for
             approval: delivered anew, it ends.
+        copies_late_since: since when the ledger's copies in the customer's bucket lack what the ledger has;
+            None while they are in time, or where none are made.
     """
 
     cell: CellID
@@ -318,3 +320,4 @@ class CellReport:
     facts: CellFacts | None = None
     decided: tuple[str, ...] = ()
     stored: tuple[Stored, ...] = ()
+    copies_late_since: datetime | None = None

@@ -38,6 +38,7 @@ _CELL: Final = (
         func.coalesce(incarnations.c.seq, 0),
         cells.c.full_wanted,
         cells.c.resync_wanted,
+        cells.c.copies_late_since,
     )
     .select_from(cells)
     .outerjoin(
@@ -118,6 +119,10 @@ class Cells:
         """Note a sign of life, with what the cell is made of where it said so."""
         extra = {} if facts is None else {"facts": dump(asdict(facts))}
         self._set(own, last_seen_at=to_number(now), **extra)
+
+    def note_copies(self, own: CellID, late_since: datetime | None) -> None:
+        """Note since when the copies of a cell's ledger are late; None for not at all."""
+        self._set(own, copies_late_since=None if late_since is None else to_number(late_since))
 
     def want(self, own: CellID, *, full: bool | None = None, resync: bool | None = None) -> None:
         """Ask for a full report or a resync, or note that it came."""
@@ -234,6 +239,7 @@ def _cell(row: Sequence[Any]) -> HeldCell:
     (
         own, organization, name, provider, region, region_name, state, created, signing, sealing,
         connected, last_seen, facts, jti, thumbprint, incarnation, seq, full_wanted, resync_wanted,
+        copies_late,
     ) = row  # fmt: skip
     record = CellRecord(
         CellID(own),
@@ -249,6 +255,7 @@ def _cell(row: Sequence[Any]) -> HeldCell:
         bool(connected),
         to_moment_or_none(last_seen),
         None if facts is None else _facts(facts),
+        to_moment_or_none(copies_late),
     )
     return HeldCell(record, jti, thumbprint, incarnation, seq, bool(full_wanted), bool(resync_wanted))
 

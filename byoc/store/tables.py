@@ -69,6 +69,7 @@ cells: Final = Table(
     Column("sealing_key", Text),
     Column("last_seen_at", BigInteger),
     Column("facts", Text),
+    Column("copies_late_since", BigInteger),
     # The newest enrolment token: its id and the key it is bound to, never the token.
     Column("enrolment_jti", Text),
     Column("enrolment_thumbprint", Text),

@@ -440,6 +440,7 @@ class Cell(_CellAlways, total=False):
     """A cell as its owner sees it."""
 
     lastSeenAt: Stamp
+    copiesLateSince: Stamp
     facts: CellFacts
 
 

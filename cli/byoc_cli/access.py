@@ -88,6 +88,7 @@ PROOF: Final = View(
         ),
         Column("verbs", lambda found: _verbs(found)),  # noqa: PLW0108 - it is defined below
         Column("last command", lambda found: _last(found.said)),
+        Column("ledger's copies", lambda found: _copies(found.said)),
         Column("databases", lambda found: _served(found)),  # noqa: PLW0108
         Column("control plane can do", lambda found: found.can),
         Column("as of", lambda found: stamp(found.said.at) if found.said else None),
@@ -223,6 +224,14 @@ def _last(said: Standing | None) -> str | None:
     if said is None or said.last_command_at is None:
         return "none since the agent began"
     return f"{stamp(said.last_command_at)}: {said.last_command}"
+
+
+def _copies(said: Standing | None) -> str | None:
+    if said is None or not said.copied:
+        return None
+    if said.copies_late_since is None:
+        return "in time"
+    return f"late: nothing written since {stamp(said.copies_late_since)} is in the bucket"
 
 
 def _served(found: Proof) -> str | None:

@@ -41,6 +41,7 @@ SHOW: Final = View(
         Column("state", lambda cell: cell.state),
         Column("connected", lambda cell: cell.connected),
         Column("last seen", _when("last_seen_at")),
+        Column("ledger's copies late since", _when("copies_late_since")),
         Column("region", lambda cell: cell.region),
         Column("region name", lambda cell: cell.region_name),
         Column("provider", lambda cell: cell.provider),
@@ -112,6 +113,9 @@ def list_cells(ctx: typer.Context) -> None:
     for cell in found:
         if cell.state == _CONTESTED:
             given.out.note(f"two keys claim to be cell {cell.name}: see `byoc cell events {cell.name}`")
+        if cell.copies_late_since is not None:
+            since = stamp(cell.copies_late_since)
+            given.out.note(f"nothing that the ledger of cell {cell.name} holds since {since} is copied")
 
 
 def show(ctx: typer.Context, name: Name) -> None:

@@ -60,8 +60,13 @@ def s3() -> Iterator[Any]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    own = {"aws_access_key_id": "a", "aws_secret_access_key": "b", "region_name": "eu-west-1"}
-    client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", **own)
+    client = boto3.client(
+        "s3",
+        endpoint_url=f"http://{host}:{port}",
+        region_name="eu-west-1",
+        aws_access_key_id="a",
+        aws_secret_access_key="b",
+    )
     place = {"LocationConstraint": "eu-west-1"}
     client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration=place, ObjectLockEnabledForBucket=True)
     yield client

@@ -95,6 +95,8 @@ def shape(cell: CellRecord) -> Cell:
     }
     if cell.last_seen_at is not None:
         shaped["lastSeenAt"] = stamp(cell.last_seen_at)
+    if cell.copies_late_since is not None:
+        shaped["copiesLateSince"] = stamp(cell.copies_late_since)
     if cell.facts is not None:
         shaped["facts"] = {
             "engine": cell.facts.engine,

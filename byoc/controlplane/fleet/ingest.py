@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final
 
 from byoc import faults, log
-from byoc.clock import Clock
+from byoc.clock import Clock, stamp
 from byoc.controlplane.fleet import topics
 from byoc.controlplane.fleet.courier import Counters
 from byoc.controlplane.fleet.placing import Placing
@@ -144,6 +144,7 @@ class Ingest:
         tx.cells.seen(report.cell, now, report.facts)
         if report.ledger is not None:
             self._note_head(tx, report.cell, report.ledger)
+        self._note_copies(tx, held.record, report)
         if report.decided:
             tx.topics.update(topics.decided(own) for own in report.decided[:_MOST_DECIDED])
             tx.topics.add(topics.cell(report.cell))
@@ -152,6 +153,20 @@ class Ingest:
         if wanted != held.full_wanted:
             tx.cells.want(report.cell, full=wanted)
         return _Taken(in_order=True, full_wanted=wanted, adopted=outcome.adopted)
+
+    def _note_copies(self, tx: Transaction, cell: CellRecord, report: CellReport) -> None:
+        """Tell the owner once when the copies of the ledger fall behind, and when they are there again."""
+        since = report.copies_late_since
+        if since == cell.copies_late_since:
+            return
+        tx.cells.note_copies(cell.id, since)
+        now = self._clock.now()
+        if since is None:
+            tx.cells.tell(cell.id, now, "copies-in-time", "the copies of its ledger are in time")
+        elif cell.copies_late_since is None:
+            _LOG.error("alarm: the copies of a ledger are late", cell=cell.id, since=stamp(since))
+            text = f"nothing that its ledger holds since {stamp(since)} is in the customer's bucket"
+            tx.cells.tell(cell.id, now, "copies-late", text)
 
     def _ledger_went_back(self, tx: Transaction, held: HeldCell, report: CellReport) -> bool:
         """Whether the report's ledger ends before a record that was reported: an alarm, told once."""

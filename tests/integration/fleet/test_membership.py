@@ -45,6 +45,16 @@ async def test_enrolment_hands_over_the_keys_that_the_cell_pins(fleet: World) ->
     assert await state(fleet, cell.id) is CellState.ENROLLED
 
 
+async def test_copies_of_the_ledger_that_fall_behind_are_told_once_and_so_is_their_end(fleet: World) -> None:
+    since = fleet.clock.now()
+    for late in (since, since, since + timedelta(seconds=5), None, None):
+        assert (await fleet.report(copies_late_since=late))[0] == 200
+        assert (await fleet.fleet.cell(fleet.by, fleet.cell.id)).copies_late_since == late
+    events = await fleet.fleet.cell_events(fleet.by, fleet.cell.id)
+    told = [event.kind for event in events if event.kind.startswith("copies")]
+    assert told == ["copies-late", "copies-in-time"]
+
+
 async def test_the_same_token_and_key_again_get_the_same_answer(fleet: World) -> None:
     cell, token = await fresh(fleet)
     wish = cell.enrolment(token)

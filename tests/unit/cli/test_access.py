@@ -107,6 +107,19 @@ def test_what_the_cell_said_before_its_agent_ended_is_not_told_as_if_it_were_so_
     assert "no agent runs; when it last looked, 1 of 1 workspaces served SQL" in told
 
 
+@pytest.mark.parametrize(
+    ("copied", "late", "shown"),
+    [(False, False, ""), (True, False, "in time"), (True, True, "late: nothing written since 2030")],
+)
+def test_status_says_whether_the_ledgers_copies_are_in_time(
+    byoc: Any, cell: Path, clock: ManualClock, copied: bool, late: bool, shown: str
+) -> None:
+    show(cell, clock, copied=copied, copies_late_since=clock.now() if late else None)
+    with agent(cell):
+        ended = byoc("access", "status", "--dir", str(cell))
+    assert (shown in ended.out) if copied else ("ledger's copies" not in ended.out)
+
+
 def test_a_word_of_before_the_revocation_proves_nothing(byoc: Any, cell: Path, clock: ManualClock) -> None:
     show(cell, clock, sessions=1)
     access = Access(True, "ann@laptop", clock.now() + timedelta(seconds=2))
