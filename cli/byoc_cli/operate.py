@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import threading
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -28,6 +28,30 @@ ReadyFD = Annotated[
 
 if TYPE_CHECKING:
     from byoc.dataplane.settings import AgentSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A variable of the environment that the gateway or the agent reads; the docs print them."""
+
+    name: str
+    read_by: tuple[str, ...]
+    default: str
+    description: str
+
+
+LOG_LEVEL: Final = Variable("BYOC_LOG_LEVEL", ("gateway", "agent"), "info", "debug, info, warning or error")
+VARIABLES: Final = (
+    LOG_LEVEL,
+    Variable(
+        "HTTPS_PROXY", ("agent",), "", "proxy by which the gateway is dialled; `NO_PROXY` names exceptions"
+    ),
+    Variable("POD_NAME", ("agent",), "", "in a cluster: which of the two agents this is"),
+    Variable(
+        "KUBECONFIG", ("agent",), "", "in a cluster: how to reach its API; else by the pod's service account"
+    ),
+    Variable("AWS_REGION", ("agent ship-ledger",), "", "of the bucket that the ledger's copies go to"),
+)
 
 SERVERS: Final = frozenset({"controlplane", "gateway", "agent"})
 _LEVELS: Final = ("debug", "info", "warning", "error")
@@ -279,7 +303,7 @@ def agent_ship_ledger(
 
 def _level(ctx: typer.Context) -> str:
     given = of(ctx)
-    level = "debug" if given.verbose else given.environment.get("BYOC_LOG_LEVEL") or "info"
+    level = "debug" if given.verbose else given.environment.get(LOG_LEVEL.name) or LOG_LEVEL.default
     if level.lower() not in _LEVELS:
-        raise UsageError(f"BYOC_LOG_LEVEL: `{level[:64]}` is no level", hint=", ".join(_LEVELS))
+        raise UsageError(f"{LOG_LEVEL.name}: `{level[:64]}` is no level", hint=", ".join(_LEVELS))
     return level.lower()

@@ -67,6 +67,10 @@ GENERATED: Final = (
     Generated("docs/metrics.md", "metrics", service.metrics),
     Generated("docs/metrics.md", "sensitivities", service.sensitivities),
     Generated("docs/settings.md", "controlplane", settings.control_plane),
+    Generated("docs/settings.md", "servers", settings.servers),
+    Generated("docs/settings.md", "gateway", settings.gateway),
+    Generated("docs/settings.md", "agent", settings.agent),
+    Generated("docs/settings.md", "agent-in-cluster", settings.agent_in_cluster),
 )
 
 

@@ -1,10 +1,13 @@
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.settings import AgentSettings
 from byoc.errors import PreconditionFailed
+from docs.sections import settings
 
 
 def write(data: Path, value: object) -> None:
@@ -24,6 +27,30 @@ def test_a_cell_can_be_told_where_its_other_files_are_mounted(tmp_path: Path) ->
     write(tmp_path, {"gateway": "wss://gw.example/nimbus/v1", **mounts})
     settings = AgentSettings.load(tmp_path)
     assert {name: str(getattr(settings, name)) for name in mounts} == mounts
+
+
+def test_every_key_that_the_docs_name_is_read(tmp_path: Path) -> None:
+    value = {
+        "gateway": "wss://gw.example/nimbus/v1",
+        "ca": "/a",
+        "reconnectCap": 1,
+        "enrolment": "/b",
+        "policy": "/c",
+        "control": "/d",
+        "runtime": "kubernetes",
+        "kubernetes": {"domain": "x"},
+        "ledgerBucket": "copies",
+    }
+    page = settings.agent()
+    assert all(f"| `{name}` |" in page for name in value)
+    write(tmp_path, value)
+    read, plain = AgentSettings.load(tmp_path), AgentSettings(tmp_path, "")
+    same = {
+        each.name for each in fields(AgentSettings) if getattr(read, each.name) == getattr(plain, each.name)
+    }
+    assert same & {"data", "stop_engines"} == same
+    assert len(settings.described(AgentSettings)) == len(fields(AgentSettings))
+    assert len(settings.described(ClusterSettings)) == len(fields(ClusterSettings))
 
 
 @pytest.mark.parametrize(
