@@ -1,6 +1,7 @@
 """``byoc cell install`` and ``byoc cell destroy --context``: a cell in a cluster that is there already."""
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +34,10 @@ EgressProxy = Annotated[
 StorageClass = Annotated[
     str, typer.Option("--storage-class", metavar="NAME", help="Of the volumes; else the default one.")
 ]
+EngineFile = Annotated[
+    Path | None,
+    typer.Option("--engine", metavar="FILE", help="Which engine its workspaces have, as JSON; else MariaDB."),
+]
 Provider = Annotated[str, typer.Option("--provider", help="AWS, Azure or GCP.")]
 RegionName = Annotated[
     str | None, typer.Option("--region-name", help="Short name of its region; else what machines say.")
@@ -54,6 +59,7 @@ def install(
     policy: Policy = None,
     egress_proxy: EgressProxy = "",
     storage_class: StorageClass = "",
+    engine: EngineFile = None,
     provider: Provider = "AWS",
     region_name: RegionName = None,
     wait_timeout: WaitTimeout = 900.0,
@@ -66,6 +72,7 @@ def install(
     url = gateway or given.environment.get("BYOC_GATEWAY")
     if not url:
         raise UsageError("the address of the gateway is not given", hint="add --gateway wss://…")
+    runtime = engine_settings(engine)
     open_api = opener(given, context)
     connection = given.connection()
     given.client(connection).whoami()
@@ -77,12 +84,34 @@ def install(
         agent=_agent(agent_image),
         policy=policy_text(policy) or "",
         egress_proxy=egress_proxy,
+        runtime=runtime,
     )
     region = region_name or seen.region or name
     cell = asyncio.run(_bring_in(given, made, open_api, (connection.url, connection.token), provider, region,
                                  wait_timeout))  # fmt: skip
     given.out.done(f"cell {name} is connected", {"cellID": cell, "name": name, "bundle": made.digest}, cell)
     given.out.note(f"\nNext: {given.program} group create demo --region {name}")
+
+
+def engine_settings(path: Path | None) -> dict[str, Any]:
+    """Return what a file says of the engine: settings of the cell's runtime, checked.
+
+    Raises:
+        UsageError: it is no JSON object, or the runtime would not take it.
+    """
+    text = text_of(path)
+    if text is None:
+        return {}
+    from byoc.dataplane.kubernetes.settings import ClusterSettings  # noqa: PLC0415 - where a file is given
+
+    try:
+        said = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{path} is no JSON: {error}") from error
+    if not isinstance(said, dict):
+        raise UsageError(f"{path} is no JSON object", hint='{"engine": "singlestore", …}')
+    ClusterSettings.from_json(said)
+    return said
 
 
 def take_out(given: Context, name: str, context: str, *, keep_data: bool, force: bool) -> list[str]:
@@ -155,6 +184,7 @@ def _package(
     agent: "Image",
     policy: str,
     egress_proxy: str,
+    runtime: dict[str, Any],
 ) -> "Package":
     from byoc.cell.anywhere import Anywhere, bundle_anywhere  # noqa: PLC0415
     from byoc.cell.args import Gateway as Where  # noqa: PLC0415
@@ -169,6 +199,7 @@ def _package(
         storage=seen.storage,
         egress_proxy=egress_proxy,
         policy=policy,
+        runtime=runtime,
     )
     return Package.of(name, bundle_anywhere(cell).text)
 
