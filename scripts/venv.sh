@@ -109,9 +109,9 @@ engine() {
 # A MariaDB client, for the tests of `workspace connect`: the machine's own, else Debian's; without root
 # that one is unpacked into the cache and put at the end of the PATH.
 sql_client() {
-    command -v mariadb >/dev/null && return
+    command -v mariadb >/dev/null && command -v mariadb-check >/dev/null && return
     cache=${XDG_CACHE_HOME:-$HOME/.cache}/byoc/client
-    if [ ! -x "$cache/bin/mariadb" ]; then
+    if [ ! -x "$cache/bin/mariadb-check" ]; then
         echo "getting a MariaDB client" >&2
         get_sql_client || die "no MariaDB client on this machine" "$(client_line)"
     fi
@@ -131,12 +131,14 @@ get_sql_client() {
     unpack_debs "$cache" mariadb-client-core $libraries ||
         unpack_debs "$cache" mariadb-client-core-10.6 $libraries || return 1
     mkdir -p "$cache/bin"
-    {
-        echo '#!/bin/sh'
-        echo "LD_LIBRARY_PATH=$(echo "$cache"/unpacked/usr/lib/*-linux-gnu*):$(echo "$cache"/unpacked/lib/*-linux-gnu*)"
-        echo "export LD_LIBRARY_PATH; exec $cache/unpacked/usr/bin/mariadb \"\$@\""
-    } >"$cache/bin/mariadb"
-    chmod +x "$cache/bin/mariadb"
+    for program in mariadb mariadb-check; do
+        {
+            echo '#!/bin/sh'
+            echo "LD_LIBRARY_PATH=$(echo "$cache"/unpacked/usr/lib/*-linux-gnu*):$(echo "$cache"/unpacked/lib/*-linux-gnu*)"
+            echo "export LD_LIBRARY_PATH; exec $cache/unpacked/usr/bin/$program \"\$@\""
+        } >"$cache/bin/$program"
+        chmod +x "$cache/bin/$program"
+    done
     rm -rf "$cache"/*.deb "$cache/lists" "$cache/archives"
     "$cache/bin/mariadb" --version >/dev/null || { rm -rf "$cache"; return 1; }
 }

@@ -40,6 +40,7 @@ _CURABLE: Final = frozenset(
         Reason.DISK_FULL,
         Reason.ENGINE_MISSING,
         Reason.ENGINE_TOO_OLD,
+        Reason.UPGRADE_TOOL_MISSING,
         Reason.OPERATOR_MISSING,
         Reason.LICENCE_MISSING,
     }

@@ -57,6 +57,9 @@ class Reason(StrEnum):
     ENGINE_CANNOT_START = "engine-cannot-start"
     ENGINE_MISSING = "engine-missing"
     ENGINE_TOO_OLD = "engine-too-old"
+    UPGRADING_DATA = "upgrading-data"
+    UPGRADE_TOOL_MISSING = "upgrade-tool-missing"
+    DATA_NOT_UPGRADED = "data-not-upgraded"
     PORT_TAKEN = "port-taken"
     DISK_FULL = "disk-full"
     VOLUME_MISSING = "volume-missing"
@@ -104,6 +107,14 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.ENGINE_MISSING: "no SQL engine on the cell's machine; get one with `byoc engine install`",
     Reason.ENGINE_TOO_OLD: (
         "the data was written by a newer SQL engine than the cell's machine has; it is left untouched"
+    ),
+    Reason.UPGRADING_DATA: "bringing data that an older SQL engine has written up to date",
+    Reason.UPGRADE_TOOL_MISSING: (
+        "the data was written by an older SQL engine, and `mariadb-upgrade`, or the `mariadb` and "
+        "`mariadb-check` that it needs, is not on the cell's machine; it is left untouched"
+    ),
+    Reason.DATA_NOT_UPGRADED: (
+        "data that an older SQL engine has written cannot be brought up to date; its words stay in the cell"
     ),
     Reason.PORT_TAKEN: "another process has the workspace's port",
     Reason.DISK_FULL: "the cell's disk is full",

@@ -22,6 +22,7 @@ from byoc.dataplane.local import command, gauge, process, template, volume
 from byoc.dataplane.local.engine import Engine, find, is_older
 from byoc.dataplane.local.limits import memory, variables
 from byoc.dataplane.local.probe import Door, ask, set_admin_password, set_variables
+from byoc.dataplane.local.upgrade import bring_up_to_date, find_tool
 from byoc.dataplane.local.verdict import why_it_ended
 from byoc.dataplane.local.volume import Record, Run, Volume
 from byoc.dataplane.runtime import Action, Doors, Failures, Limits, Observation, Process, Secrets
@@ -245,6 +246,9 @@ class LocalRuntime:
 
     def _describe(self, held: _Held, record: Record | None) -> Observation:
         now, run = self._process(held), held.run
+        outdated = record is not None and record.upgrade_from != ""
+        if outdated and now is Process.RUNNING:
+            now = Process.STARTING
         ready = now is Process.RUNNING
         alive = now not in {Process.ABSENT, Process.EXITED}
         return Observation(
@@ -259,6 +263,7 @@ class LocalRuntime:
             connections=held.answer.connections if ready else 0,
             queries=held.answer.queries if ready else 0,
             failures=held.failures,
+            waiting_for=Reason.UPGRADING_DATA if outdated and held.answered else None,
         )
 
     def _process(self, held: _Held) -> Process:
@@ -316,7 +321,7 @@ class LocalRuntime:
             case Action.START:
                 await self._start(held, spec)
             case Action.WAIT_FOR_SQL:
-                await self._wait(held)
+                await self._wait(held, spec)
             case Action.SET_PASSWORD:
                 await self._set_password(held, spec, secrets)
             case Action.RESIZE_ONLINE:
@@ -360,8 +365,12 @@ class LocalRuntime:
                 self._failed(held, spec, Reason.ENGINE_TOO_OLD)
                 return
             if is_older(record.engine_version, engine.version):
-                record = replace(record, engine_version=engine.version)
-                await self._off(held.volume.write, record)
+                written = record.upgrade_from or record.engine_version
+                record = replace(record, engine_version=engine.version, upgrade_from=written)
+            if record.upgrade_from and find_tool(engine, self._environment) is None:
+                self._failed(held, spec, Reason.UPGRADE_TOOL_MISSING)
+                return
+            await self._off(held.volume.write, record)
             await self._off(self._launch, held, spec, engine, record)
 
     def _launch(self, held: _Held, spec: WorkspaceSpec, engine: Engine, record: Record) -> None:
@@ -389,7 +398,27 @@ class LocalRuntime:
         held.answered = self._clock.monotonic()
         each.write_run(held.run)
 
-    async def _wait(self, held: _Held) -> None:
+    async def _bring_up_to_date(self, held: _Held, spec: WorkspaceSpec, record: Record) -> None:
+        """Let the engine's own tool follow, where an older series has written the data; may be repeated."""
+        if not record.upgrade_from:
+            return
+        engine, each = await self._need_engine(), held.volume
+        tool = find_tool(engine, self._environment)
+        if tool is None:
+            await self._stop(held)
+            self._failed(held, spec, Reason.UPGRADE_TOOL_MISSING)
+            return
+        try:
+            words, password = each.folder / "upgrade.log", record.internal_password
+            await self._off(bring_up_to_date, tool, engine, each.socket, password, words)
+        except EngineFailed as error:
+            _LOG.error("data not upgraded", workspace=each.id, error=error.message, hint=error.hint)
+            await self._stop(held)
+            self._failed(held, spec, Reason.DATA_NOT_UPGRADED)
+            return
+        await self._off(each.write, replace(record, upgrade_from=""))
+
+    async def _wait(self, held: _Held, spec: WorkspaceSpec) -> None:
         end = self._clock.monotonic() + _WAIT_SECONDS
         record = await self._off(held.volume.read)
         while held.run is not None and record is not None and self._clock.monotonic() < end:
@@ -399,6 +428,7 @@ class LocalRuntime:
                 before = held.answered
                 await self._look(held, record)
                 if held.answered != before:
+                    await self._bring_up_to_date(held, spec, record)
                     return
             await self._clock.sleep(_POLL_SECONDS)
 

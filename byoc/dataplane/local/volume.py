@@ -45,12 +45,18 @@ _REMOVING: Final = ".removing-"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a volume remembers, durably."""
+    """What a volume remembers, durably.
+
+    Attributes:
+        engine_version: the newest that was started on it.
+        upgrade_from: the older one that wrote it, as long as its data is not brought up to date.
+    """
 
     port: int
     engine_version: str
     internal_password: str = field(repr=False)
     password_version: int = 0
+    upgrade_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,14 @@ def test_an_engine_that_cannot_start_has_failed_for_this_generation_only() -> No
 
 
 @pytest.mark.parametrize(
-    "reason", [Reason.PORT_TAKEN, Reason.DISK_FULL, Reason.ENGINE_MISSING, Reason.ENGINE_TOO_OLD]
+    "reason",
+    [
+        Reason.PORT_TAKEN,
+        Reason.DISK_FULL,
+        Reason.ENGINE_MISSING,
+        Reason.ENGINE_TOO_OLD,
+        Reason.UPGRADE_TOOL_MISSING,
+    ],
 )
 def test_trouble_of_the_machine_is_waited_out(reason: Reason) -> None:
     seen = replace(STOPPED, failures=failed(50, reason))
