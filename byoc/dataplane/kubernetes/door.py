@@ -6,7 +6,7 @@ the workspace's own name, so neither a wrong pod behind an address nor a strange
 
 import ssl
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from byoc import sql
 from byoc.dataplane import counting
@@ -14,6 +14,9 @@ from byoc.dataplane.engine_sql import INTERNAL, OURS, Answer, change_variables, 
 from byoc.dataplane.kubernetes.names import PORT
 from byoc.errors import NotAuthenticated, TooManyRequests
 from byoc.model.metrics import Metric
+
+if TYPE_CHECKING:
+    from byoc.dataplane.kubernetes.sessions import Sessions
 
 PATIENCE: Final = 3.0
 """Seconds to wait for one answer."""
@@ -52,29 +55,31 @@ class Heard:
     certificate: bytes
 
 
-def ask(door: Door, names: tuple[str, ...]) -> Heard:
+def ask(sessions: "Sessions", door: Door, names: tuple[str, ...]) -> Heard:
     """Ask ``SELECT 1`` and what an observation needs.
 
     Raises:
         Unreachable, UsageError: it does not answer as it should.
     """
+
+    def work(session: sql.Session) -> Heard:
+        session.ping()
+        return Heard(usage(session, names), shown(session))
+
     try:
-        with _internal(door) as session:
-            session.ping()
-            return Heard(usage(session, names), shown(session))
+        return sessions.use(door, work)
     except (NotAuthenticated, TooManyRequests) as error:
         # A refusal is an answer: it is there, busy, or was told to refuse us.
         return Heard(Answer(locked_out=isinstance(error, NotAuthenticated)), b"")
 
 
-def set_admin_password(door: Door, password: str, *, first: bool) -> None:
+def set_admin_password(sessions: "Sessions", door: Door, password: str, *, first: bool) -> None:
     """Give ``admin`` its password, and prove it by logging in.
 
     Raises:
         Unreachable, NotAuthenticated, UsageError: it was not done, or not proved.
     """
-    with _internal(door) as session:
-        give_admin_password(session, password, first=first)
+    sessions.use(door, lambda session: give_admin_password(session, password, first=first))
     try:
         with connected(replace(door, password=password), "admin") as session:
             session.ping()
@@ -89,7 +94,7 @@ def set_variables(door: Door, wanted: dict[str, int]) -> bool:
     Raises:
         Unreachable, NotAuthenticated: it does not answer.
     """
-    with _internal(door) as session:
+    with internal(door) as session:
         return change_variables(session, wanted, seconds=_RESIZE_SECONDS, poll=_POLL_SECONDS)
 
 
@@ -99,7 +104,7 @@ def count(door: Door) -> dict[Metric, float]:
     Raises:
         Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
     """
-    with _internal(door) as session:
+    with internal(door) as session:
         counted = counting.metrics(counting.ask(session, OURS))
         (row,) = session.execute(_TAKEN).rows
     taken = zip(_OF_TAKEN, (float(value or 0) for value in row), strict=True)
@@ -112,7 +117,7 @@ def held(door: Door) -> float:
     Raises:
         Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
     """
-    with _internal(door) as session:
+    with internal(door) as session:
         (row,) = session.execute(_HELD).rows
     return float(row[0] or 0)
 
@@ -123,11 +128,16 @@ def take_new_certificate(door: Door) -> None:
     Raises:
         Unreachable, NotAuthenticated, UsageError: it was not done; an unreadable file changes nothing.
     """
-    with _internal(door) as session:
+    with internal(door) as session:
         session.execute("FLUSH SSL")
 
 
-def _internal(door: Door) -> sql.Session:
+def internal(door: Door) -> sql.Session:
+    """Return a session of our own account.
+
+    Raises:
+        Unreachable, NotAuthenticated, TooManyRequests: there is none.
+    """
     return connected(door, INTERNAL)
 
 

@@ -186,3 +186,7 @@ class EngineKind(Protocol):
             Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
         """
         ...
+
+    def close(self) -> None:
+        """Let go of whatever is kept between calls; called once, when nothing else is."""
+        ...

@@ -15,6 +15,7 @@ from byoc.dataplane.kubernetes.door import (
     Heard,
     ask,
     count,
+    internal,
     set_admin_password,
     set_variables,
     take_new_certificate,
@@ -23,6 +24,7 @@ from byoc.dataplane.kubernetes.engines import Site
 from byoc.dataplane.kubernetes.following import waiting_for
 from byoc.dataplane.kubernetes.intended import Intended, limits_text
 from byoc.dataplane.kubernetes.kinds import Json, Kind
+from byoc.dataplane.kubernetes.sessions import Sessions
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.runtime import Limits
 from byoc.errors import ByocError
@@ -44,6 +46,7 @@ class MariaDB:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
+        self._sessions = Sessions(internal)
         self.version = settings.image.rpartition(":")[0].partition("@")[0].rpartition(":")[2]
 
     # --- what there is to be -------------------------------------------------------------
@@ -119,7 +122,7 @@ class MariaDB:
 
     async def ask(self, site: Site, workspace: WorkspaceID, door: Door) -> Heard:  # noqa: ARG002
         """Ask for what an observation needs, its variables among it."""
-        return await site.off(partial(ask, door, tuple(self._variables(Limits("S-00")))))
+        return await site.off(partial(ask, self._sessions, door, tuple(self._variables(Limits("S-00")))))
 
     async def set_password(
         self,
@@ -131,12 +134,14 @@ class MariaDB:
         first: bool,
     ) -> bool:
         """Say it in SQL."""
-        await site.off(partial(set_admin_password, door, password, first=first))
+        await site.off(partial(set_admin_password, self._sessions, door, password, first=first))
         return True
 
     async def renew(self, site: Site, door: Door) -> None:
         """Have it read the files again; connections that are open go on."""
         await site.off(partial(take_new_certificate, door))
+        # What is open goes on with the old one.
+        await site.off(partial(self._sessions.drop, door))
 
     async def resize(self, site: Site, intended: Intended, door: Door) -> bool:
         """Change pod and variables while it runs: less first in the engine, more first in the pod."""
@@ -157,6 +162,10 @@ class MariaDB:
     async def count(self, site: Site, door: Door) -> dict[Metric, float]:
         """Ask MariaDB's own counters."""
         return await site.off(partial(count, door))
+
+    def close(self) -> None:
+        """Let the sessions go."""
+        self._sessions.close()
 
     async def _resize_pod(self, site: Site, workspace: WorkspaceID, compute: sizing.Compute) -> bool:
         """Change the running pod; returns whether its machine did it."""

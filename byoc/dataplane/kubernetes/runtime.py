@@ -208,6 +208,7 @@ class KubernetesRuntime:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.close()
         await asyncio.to_thread(self._threads.shutdown)
+        self._engines.close()
 
     # --- opening -------------------------------------------------------------------------
 
@@ -412,7 +413,9 @@ class KubernetesRuntime:
             view = self._cache.view(workspace)
             if not view.wanted or held.following.ended:
                 return
-            await self._look(workspace, held)
+            # What it answered a moment ago still counts: only the pod was not ready yet.
+            if not self._is_ready(view, held.following):
+                await self._look(workspace, held)
             if self._is_ready(self._cache.view(workspace), held.following):
                 return
             await self._cache.news(workspace, _POLL_SECONDS if _runs(view) else _WAIT_SECONDS)
@@ -428,20 +431,25 @@ class KubernetesRuntime:
         intended = view.space.intended if view.space is not None else None
         if intended is None:
             return
+        # Meanwhile: an engine that answers has a volume that is never to be initialised again.
+        proving = self._making.prove_kept(replace(intended, kept=True)) if first else asyncio.sleep(0)
+        meanwhile = asyncio.ensure_future(proving)
         try:
             done = await self._engines.set_password(
                 self._making, intended, door, secrets.password, first=first
             )
+            await meanwhile
         except NotAuthenticated:
             # Somebody took away the rights of our account; a start makes it anew.
             await self._end_pod(held, spec.id)
             return
+        finally:
+            meanwhile.cancel()
+            await asyncio.gather(meanwhile, return_exceptions=True)
         if not done:
             return
         said = {"metadata": {"annotations": {names.PASSWORD_VERSION: str(secrets.password_version)}}}
         place = names.namespace(spec.id)
-        if first:
-            await self._making.prove_kept(replace(intended, kept=True))
         changed = await self._cluster.merge(kinds.CLAIM, view.claim.name, said, place)
         self._cache.note(kinds.CLAIM, changed)
 

@@ -227,6 +227,9 @@ class SingleStore:
         for each in manifests.operator(intended, self._settings):
             await site.apply(each)
 
+    def close(self) -> None:
+        """Let go: nothing is kept."""
+
     @staticmethod
     async def _logs_in(site: Site, workspace: WorkspaceID, door: Door, password: str) -> bool:
         for _ in range(round(_DONE_SECONDS / _POLL_SECONDS)):
