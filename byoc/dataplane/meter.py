@@ -20,6 +20,8 @@ from byoc.model.report import Interval, Stored
 HEARTBEAT_SECONDS: Final = 30.0
 HEARTBEAT: Final = "heartbeat"
 _STORED: Final = b'"byteSeconds":'
+_TOGETHER: Final = timedelta(seconds=15)
+"""Intervals seen within so little of each other share one moment: the earliest of them."""
 _GAP: Final = timedelta(seconds=HEARTBEAT_SECONDS)
 
 
@@ -109,7 +111,26 @@ def _compute(interval: Interval) -> Compute:
 
 @dataclass(frozen=True, slots=True)
 class _Heartbeat:
+    """Until when open intervals were seen: all until ``at``, but for those that ``seen`` names.
+
+    So it is short however many there are, and one who keeps it may do so where there is little room.
+    """
+
     seen: dict[str, datetime] = field(default_factory=dict)
+    at: datetime | None = None
+
+    @classmethod
+    def of(cls, intervals: Iterable[Interval]) -> "_Heartbeat":
+        """Say it of ``intervals``: never later than the truth, and for most by a few seconds earlier."""
+        seen = {str(each.id): each.last_seen for each in intervals}
+        newest = max(seen.values())
+        at = min(each for each in seen.values() if newest - each <= _TOGETHER)
+        return cls({name: each for name, each in seen.items() if each < at}, at)
+
+    def until(self, interval: Interval) -> datetime:
+        """Return until when an interval was seen."""
+        said = self.seen.get(interval.id, self.at)
+        return interval.last_seen if said is None else max(interval.last_seen, said)
 
 
 def metered(kept: Storage) -> Iterator[Interval | Stored]:
@@ -152,8 +173,7 @@ class Meter:
                 self._closed[interval.id] = interval
                 self._note_end(interval)
             else:
-                seen = max(interval.last_seen, beat.seen.get(interval.id, interval.last_seen))
-                self._open[interval.workspace_id] = replace(interval, last_seen=seen)
+                self._open[interval.workspace_id] = replace(interval, last_seen=beat.until(interval))
 
     def follow(self, workspace: WorkspaceID, engine: Engine, now: datetime) -> bool:
         """Take in an observation; returns whether an interval began or ended, which is then on disk.
@@ -196,8 +216,7 @@ class Meter:
         if not self._open:
             return
         current = {interval.id: interval for interval in self._open.values()}
-        seen = _Heartbeat({str(i.id): i.last_seen for i in current.values()})
-        storage.put(self._kept, Shelf.LIFE, HEARTBEAT, seen)
+        storage.put(self._kept, Shelf.LIFE, HEARTBEAT, _Heartbeat.of(current.values()))
         self._stored = current
 
     def intervals(self) -> tuple[Interval, ...]:

@@ -13,7 +13,14 @@ from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.clock import Clock, SystemClock
 from byoc.dataplane.kubernetes.connect import open_client
-from byoc.dataplane.kubernetes.objects import EPOCH, STATE_LABEL, ObjectStorage, newest_epoch, take_over
+from byoc.dataplane.kubernetes.objects import (
+    EPOCH,
+    STATE_LABEL,
+    Carrier,
+    ObjectStorage,
+    newest_epoch,
+    take_over,
+)
 
 Json = dict[str, Any]
 
@@ -46,13 +53,20 @@ class Home:
         clock: Clock | None = None,
         leading: Callable[[], bool] = lambda: True,
         deposed: Callable[[], None] = lambda: None,
+        carrier: Carrier | None = None,
     ) -> ObjectStorage:
         """Open the storage as the agent that has just won the Lease."""
         client = self.client()
         epoch = newest_epoch(client) + 1
         kept = take_over(client, epoch)
         return ObjectStorage(
-            client, epoch, kept, clock=clock or SystemClock(), leading=leading, deposed=deposed
+            client,
+            epoch,
+            kept,
+            clock=clock or SystemClock(),
+            leading=leading,
+            deposed=deposed,
+            carrier=carrier,
         )
 
 

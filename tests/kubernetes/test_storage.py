@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from byoc.cell.incluster import KEYS, NAMESPACE
+from byoc.dataplane.kubernetes.lease import LeaseObject
 from byoc.dataplane.kubernetes.objects import COUNTS, EPOCH, ObjectStorage, SharedReplays, buckets
+from byoc.dataplane.meter import Compute, Engine, Meter
 from byoc.dataplane.replay import Replays
 from byoc.dataplane.storage import Deposed, Shelf, StateBroken, Storage
 from byoc.errors import Forbidden, Unwritable
-from byoc.ids import new_id
+from byoc.ids import WorkspaceID, new_id
 from byoc.testing import ManualClock
 from byoc.testing.cell import GROUP, ORDERS
 from tests.contract.storage.stories import Open, StorageStories, opened
@@ -117,6 +119,45 @@ class TestFence:
             replays.remember(str(number), clock.now())
             clock.advance(60)
         assert len(list(storage.each(Shelf.REPLAYS))) <= 3
+
+
+class TestUsage:
+    def test_while_workspaces_run_nothing_is_written_but_the_lease_and_little_is_lost(
+        self, home: Home, installed: Plane, clock: ManualClock
+    ) -> None:
+        lease = LeaseObject(home.client(), "agent-0", clock)
+        term = lease.take(lease.look(), 0)
+        assert term is not None
+        meter = Meter(home.lead(carrier=term), new_id)
+        engine = Engine(alive=True, ready=True, compute=Compute("S-00", 1, 1), started_at=clock.now())
+        running = [WorkspaceID(new_id()) for _ in range(5)]
+        for name in running:
+            meter.follow(name, engine, clock.now())
+        written = versions(installed)
+        for _ in range(20):
+            clock.advance(30)
+            for name in running:
+                meter.follow(name, engine, clock.now())
+            meter.heartbeat()
+            lease.renew(term)
+        seen = clock.now()
+        assert versions(installed) == written
+        # All of it crashes with what came after the last renewal.
+        clock.advance(29)
+        meter.heartbeat()
+        following = LeaseObject(home.client(), "agent-1", clock)
+        after = following.take(following.look(), 0)
+        assert after is not None
+        again = Meter(home.lead(carrier=after), new_id)
+        assert {each.last_seen for each in again.intervals()} == {seen}
+        clock.advance(600)
+        for name in running:
+            again.follow(name, Engine(), clock.now())
+        assert {each.end for each in again.intervals()} == {seen}
+
+
+def versions(plane: Plane) -> dict[str, str]:
+    return {name: each["metadata"]["resourceVersion"] for name, each in state_objects(plane).items()}
 
 
 class TestFaults:

@@ -193,6 +193,7 @@ class Candidate:
                     clock=self._clock,
                     leading=term.valid,
                     deposed=deposed,
+                    carrier=term,
                 )
         return None
 

@@ -26,6 +26,8 @@ MAY_LEAD_SECONDS: Final = 10.0
 RENEW_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 2.0
 """How often the agent that does not lead looks."""
+BEAT: Final = "byoc.dev/metered"
+"""Annotation: until when usage was seen, as the meter says it; carried along by the renewals."""
 _WHAT: Final = f"Lease {AGENT}"
 
 
@@ -37,12 +39,14 @@ class Held:
         renewal: differs after each renewal.
         transitions: the epoch of the term.
         version: of the object.
+        beat: what the leader says of usage.
     """
 
     holder: str = ""
     renewal: str = ""
     transitions: int = 0
     version: str = ""
+    beat: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Term:
     Attributes:
         epoch: higher than that of every term before.
         renewed_at: when the renewal that succeeded last was begun, on our monotonic clock.
+        beat: what the next renewal says of usage; at first what the leader before has said.
     """
 
     epoch: int
@@ -80,6 +85,7 @@ class Term:
     renewed_at: float
     clock: Clock
     over: bool = False
+    beat: str = ""
 
     def valid(self) -> bool:
         """Whether this agent may act as the leader now; asked before everything that another would see."""
@@ -119,7 +125,7 @@ class LeaseObject:
         now, epoch = self._clock.monotonic(), max(seen.transitions, at_least) + 1
         said = self._said(epoch) | {"acquireTime": self._stamp()}
         try:
-            return Term(epoch, self._write(seen, said), now, self._clock)
+            return Term(epoch, self._write(seen, said), now, self._clock, beat=seen.beat)
         except Conflict:
             return None
 
@@ -132,13 +138,13 @@ class LeaseObject:
         """
         now = self._clock.monotonic()
         try:
-            held = self._write(term.held, self._said(term.epoch))
+            held = self._write(term.held, self._said(term.epoch), term.beat)
         except Conflict:
             # A renewal whose answer was lost looks like this too.
             found = self.look()
             if (found.holder, found.transitions) != (self._name, term.epoch):
                 raise
-            held = self._write(found, self._said(term.epoch))
+            held = self._write(found, self._said(term.epoch), term.beat)
         term.held, term.renewed_at = held, now
 
     def release(self, term: Term) -> None:
@@ -148,7 +154,7 @@ class LeaseObject:
             ByocError: it could not be written; the others wait until the time is over.
         """
         term.over = True
-        self._write(term.held, self._said(term.epoch) | {"holderIdentity": ""})
+        self._write(term.held, self._said(term.epoch) | {"holderIdentity": ""}, term.beat)
 
     def _said(self, epoch: int) -> dict[str, Any]:
         return {
@@ -161,8 +167,11 @@ class LeaseObject:
     def _stamp(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def _write(self, seen: Held, said: dict[str, Any]) -> Held:
-        patch = {"metadata": {"resourceVersion": seen.version}, "spec": said}
+    def _write(self, seen: Held, said: dict[str, Any], beat: str = "") -> Held:
+        metadata: dict[str, Any] = {"resourceVersion": seen.version}
+        if beat and beat != seen.beat:
+            metadata["annotations"] = {BEAT: beat}
+        patch = {"metadata": metadata, "spec": said}
         with translated(_WHAT):
             return _held(self._client.patch(Lease, AGENT, patch, patch_type=PatchType.MERGE))
 
@@ -175,4 +184,5 @@ def _held(found: Lease) -> Held:
         renewal=str(spec.renewTime or ""),
         transitions=spec.leaseTransitions or 0,
         version=(metadata.resourceVersion or "") if metadata else "",
+        beat=((metadata.annotations or {}).get(BEAT) or "") if metadata else "",
     )

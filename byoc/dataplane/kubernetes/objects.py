@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from lightkube import Client
 from lightkube.models.meta_v1 import ObjectMeta
@@ -24,6 +24,7 @@ from byoc import log
 from byoc.cell.incluster import KEYS, NAMESPACE, STATE_PREFIX
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes.connect import translated
+from byoc.dataplane.meter import HEARTBEAT
 from byoc.dataplane.storage import NAMED_BY_ID, Deposed, Shelf, broken, is_id
 from byoc.errors import ByocError, Conflict, NotFound, TooManyRequests, Unreachable, Unwritable
 
@@ -46,6 +47,7 @@ EPOCH: Final = "byoc.dev/epoch"
 STATE_LABEL: Final = "byoc.dev/state"
 """Label of every bucket but the one that the bundle makes; its value is the shelf."""
 _SUFFIX: Final = ".json"
+_CARRIED: Final = (Shelf.LIFE, HEARTBEAT)
 _THREADS: Final = 8
 _TRIES: Final = 5
 _FIRST_PAUSE: Final = 1.0
@@ -114,6 +116,16 @@ def buckets(shelf: Shelf) -> tuple[Bucket, ...]:
     return tuple(Bucket(shelf, object_name(shelf, number)) for number in range(COUNTS[shelf]))
 
 
+class Carrier(Protocol):
+    """Something that is written every few seconds anyhow, and takes the heartbeat of usage along.
+
+    Attributes:
+        beat: what it carries; empty for nothing yet.
+    """
+
+    beat: str
+
+
 class ObjectStorage:
     """The records of one term of leading.
 
@@ -121,6 +133,8 @@ class ObjectStorage:
         kept: every bucket, already marked with ``epoch``.
         leading: whether the lease may still be ours; asked before each write.
         deposed: called, once, when a write shows that another agent leads.
+        carrier: of the heartbeat, which changes every half minute and would be the only write of a cell in
+            which nothing happens; where there is none, it is a record like all others.
     """
 
     def __init__(
@@ -132,6 +146,7 @@ class ObjectStorage:
         clock: Clock,
         leading: Callable[[], bool] = lambda: True,
         deposed: Callable[[], None] = lambda: None,
+        carrier: Carrier | None = None,
     ) -> None:
         self._client = client
         self._epoch = epoch
@@ -139,6 +154,7 @@ class ObjectStorage:
         self._clock = clock
         self._leading = leading
         self._on_deposed = deposed
+        self._carrier = carrier
         self._deposed = False
         self._pause = 0.0
         self._again_at = clock.monotonic()
@@ -155,11 +171,17 @@ class ObjectStorage:
 
     def read(self, shelf: Shelf, name: str) -> bytes | None:
         """Return one record; secret ones are asked for, the others are at hand."""
+        if self._carrier is not None and (shelf, name) == _CARRIED and self._carrier.beat:
+            return self._carrier.beat.encode()
         text = self._texts(self._bucket(shelf, name)).get(name)
         return None if text is None else text.encode()
 
     def change(self, shelf: Shelf, changes: Mapping[str, bytes | None]) -> None:
         """Store or remove records: one write for each bucket that is concerned."""
+        if self._carrier is not None and shelf is _CARRIED[0] and (text := changes.get(_CARRIED[1])):
+            self._check()
+            self._carrier.beat = text.decode()
+            changes = {name: text for name, text in changes.items() if name != _CARRIED[1]}
         by_bucket: dict[str, tuple[Bucket, dict[str, str | None]]] = {}
         for name, text in changes.items():
             bucket = self._bucket(shelf, name)

@@ -1,6 +1,7 @@
 """Usage: no overlap, nothing billed that was not seen."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from byoc.dataplane.files import FileStorage
-from byoc.dataplane.meter import HEARTBEAT_SECONDS, Compute, Engine, Meter, follow
+from byoc.dataplane.meter import HEARTBEAT_SECONDS, Compute, Engine, Meter, _Heartbeat, follow
 from byoc.dataplane.storage import StateBroken
-from byoc.ids import WorkspaceID
+from byoc.ids import IntervalID, WorkspaceID
 from byoc.model.report import Interval
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
@@ -202,3 +203,18 @@ def test_after_a_crash_nothing_beyond_the_last_heartbeat_is_billed(ran: float, a
     closed = follow(stored, GONE, ORDERS, at(ran + away), witnessed=False, new_id=lambda: "x").closed
     assert closed is not None
     assert closed.end == at(ran)
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=12))
+def test_a_heartbeat_of_many_is_short_and_never_says_more_than_was_seen(ages: list[int]) -> None:
+    names = ids()
+    intervals = [
+        Interval(IntervalID(next(names)), ORDERS, "S-00", 1, 1, START, at(1000 - age)) for age in ages
+    ]
+    beat = _Heartbeat.of(intervals)
+    newest = max(each.last_seen for each in intervals)
+    for each in intervals:
+        said = beat.until(replace(each, last_seen=START))
+        assert said <= each.last_seen
+        assert each.last_seen - said <= timedelta(seconds=15)
+    assert len(beat.seen) == sum(newest - each.last_seen > timedelta(seconds=15) for each in intervals)
