@@ -26,6 +26,7 @@ from byoc.client.models import (
     Changed,
     Connection,
     Created,
+    Deed,
     Detail,
     Enrolment,
     Event,
@@ -313,6 +314,10 @@ class AsyncClient:
     async def whoami(self) -> Identity:
         """Return who the key speaks for."""
         return await self._http.send(calls.whoami())
+
+    async def audit(self, *, after: int = 0, newest: int = 100) -> list[Deed]:
+        """Return who did what: the ``newest`` calls with a number above ``after``, in order."""
+        return await self._http.send(calls.audit(after, newest))
 
     async def organization(self) -> Organization:
         """Return the organization that the key belongs to."""

@@ -17,6 +17,7 @@ from byoc.client.models import (
     Changed,
     Connection,
     Created,
+    Deed,
     Detail,
     Enrolment,
     Group,
@@ -220,6 +221,12 @@ def group_metrics(group_id: str) -> Call[list[Metrics]]:
 def cell_events(cell_id: str) -> Call[list[CellEvent]]:
     """What happened to a cell, in order."""
     return Call("GET", _path("/byoc/v1/cells", cell_id, "events"), partial(_many, CellEvent))
+
+
+def audit(after: int, newest: int) -> Call[list[Deed]]:
+    """Who did what, the newest of it."""
+    query = {"after": str(after), "newest": str(newest)}
+    return Call("GET", "/byoc/v1/audit", partial(_many, Deed), query=query)
 
 
 def _path(base: str, *parts: str) -> str:

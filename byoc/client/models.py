@@ -174,6 +174,21 @@ class CellEvent(FromJSON):
 
 
 @dataclass(frozen=True, slots=True)
+class Deed(FromJSON):
+    """One call that changed something, or tried to."""
+
+    number: int
+    at: datetime
+    by: str
+    key_id: str
+    action: str
+    status: int
+    request_id: str = ""
+    object_id: str = ""
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Enrolment(FromJSON):
     """What a cell needs to be enrolled; handed over by the customer, never through the tunnel."""
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from byoc.clock import Clock, SystemClock
 from byoc.controlplane import problems
 from byoc.controlplane.api import (
+    audit,
     billing,
     cells,
     document,
@@ -30,6 +31,7 @@ from byoc.controlplane.api import (
 )
 from byoc.controlplane.api.calls import Context
 from byoc.controlplane.api.service import FleetService, Instance
+from byoc.controlplane.audit import Audited
 from byoc.controlplane.edge import Edge
 from byoc.controlplane.guard import Guard
 from byoc.controlplane.metrics import Metrics
@@ -50,7 +52,7 @@ _NO_TELEMETRY: Final[TelemetryConfig] = {
     "operation_spans": False,
     "auto_configure": False,
 }
-_ROUTERS = (regions, groups, workspaces, billing, cells, forwards, story, identity, health, figures)
+_ROUTERS = (regions, groups, workspaces, billing, cells, forwards, story, identity, audit, health, figures)
 
 
 class ControlPlaneApp:
@@ -88,11 +90,7 @@ def build(
         metrics: counters to use; fresh ones by default.
     """
     clock, metrics = clock or SystemClock(), metrics or Metrics(version)
-    guard = Guard(
-        fleet,
-        calls=Pace(settings.calls_per_second, "calls with this key", clock),
-        refusals=Pace(settings.refusals_per_second, "refused keys from this address", clock),
-    )
+    guard = _guard(settings, fleet, clock)
     context = Context(fleet, instance, clock, metrics, guard, version, settings.keep_alive)
     api = FastAPI(
         title="byoc",
@@ -110,7 +108,14 @@ def build(
     api.add_api_route(document.PATH, _openapi, include_in_schema=False)
     for kind in (ByocError, HTTPException, RequestValidationError):
         api.add_exception_handler(kind, _problem)
-    return ControlPlaneApp(Edge(api, clock=clock, new_id=make_id, metrics=metrics), context, api)
+    edge = Edge(Audited(api, fleet, clock), clock=clock, new_id=make_id, metrics=metrics)
+    return ControlPlaneApp(edge, context, api)
+
+
+def _guard(settings: ControlPlaneSettings, fleet: FleetService, clock: Clock) -> Guard:
+    calls = Pace(settings.calls_per_second, "calls with this key", clock)
+    refusals = Pace(settings.refusals_per_second, "refused keys from this address", clock)
+    return Guard(fleet, calls=calls, refusals=refusals)
 
 
 async def _openapi(request: Request) -> Response:

@@ -17,7 +17,7 @@ from byoc.controlplane.fleet.courier import Counters, Courier, Link
 from byoc.controlplane.fleet.dispatch import Dispatcher
 from byoc.controlplane.fleet.expiry import Expiry
 from byoc.controlplane.fleet.ingest import Ingest
-from byoc.controlplane.fleet.retention import HISTORY, Retention
+from byoc.controlplane.fleet.retention import AUDIT, HISTORY, Retention
 from byoc.controlplane.fleet.service import Fleet
 from byoc.controlplane.fleet.start import DATABASE
 from byoc.controlplane.gateways import Dialling, Gateways
@@ -80,6 +80,7 @@ def assemble(
     make_id: NewID = new_id,
     interval: float = 5.0,
     history: timedelta = HISTORY,
+    audit: timedelta = AUDIT,
 ) -> ControlPlane:
     """Put a Control Plane together.
 
@@ -93,7 +94,7 @@ def assemble(
         fleet=Fleet(store, keys, courier, clock, make_id),
         dispatcher=Dispatcher(store, courier, clock, counters, rng=rng, interval=interval),
         expiry=Expiry(store, clock),
-        retention=Retention(store, clock, history),
+        retention=Retention(store, clock, history, audit),
         gateways=gateways,
         cells=CellsApp(store, keys, ingest, clock, counters),
         counters=counters,
@@ -129,4 +130,5 @@ def open_control_plane(
         rng=rng,
         interval=settings.dispatch_interval,
         history=timedelta(days=settings.history_days),
+        audit=timedelta(days=settings.audit_days),
     )

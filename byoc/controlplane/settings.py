@@ -29,6 +29,7 @@ class ControlPlaneSettings:
     dispatch_interval: float = 5.0
     reconnect_cap: float = 60.0
     history_days: float = 30.0
+    audit_days: float = 400.0
     calls_per_second: float = 200.0
     refusals_per_second: float = 2.0
 
@@ -46,6 +47,7 @@ _DESCRIPTIONS: Final = {
     "reconnect_cap": "longest wait in seconds before a gateway that is out of reach is dialled again",
     "calls_per_second": "of one API key in the long run, five seconds' worth at once; more are answered 429",
     "refusals_per_second": "invalid keys from one address that are answered 401; more are answered 429",
+    "audit_days": "days that the audit keeps who did what through the Management API",
     "history_days": "days that events and changes are kept at least; the newest of what lives stay longer",
 }
 
@@ -144,6 +146,7 @@ _READERS: Final[dict[str, Callable[[str], Any]]] = {
     "dispatch_interval": _seconds,
     "reconnect_cap": _seconds,
     "history_days": _days,
+    "audit_days": _days,
     "calls_per_second": _rate,
     "refusals_per_second": _rate,
 }

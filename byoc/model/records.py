@@ -91,6 +91,30 @@ class CellEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Deed:
+    """One call of the Management API that did something, or tried to: who, what, to what, and how it ended.
+
+    Attributes:
+        by: the user's address; ``key_id`` is the key they used.
+        action: what was asked for, such as ``suspend workspace``.
+        object_id: of what it is about; empty where it is about nothing that has an id.
+        status: of the answer; ``code`` says why where it was refused, and is empty otherwise.
+        request_id: as the answer and the log have it.
+    """
+
+    at: datetime
+    organization_id: OrganizationID
+    by: str
+    key_id: KeyID
+    action: str
+    object_id: str
+    status: int
+    code: str
+    request_id: str
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class SessionRecord:
     """One tunnel session, as the Control Plane knows it."""
 

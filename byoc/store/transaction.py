@@ -2,6 +2,7 @@
 
 from sqlalchemy import Connection
 
+from byoc.store.audit import Audit
 from byoc.store.cells import Cells
 from byoc.store.groups import Groups
 from byoc.store.identities import Identities
@@ -19,6 +20,7 @@ class Transaction:
     """
 
     def __init__(self, connection: Connection) -> None:
+        self.audit = Audit(connection)
         self.identities = Identities(connection)
         self.cells = Cells(connection)
         self.groups = Groups(connection)

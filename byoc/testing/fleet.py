@@ -21,6 +21,7 @@ from byoc.errors import (
     NotAuthenticated,
     NotFound,
     RefusedByCell,
+    Unwritable,
 )
 from byoc.ids import (
     CellID,
@@ -40,6 +41,7 @@ from byoc.model.records import (
     CellRecord,
     CellState,
     CreatedGroup,
+    Deed,
     Event,
     GroupChanges,
     GroupRecord,
@@ -96,6 +98,9 @@ class MemoryFleet:
         self._workspaces: dict[str, WorkspaceRecord] = {}
         self._sessions: list[SessionRecord] = []
         self._events: list[Event] = []
+        self._deeds: list[Deed] = []
+        self.unwritable = False
+        """Whether no deed can be written."""
         self._news = asyncio.Event()
         self.rows: list[UsageRow] = []
         """What ``usage`` answers, whatever is asked."""
@@ -193,6 +198,17 @@ class MemoryFleet:
     async def projects(self, by: Principal, /) -> list[Project]:
         """Return its projects."""
         return [p for p in self._projects.values() if p.organization_id == by.organization_id]
+
+    async def note(self, deed: Deed, /) -> None:
+        """Keep a deed."""
+        if self.unwritable:
+            raise Unwritable("no space")
+        self._deeds.append(replace(deed, number=len(self._deeds) + 1))
+
+    async def audit(self, by: Principal, /, *, after: int, newest: int) -> list[Deed]:
+        """Return the newest deeds in the caller's organization."""
+        own = [one for one in self._deeds if one.organization_id == by.organization_id and one.number > after]
+        return own[-newest:]
 
     async def usage(
         self, by: Principal, /, *, start: datetime, end: datetime, aggregate: str

@@ -489,6 +489,23 @@ class OpenedService(TypedDict):
     certificate: str
 
 
+class _DeedAlways(TypedDict):
+    number: int
+    at: Stamp
+    by: str
+    keyID: ID
+    action: str
+    status: int
+    requestID: str
+
+
+class Deed(_DeedAlways, total=False):
+    """One call that changed something, or tried to: who, what, to what, and how it ended."""
+
+    objectID: str
+    code: str
+
+
 class EnrolmentGrant(TypedDict):
     """What a cell needs to enrol: handed to it by its owner, never sent to it by us."""
 

@@ -74,6 +74,7 @@ def build(first: str = "") -> typer.Typer:
 def _add_what_people_use(app: typer.Typer) -> None:
     from byoc_cli import (  # noqa: PLC0415 - no server needs them
         access,
+        audit,
         bootstrap,
         breakglass,
         cell,
@@ -92,6 +93,7 @@ def _add_what_people_use(app: typer.Typer) -> None:
         session,
         group,
         workspace,
+        audit,
         bootstrap,
         cell,
         policy,

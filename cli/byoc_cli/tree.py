@@ -21,10 +21,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 MACHINE: Final = "This machine"
 SESSION: Final = "Session"
 WORKSPACES: Final = "Workspaces"
+ORGANIZATION: Final = "Organization"
 ACCOUNT: Final = "Your account"
 INSIDE: Final = "Inside the cell"
 OPERATE: Final = "Operate"
-PANELS: Final = (MACHINE, SESSION, WORKSPACES, ACCOUNT, INSIDE, OPERATE)
+PANELS: Final = (MACHINE, SESSION, WORKSPACES, ORGANIZATION, ACCOUNT, INSIDE, OPERATE)
 _ELSEWHERE: Final = (
     "Global options (-o, -p, -q, -v, --no-color, --no-input) may stand here too: `byoc --help`."
 )

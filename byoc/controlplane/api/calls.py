@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from byoc.clock import Clock
 from byoc.controlplane.api.service import FleetService, Instance
+from byoc.controlplane.audit import MADE, PRINCIPAL
 from byoc.controlplane.guard import Guard
 from byoc.controlplane.metrics import Metrics
 from byoc.controlplane.pace import Streams
@@ -68,6 +69,10 @@ class Call:
         """The service that acts."""
         return self.context.fleet
 
+    def made(self, own: str) -> None:
+        """Say what this request made, for the audit."""
+        self.request.scope["state"][MADE] = own
+
     async def is_admitted(self) -> bool:
         """Whether the caller's key is still good: for answers that go on after it was looked at."""
         return await self.context.guard.admits_still(self.request.headers.get("authorization"))
@@ -89,7 +94,9 @@ class Call:
 async def _authenticated(request: Request) -> Call:
     ours = context(request)
     address = request.client.host if request.client is not None else ""
-    return Call(await ours.guard.admit(request.headers.get("authorization"), address), ours, request)
+    principal = await ours.guard.admit(request.headers.get("authorization"), address)
+    request.scope["state"][PRINCIPAL] = principal
+    return Call(principal, ours, request)
 
 
 Caller = Annotated[Call, Depends(_authenticated)]

@@ -38,6 +38,7 @@ async def register_cell(call: Caller) -> Response:
         check_name(body.region, "region", spaces=True),
         check_name(body.region_name, "regionName", spaces=False),
     )
+    call.made(cell.id)
     return answer(shape(cell))
 
 

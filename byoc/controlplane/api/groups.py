@@ -55,6 +55,7 @@ async def create_group(call: Caller) -> Response:
     body = await call.body(GroupCreate)
     new = await _new_group(call, body)
     created = await call.fleet.create_group(call.by, new)
+    call.made(created.id)
     shaped: CreatedWorkspaceGroup = {"workspaceGroupID": created.id}
     if created.admin_password is not None:
         shaped["adminPassword"] = created.admin_password

@@ -14,6 +14,7 @@ from byoc.model.records import (
     CellEvent,
     CellRecord,
     CreatedGroup,
+    Deed,
     Event,
     GroupChanges,
     GroupRecord,
@@ -221,7 +222,23 @@ class Forwards(Protocol):
         ...
 
 
-class FleetService(Authenticator, Workspaces, Groups, Cells, Reads, Forwards, Protocol):
+class Audit(Protocol):
+    """Who did what through the API."""
+
+    async def note(self, deed: Deed, /) -> None:
+        """Write down a deed; it is on disk when this returns.
+
+        Raises:
+            Unwritable: it is not.
+        """
+        ...
+
+    async def audit(self, by: Principal, /, *, after: int, newest: int) -> list[Deed]:
+        """Return the ``newest`` deeds in the caller's organization above number ``after``, in order."""
+        ...
+
+
+class FleetService(Audit, Authenticator, Workspaces, Groups, Cells, Reads, Forwards, Protocol):
     """Everything together."""
 
     async def organization(self, by: Principal, /) -> Organization:

@@ -55,7 +55,9 @@ async def list_workspaces(
 async def create_workspace(call: Caller) -> Response:
     """Create a workspace; answered once the intent is stored, before the cell has it."""
     new = parse_create(await call.body(WorkspaceCreate))
-    return answer({"workspaceID": await call.fleet.create_workspace(call.by, new)}, generation=1)
+    made = await call.fleet.create_workspace(call.by, new)
+    call.made(made)
+    return answer({"workspaceID": made}, generation=1)
 
 
 @router.get("/{workspaceID}", **documented("Workspace"))

@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 HISTORY: Final = timedelta(days=30)
 """How long a story is kept at least, unless the settings say otherwise."""
+AUDIT: Final = timedelta(days=400)
+"""How long it is kept who did what: a year and the time to look at it."""
 KEEP: Final = 100
 """Events of a workspace that lives, and of a cell, that are kept however old they are."""
 MOST: Final = 10_000
@@ -35,12 +37,16 @@ class Retention:
 
     Args:
         history: age from which something may be forgotten.
+        audit: the same of who did what.
     """
 
-    def __init__(self, store: Store, clock: Clock, history: timedelta = HISTORY) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, history: timedelta = HISTORY, audit: timedelta = AUDIT
+    ) -> None:
         self._store = store
         self._clock = clock
         self._history = history
+        self._audit = audit
 
     async def run(self) -> None:
         """Look now and then until cancelled."""
@@ -69,6 +75,7 @@ class Retention:
             lambda tx, numbers: tx.retention.drop_cell_events(numbers),
         )
         dropped += await self._drop_changes(horizon)
+        dropped += await self._drop_deeds(self._clock.now() - self._audit)
         if dropped:
             _LOG.info("old events and changes deleted", rows=dropped, before=horizon.date().isoformat())
         return dropped
@@ -77,6 +84,12 @@ class Retention:
         return await self._drop(
             lambda tx: tx.retention.old_changes(horizon, limit=FOUND_AT_ONCE),
             lambda tx, keys: tx.retention.drop_changes(horizon, keys),
+        )
+
+    async def _drop_deeds(self, horizon: datetime) -> int:
+        return await self._drop(
+            lambda tx: tx.audit.old(horizon, limit=FOUND_AT_ONCE),
+            lambda tx, numbers: tx.audit.drop(list(numbers)),
         )
 
     async def _drop(

@@ -30,6 +30,7 @@ from byoc.model.records import (
     CellRecord,
     CellState,
     CreatedGroup,
+    Deed,
     Event,
     GroupChanges,
     GroupRecord,
@@ -107,6 +108,16 @@ class Fleet:
     async def projects(self, by: Principal, /) -> list[Project]:
         """Return its projects, oldest first."""
         return await self._store.read(lambda tx: tx.identities.projects(by.organization_id))
+
+    # --- who did what --------------------------------------------------------------------
+
+    async def note(self, deed: Deed, /) -> None:
+        """Write down a deed; it is on disk when this returns."""
+        await self._store.write(lambda tx: tx.audit.add(deed))
+
+    async def audit(self, by: Principal, /, *, after: int, newest: int) -> list[Deed]:
+        """Return the ``newest`` deeds in the caller's organization above ``after``, in order."""
+        return await self._store.read(lambda tx: tx.audit.of(by.organization_id, above=after, newest=newest))
 
     # --- cells ---------------------------------------------------------------------------
 

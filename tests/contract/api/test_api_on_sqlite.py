@@ -7,6 +7,7 @@ from typing import Final
 
 UNIT: Final = Path(__file__).parents[2] / "unit" / "controlplane" / "api"
 SUITE: Final = (
+    "test_audit",
     "test_authentication",
     "test_billing",
     "test_cells",
@@ -21,6 +22,7 @@ SUITE: Final = (
 NOT_HERE: Final = {
     "test_usage_stands_under_both_names_with_text_values",
     "test_logs_are_text_if_the_cell_allows_and_403_if_not",
+    "test_what_cannot_be_recorded_is_not_answered_as_done",
 }
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from byoc.controlplane.fleet import retention
-from byoc.controlplane.fleet.retention import HISTORY, Retention
+from byoc.controlplane.fleet.retention import AUDIT, HISTORY, Retention
 from byoc.errors import Unwritable
 from byoc.ids import WorkspaceID
-from byoc.model.records import WorkspaceChanges
+from byoc.model.records import Deed, WorkspaceChanges
 from byoc.model.spec import Desired
 from byoc.model.workspace import State
 from byoc.store.transaction import Transaction
@@ -175,3 +175,17 @@ async def test_a_full_disk_ends_one_look_and_not_the_next(
         return not await fleet.events(orders)
 
     await fleet.until(forgotten, passing=600)
+
+
+async def test_the_audit_is_kept_longer_than_a_story_and_not_for_ever(fleet: World) -> None:
+    by = fleet.by
+    deed = Deed(fleet.clock.now(), by.organization_id, by.email, by.key_id, "did it", "", 200, "", "r-1")
+    await fleet.fleet.note(deed)
+    await fleet.plane.retention.look()
+    assert [each.action for each in await fleet.fleet.audit(by, after=0, newest=10)] == ["did it"]
+    fleet.clock.advance((AUDIT - timedelta(hours=1)).total_seconds())
+    await fleet.plane.retention.look()
+    assert len(await fleet.fleet.audit(by, after=0, newest=10)) == 1
+    fleet.clock.advance(2 * 3600)
+    await fleet.plane.retention.look()
+    assert await fleet.fleet.audit(by, after=0, newest=10) == []

@@ -64,6 +64,9 @@ class Plane:
     regions: list[dict[str, Any]] = field(default_factory=list)
     sessions: list[dict[str, Any]] = field(default_factory=list)
     cell_events: list[dict[str, Any]] = field(default_factory=list)
+    deeds: list[dict[str, Any]] = field(default_factory=list)
+    patience: int = 100
+    """After how many looks at the deeds somebody presses Ctrl-C."""
     looks: list[dict[str, Any]] = field(default_factory=list)
     """What is measured of the workspace, look by look; the last one lasts."""
     detail: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +90,8 @@ class Plane:
             return httpx2.Response(status, text=text, headers={"content-type": "text/plain"} | headers)
         if path.endswith("/events") and "/workspaces/" in path:
             return httpx2.Response(200, stream=_Stream(self._tell(request)))
+        if path == "/byoc/v1/audit":
+            return httpx2.Response(200, json=self._audit(int(request.url.params["after"])))
         answer = self._answer(request.method, path, body or {}, request.url.params)
         if answer is None:
             return httpx2.Response(404, text="not found", headers={"content-type": "text/plain"})
@@ -97,6 +102,12 @@ class Plane:
         self.number += 1
         told = {"number": self.number, "kind": kind, "generation": 1, "state": state, "text": f"{kind} it"}
         self.story.append(told | {"at": "2026-01-01T00:00:00Z", "workspaceID": ORDERS, "reason": kind} | more)
+
+    def _audit(self, after: int) -> list[dict[str, Any]]:
+        self.patience -= 1
+        if self.patience < 0:
+            raise KeyboardInterrupt
+        return [each for each in self.deeds if each["number"] > after]
 
     def _tell(self, request: httpx2.Request) -> Iterator[bytes]:
         told = self.story[:]

@@ -14,7 +14,15 @@ from byoc_cli import main as program
 def test_the_help_has_the_headings_of_the_plan(byoc: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert byoc("--help").code == 0
     out = capsys.readouterr().out
-    headings = ["This machine:", "Session:", "Workspaces:", "Your account:", "Inside the cell:", "Operate:"]
+    headings = [
+        "This machine:",
+        "Session:",
+        "Workspaces:",
+        "Organization:",
+        "Your account:",
+        "Inside the cell:",
+        "Operate:",
+    ]
     assert [line for line in out.splitlines() if line in headings] == headings
 
 
