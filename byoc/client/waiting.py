@@ -33,6 +33,7 @@ class Goal(Enum):
     SETTLED = frozenset({"ACTIVE", "SUSPENDED"})
 
 
+_APPROVAL: Final = "waiting-for-approval"
 _OVER: Final = frozenset({"ACTIVE", "SUSPENDED", "TERMINATED"})
 
 
@@ -69,6 +70,7 @@ class Story:
         self._name = name
         self._step = Step("waiting", "for the control plane")
         self._cell = ""
+        self._approval = False
 
     def hear(self, event: Event) -> Step | None:
         """Take in one event; return what to show, or None if it is not about this change.
@@ -84,6 +86,7 @@ class Story:
         if event.generation < self.generation:
             return None
         self._cell = ""
+        self._approval = event.reason == _APPROVAL
         self._check(event)
         self.done = event.state in self._goal.value
         self._step = Step(_word(event), _progress(event))
@@ -115,9 +118,12 @@ class Story:
                 " and is delivered when the cell reconnects",
                 hint=f"see why with `byoc doctor --cell {self._cell}`",
             )
+        hint = f"see how it goes on with `byoc workspace events {shlex.quote(self._name)} --follow`"
+        if self._approval:
+            hint = "who owns the cell lists it with `byoc policy requests`, then `byoc policy approve ID`"
         return StillPending(
             f"the change to `{self._name}` is still under way after {seconds:g} s: {self._step.text}",
-            hint=f"see how it goes on with `byoc workspace events {shlex.quote(self._name)} --follow`",
+            hint=hint,
         )
 
     def _check(self, event: Event) -> None:

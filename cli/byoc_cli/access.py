@@ -11,9 +11,8 @@ from byoc.errors import StillPending
 from byoc.model.control import Access, Standing
 from byoc.model.papers import Paper
 from byoc_cli.context import Context, of
-from byoc_cli.inside import Directory, InAws, Inside, KubeContext, Where, inside
+from byoc_cli.inside import Inside, Where, at_a_cell, inside
 from byoc_cli.output import Column, Format, View, cell_text
-from byoc_cli.standing import AwsProfile, Region
 from byoc_cli.tree import INSIDE, noun, verb
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is put on record.")]
@@ -106,43 +105,37 @@ def add(app: typer.Typer) -> None:
         verb(switch, name)(command)
 
 
+@at_a_cell
 def revoke(
     ctx: typer.Context,
     reason: Reason,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Close the tunnel and refuse every verb, also after a restart; workspaces keep serving SQL."""
-    _turn(of(ctx), Where(directory, context, cell, region, aws_profile), reason, revoked=True)
+    _turn(of(ctx), where, reason, revoked=True)
 
 
+@at_a_cell
 def restore(
     ctx: typer.Context,
     reason: Reason = "",
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Let the control plane in again; the policy stays as it is."""
-    _turn(of(ctx), Where(directory, context, cell, region, aws_profile), reason, revoked=False)
+    _turn(of(ctx), where, reason, revoked=False)
 
 
+@at_a_cell
 def status(
     ctx: typer.Context,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Show from the cell's side whether the control plane is kept out, and what it can still do."""
     given = of(ctx)
-    way = inside(given, Where(directory, context, cell, region, aws_profile))
+    way = inside(given, where)
     asked = given.clock.now()
     way.papers.ring()
     proof = _wait(given, way, asked, lambda found: not found.stale)

@@ -44,7 +44,7 @@ SHOW: Final = View(
         Column("ledger's copies late since", _when("copies_late_since")),
         Column("region", lambda cell: cell.region),
         Column("region name", lambda cell: cell.region_name),
-        Column("provider", lambda cell: cell.provider),
+        Column("provider", lambda cell: _provider(cell)),  # noqa: PLW0108 - it is defined below
         Column("engine", lambda cell: _engine(cell.raw.get("facts"))),
         Column("agent version", lambda cell: (cell.raw.get("facts") or {}).get("agentVersion")),
         Column("created", _when("created_at")),
@@ -74,6 +74,15 @@ EVENTS: Final = View(
     id=lambda event: str(event.number),
     json=lambda event: event.raw,
 )
+
+
+def _provider(cell: Any) -> str:
+    """Return where the cell is; the API has no word for a machine of one's own, and says AWS."""
+    return (
+        f"{cell.provider} to clients of the API; it is this machine"
+        if cell.region_name == "local"
+        else cell.provider
+    )
 
 
 def _engine(facts: Any) -> str | None:

@@ -4,14 +4,16 @@
 reaches; ``--cell`` one in AWS, through its control function and with the caller's own AWS credentials.
 """
 
+import functools
 import getpass
+import inspect
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +21,7 @@ from byoc.errors import UsageError
 from byoc.model.papers import Papers
 from byoc_cli import machine
 from byoc_cli.context import Context
+from byoc_cli.standing import AwsProfile, Region
 
 Directory = Annotated[
     Path | None,
@@ -53,6 +56,32 @@ class Where:
     cell: str | None = None
     region: str | None = None
     aws_profile: str | None = None
+
+
+def at_a_cell(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which cell is meant; it takes them together, as ``where``."""
+    options = inspect.signature(_options, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True)
+
+    @functools.wraps(command)
+    def with_options(*args: Any, **given: Any) -> None:
+        command(*args, where=Where(**{name: given.pop(name) for name in options}), **given)
+
+    parameters = [each for name, each in own.parameters.items() if name != "where"]
+    both = [*parameters, *options.values()]
+    with_options.__signature__ = own.replace(parameters=both)  # type: ignore[attr-defined]
+    with_options.__annotations__ = {each.name: each.annotation for each in both}
+    return with_options
+
+
+def _options(
+    directory: Directory = None,
+    context: KubeContext = None,
+    cell: InAws = None,
+    region: Region = None,
+    aws_profile: AwsProfile = None,
+) -> None:
+    """See ``Where``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,7 @@ def _show(given: Context, record: dict[str, Any]) -> int:
         given.out.text(str(number))
     else:
         at = cell_text(record.get("at"))
-        line = f"{number:<6} {at}  {record.get('kind', '-'):<14} {_told(record)}"
+        line = f"{number:<6} {at}  {record.get('kind', '-'):<15} {_told(record)}"
         given.out.line(line, indent=_AFTER_TIME)
     return number
 

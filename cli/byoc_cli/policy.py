@@ -11,9 +11,8 @@ import typer
 from byoc.clock import parse_stamp, stamp
 from byoc.errors import Failed, Forbidden, UsageError
 from byoc_cli.context import Context, of
-from byoc_cli.inside import Directory, InAws, Inside, KubeContext, Where, inside
+from byoc_cli.inside import Inside, Where, at_a_cell, inside
 from byoc_cli.output import Column, Format, View
-from byoc_cli.standing import AwsProfile, Region
 from byoc_cli.tree import INSIDE, noun, verb
 
 if TYPE_CHECKING:
@@ -113,19 +112,17 @@ def add(app: typer.Typer) -> None:
         verb(policies, name)(command)
 
 
+@at_a_cell
 def show(
     ctx: typer.Context,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Show what each verb may be done under, by the policy in force."""
     from byoc.dataplane.explain import every  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
-    held = _held(given, Where(directory, context, cell, region, aws_profile))
+    held = _held(given, where)
     given.out.rows(TERMS, every(held.policy), empty="there are no verbs")
     if given.format is not Format.JSON:
         given.out.note(f"\npolicy {held.policy.digest()[:12]} of the cell in {held.within.papers.place}")
@@ -143,14 +140,12 @@ def check(
     given.out.done(f"{file} is a policy ({policy.digest()[:12]})", facts, policy.digest())
 
 
+@at_a_cell
 def set_policy(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A policy.")],
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Put a policy in force, if a cell can read it; it counts from the next request on."""
     from byoc.model.papers import Paper  # noqa: PLC0415 - only this command needs it
@@ -158,12 +153,13 @@ def set_policy(
 
     given = of(ctx)
     policy, text = _read(file), _text(file)
-    way = inside(given, Where(directory, context, cell, region, aws_profile))
+    way = inside(given, where)
     edit(way.papers, Paper.POLICY, lambda _: text)
     facts = {"digest": policy.digest(), "cell": way.papers.place}
     given.out.done(f"policy {policy.digest()[:12]} is in force", facts, policy.digest())
 
 
+@at_a_cell
 def explain(
     ctx: typer.Context,
     verb: Annotated[str, typer.Argument(metavar="VERB", help="Such as workspace.resize.")],
@@ -171,18 +167,15 @@ def explain(
         str, typer.Option("--as", metavar="SUB", help="Who asks, as the provider names them.")
     ],
     at: Annotated[str | None, typer.Option("--at", metavar="TIME", help="When. [default: now]")] = None,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Say whether somebody may do something, and which line says so; exit 7 if not."""
     from byoc.dataplane.policy import decide  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
     asked, moment = _verb(verb), _moment(given, at)
-    held = _held(given, Where(directory, context, cell, region, aws_profile))
+    held = _held(given, where)
     found = Explained(asked, subject, moment, decide(held.policy, asked, subject, moment, moment))
     given.out.item(VERDICT, found)
     _warn(given, held)
@@ -190,47 +183,41 @@ def explain(
         raise Forbidden(f"no: {found.verdict.reason}", hint=f"the line that decided: {found.verdict.setting}")
 
 
+@at_a_cell
 def requests(
     ctx: typer.Context,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
-    """List the changes that wait for approval in the cell, and those answered lately."""
+    """List the changes that wait for approval in the cell; an answered one stays until it is delivered."""
     from byoc.wire.control import requests as read  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
-    way, now = inside(given, Where(directory, context, cell, region, aws_profile)), given.clock.now()
+    way, now = inside(given, where), given.clock.now()
     found = [(one, _stage(one, now)) for one in read(way.papers)]
     given.out.rows(REQUESTS, found, empty="no change waits for approval")
 
 
+@at_a_cell
 def approve(
     ctx: typer.Context,
     name: RequestName,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """Let one change happen: this object, this generation, this content; within a day of its coming."""
-    _answer(of(ctx), name, Where(directory, context, cell, region, aws_profile), approved=True)
+    _answer(of(ctx), name, where, approved=True)
 
 
+@at_a_cell
 def refuse(
     ctx: typer.Context,
     name: RequestName,
-    directory: Directory = None,
-    context: KubeContext = None,
-    cell: InAws = None,
-    region: Region = None,
-    aws_profile: AwsProfile = None,
+    *,
+    where: Where,
 ) -> None:
     """End one change: the control plane is told no, and puts back what was before."""
-    _answer(of(ctx), name, Where(directory, context, cell, region, aws_profile), approved=False)
+    _answer(of(ctx), name, where, approved=False)
 
 
 def _answer(given: Context, name: str, where: Where, *, approved: bool) -> None:

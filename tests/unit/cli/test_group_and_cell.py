@@ -144,6 +144,9 @@ def test_cells_are_listed_and_shown(byoc: Any, plane: Any) -> None:
     shown = byoc("cell", "show", "prod").out
     assert "engine         MariaDB 10.11.6\n" in shown
     assert "connected      yes\n" in shown
+    assert "AWS to clients of the API; it is this machine\n" in shown
+    plane.cells[0] |= {"regionName": "us-east-1"}
+    assert "provider       AWS\n" in byoc("cell", "show", "prod").out
 
 
 def test_the_tunnel_sessions_of_a_cell_are_listed(byoc: Any, plane: Any) -> None:

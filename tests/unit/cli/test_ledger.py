@@ -58,7 +58,7 @@ def test_no_ledger_is_4(byoc: Any, tmp_path: Path) -> None:
 def test_tail_shows_the_newest_records(byoc: Any, cell: Path) -> None:
     lines = byoc("ledger", "tail", "--dir", str(cell), "-n", "2").out.splitlines()
     assert [line.split()[0] for line in lines] == ["2", "3"]
-    assert "received       sub=ann@acme.test verb=workspace.create" in lines[0]
+    assert "received        sub=ann@acme.test verb=workspace.create" in lines[0]
     assert byoc("ledger", "tail", "--dir", str(cell), "-o", "name").out == "1\n2\n3\n"
     assert [each["seq"] for each in byoc("ledger", "tail", "--dir", str(cell), "-o", "json").json] == [
         1,
@@ -123,13 +123,15 @@ def test_tail_says_who_asked_for_what_and_what_came_of_it(
     ledger.record("outcome", request=2, outcome="applied", status=200)
     ledger.record("received", sub="bob@acme.test", target=target + "/logs", verbs=["logs.read"])
     ledger.record("outcome", request=4, outcome="refused", rule="policy-allow", status=403)
+    ledger.record("unauthenticated", count=3)
     ledger.close()
     lines = byoc("ledger", "tail", "--dir", str(tmp_path / "cell")).out.splitlines()
     assert [line.split("Z  ")[1] for line in lines[1:]] == [
-        "received       workspace.create workspace.resize on workspaces/w1 by ann@acme.test",
-        "outcome        applied, request 2 (status 200)",
-        "received       logs.read on workspaces/w1/logs by bob@acme.test",
-        "outcome        refused by rule policy-allow, request 4 (status 403)",
+        "received        workspace.create workspace.resize on workspaces/w1 by ann@acme.test",
+        "outcome         applied, request 2 (status 200)",
+        "received        logs.read on workspaces/w1/logs by bob@acme.test",
+        "outcome         refused by rule policy-allow, request 4 (status 403)",
+        "unauthenticated count=3",
     ]
 
 

@@ -129,6 +129,14 @@ def test_a_cell_that_came_back_is_no_longer_the_reason() -> None:
     assert "90 s" in end.message
 
 
+def test_a_wait_for_approval_that_ends_says_how_it_is_given() -> None:
+    story = _story()
+    story.hear(_event(2, "waiting", reason="waiting-for-approval"))
+    assert "`byoc policy approve ID`" in story.out_of_time(90).hint
+    story.hear(_event(3, "delivered"))
+    assert "policy" not in story.out_of_time(90).hint
+
+
 def test_a_look_can_find_the_change_done() -> None:
     story = _story()
     story.look(Detail(4, state="SUSPENDED"), NOW)
