@@ -17,6 +17,7 @@ reason that a person can read.
                   SQL, older password in the engine  set password
                   SQL, other limits in the engine    resize online, or restart
                   SQL, other doors, or meddled with  mend
+                  SQL, an older image, in the window upgrade
                   volume nearly full, or filled up   grow it
                   SQL, all as asked                  RUNNING answered-sql
 """
@@ -59,12 +60,14 @@ class Situation:
         password_version: of the group's admin password that the cell holds; 0 means none.
         auto_suspended: the cell's own decision that stands against the spec; None otherwise.
         doors: from where the workspace's group lets anybody in.
+        may_upgrade: it is the time of the week at which the group lets engines be upgraded.
         must_exist: the volume was seen before, or a resync says there was one; then none is ever made.
     """
 
     group_known: bool = True
     password_version: int = 0
     auto_suspended: Reason | None = None
+    may_upgrade: bool = False
     must_exist: bool = False
     doors: Doors = Doors()
 
@@ -156,6 +159,8 @@ def _adjust(spec: WorkspaceSpec, situation: Situation, seen: Observation) -> Ste
         if seen.restart_needed:
             return Step(Action.RESTART, Phase.UPDATING, Reason.RESTARTING_FOR_SIZE, 50)
         return Step(Action.RESIZE_ONLINE, Phase.UPDATING, Reason.APPLYING_SIZE_ONLINE, 50)
+    if seen.outdated and situation.may_upgrade:
+        return Step(Action.UPGRADE, Phase.UPDATING, Reason.UPGRADING_ENGINE, 50)
     return _mend(situation, seen) or Step(None, Phase.RUNNING, Reason.ANSWERED_SQL)
 
 

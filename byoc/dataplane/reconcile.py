@@ -200,9 +200,15 @@ class Reconciler:
             group_known=self._state.desired.spec(group) is not None,
             password_version=self._state.passwords.version(group),
             auto_suspended=decision.reason if decision else None,
+            may_upgrade=self._may_upgrade(group),
             must_exist=held.must_exist,
             doors=self._doors(group),
         )
+
+    def _may_upgrade(self, group: GroupID) -> bool:
+        spec = self._state.desired.spec(group)
+        window = spec.update_window if isinstance(spec, GroupSpec) else None
+        return window is not None and window.holds(self._clock.now())
 
     def _doors(self, group: GroupID) -> Doors:
         spec = self._state.desired.spec(group)

@@ -58,6 +58,8 @@ class Action(StrEnum):
     """Have the volume expanded to what ``Observation.room`` says; returns once that was asked for."""
     MEND = "mend"
     """Put what belongs to the workspace back as it should be: who may connect, what somebody changed."""
+    UPGRADE = "upgrade"
+    """Have the engine run the image that the cell's settings name; only where ``outdated`` was seen."""
     STOP = "stop"
     REMOVE = "remove"
     """End the process and remove the volume, completely."""
@@ -161,6 +163,7 @@ class Observation:
         amiss: something that belongs to the workspace is gone or was changed by somebody else.
         waiting_for: what an engine that does not answer yet lacks; None for nothing but time.
         remains: there is no whole volume, but something that has to be removed.
+        outdated: the engine is not the one that the cell's settings name now.
         room: of the volume; None where there is enough, or nobody knows.
     """
 
@@ -179,6 +182,7 @@ class Observation:
     amiss: bool = False
     waiting_for: Reason | None = None
     remains: bool = False
+    outdated: bool = False
     room: Room | None = None
 
 

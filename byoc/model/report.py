@@ -52,6 +52,7 @@ class Reason(StrEnum):
     AUTO_SCALED_DOWN = "auto-scaled-down"
     APPLYING_SIZE_ONLINE = "applying-size-online"
     RESTARTING_FOR_SIZE = "restarting-for-size"
+    UPGRADING_ENGINE = "upgrading-engine"
     ENGINE_EXITED = "engine-exited"
     ENGINE_UNRESPONSIVE = "engine-unresponsive"
     ENGINE_CANNOT_START = "engine-cannot-start"
@@ -101,6 +102,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.AUTO_SCALED_DOWN: "scaled down by the cell: fewer processors were enough for the time set",
     Reason.APPLYING_SIZE_ONLINE: "changing the memory limits of the running SQL server",
     Reason.RESTARTING_FOR_SIZE: "restarting the SQL server: this change cannot be made while it runs",
+    Reason.UPGRADING_ENGINE: "replacing the SQL server by the cell's newer one, in the group's update window",
     Reason.ENGINE_EXITED: "the SQL server exited; it is being started again",
     Reason.ENGINE_UNRESPONSIVE: "the SQL server did not answer; it is being restarted",
     Reason.ENGINE_CANNOT_START: "the SQL server cannot start; its log stays in the cell",

@@ -7,6 +7,7 @@ decision does not wake it.
 """
 
 from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 from enum import StrEnum
 
 from byoc.ids import GroupID, WorkspaceID
@@ -57,10 +58,15 @@ class AutoScale:
 
 @dataclass(frozen=True, slots=True)
 class UpdateWindow:
-    """When upgrades may happen: day 0-6, Sunday first; hour 0-23, UTC."""
+    """When upgrades may happen: day 0-6, Sunday first; hour 0-23, UTC; they may begin within that hour."""
 
     day: int
     hour: int
+
+    def holds(self, now: datetime) -> bool:
+        """Whether an upgrade may begin ``now``."""
+        here = now.astimezone(UTC)
+        return (here.isoweekday() % 7, here.hour) == (self.day, self.hour)
 
 
 @dataclass(frozen=True, slots=True)

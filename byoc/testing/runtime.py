@@ -106,8 +106,9 @@ class MemoryRuntime:
             case Action.RESTART:
                 self._stop(held)
                 self._start(spec, held)
-            case Action.GROW:
-                held.seen = replace(held.seen, room=None)
+            case Action.GROW | Action.UPGRADE:
+                grown = action is Action.GROW
+                held.seen = replace(held.seen, room=None) if grown else replace(held.seen, outdated=False)
             case Action.STOP:
                 self._stop(held)
             case Action.REMOVE:
@@ -189,6 +190,11 @@ class MemoryRuntime:
         """Let the next ``times`` tries of ``action`` fail with ``reason``."""
         held = self._workspaces.setdefault(workspace, _Workspace())
         held.script.setdefault(action, []).extend([reason] * times)
+
+    def outdate(self, workspace: WorkspaceID) -> None:
+        """Have the cell name a newer engine than the workspace has."""
+        held = self._workspaces[workspace]
+        held.seen = replace(held.seen, outdated=True)
 
     def crash(self, workspace: WorkspaceID, words: str = "") -> None:
         """End the engine as kill -9 does; ``words`` are its last ones."""

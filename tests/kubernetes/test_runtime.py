@@ -217,6 +217,27 @@ class TestVolumes:
             assert claim["spec"]["resources"]["requests"]["storage"] == gib
 
 
+class TestImages:
+    async def test_a_newer_one_reaches_a_running_engine_in_the_window_only(
+        self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec
+    ) -> None:
+        image = f"registry.invalid/mariadb:11.4@sha256:{64 * '0'}"
+        newer = cell.runtime(replace(SETTINGS, image=image))
+        try:
+            (rest,) = await settled(newer, running, BEHIND)
+            assert rest.reason is Reason.ANSWERED_SQL
+            seen = await newer.observe(running.id)
+            assert (seen.outdated, seen.amiss) == (True, False)
+            steps = await settled(newer, running, replace(BEHIND, may_upgrade=True))
+            assert steps[0].reason is Reason.UPGRADING_ENGINE
+            seen = await newer.observe(running.id)
+            assert (seen.outdated, seen.failures.crashes) == (False, 0)
+            found = of(cell, running, "pods/engine-0")["spec"]["containers"][0]["image"]
+            assert found == image
+        finally:
+            await newer.close(stop_engines=False)
+
+
 class TestSizes:
     async def test_what_cannot_be_done_in_the_running_pod_is_done_by_a_restart(
         self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec, monkeypatch: pytest.MonkeyPatch

@@ -158,6 +158,33 @@ async def test_a_suspended_one_has_neither_operator_nor_nodes_and_comes_back_wit
         assert verbs <= allowed
 
 
+async def test_a_newer_image_reaches_a_running_one_in_the_window_only_and_is_no_crash(
+    operated: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec
+) -> None:
+    master = path_of(running, "pods/node-cluster-master-0")
+    old = operated.plane.ask("admin", "GET", master)[1]["spec"]["containers"][0]["image"]
+    image = old.replace(":8.9.3@", ":9.0.1@")
+    newer = operated.runtime(replace(operated.settings, image=image))
+    try:
+        assert (await newer.observe(running.id)).outdated
+        steps = await until(newer, running, lambda taken: taken.done)
+        assert steps[-1].reason is Reason.ANSWERED_SQL
+        assert of(operated, running, ORDER)["spec"]["nodeImage"]["tag"].startswith("8.9.3@")
+        seen = await newer.observe(running.id)
+        assert (seen.outdated, seen.amiss) == (True, False)
+        window = replace(BEHIND, may_upgrade=True)
+        taken = plan(running, window, seen, SystemClock().now())
+        assert taken.reason is Reason.UPGRADING_ENGINE
+        assert taken.action is not None
+        await newer.act(running, taken.action, SECRETS)
+        await until(newer, running, lambda taken: taken.done)
+        seen = await newer.observe(running.id)
+        assert (seen.outdated, seen.failures.crashes) == (False, 0)
+        assert operated.plane.ask("admin", "GET", master)[1]["spec"]["containers"][0]["image"] == image
+    finally:
+        await newer.close(stop_engines=False)
+
+
 async def test_an_operator_that_does_not_run_or_does_nothing_is_named_until_it_does(
     operated: Cell,
     operator: Operator,

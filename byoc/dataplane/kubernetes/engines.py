@@ -66,17 +66,21 @@ class EngineKind(Protocol):
 
     Attributes:
         name: of the product, as a report says it.
+        image: that the cell's settings name, by digest.
         version: that its image names.
         container: that holds the engine, in the pod that answers.
         followed: kinds of objects beyond those of every workspace.
         labelled: whether all objects of a workspace bear its label.
+        rolls: whether somebody else replaces pods once their definition changed.
     """
 
     name: str
+    image: str
     version: str
     container: str
     followed: tuple[Kind, ...]
     labelled: bool
+    rolls: bool
 
     # --- what there is to be: pure -------------------------------------------------------
 

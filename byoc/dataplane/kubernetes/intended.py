@@ -21,6 +21,7 @@ class Intended:
         disk_gib: of the volume; never less than it was.
         running: with a pod and with names for its endpoints.
         kept: the volume was initialised, and never is again.
+        image: of the engine, by digest; empty where an earlier agent wrote it: then the cell's own.
     """
 
     workspace: WorkspaceID
@@ -30,6 +31,7 @@ class Intended:
     disk_gib: int
     running: bool = False
     kept: bool = False
+    image: str = ""
 
     def to_text(self) -> str:
         """Return it as the annotation says it."""
@@ -44,6 +46,7 @@ class Intended:
                 "disk": self.disk_gib,
                 "running": self.running,
                 "kept": self.kept,
+                **({"image": self.image} if self.image else {}),
             },
             separators=(",", ":"),
             sort_keys=True,
@@ -62,6 +65,7 @@ class Intended:
                 value["disk"],
                 running=value["running"],
                 kept=value["kept"],
+                image=value.get("image", ""),
             )
             # Kept by its value: one with a list for a size, say, could not be.
             hash(read)

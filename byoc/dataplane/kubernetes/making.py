@@ -61,18 +61,23 @@ class Making:
         """Return the password of our account in a workspace's engine."""
         return self._authority.password(workspace)
 
-    def intended(self, spec: WorkspaceSpec, doors: Doors) -> Intended:
-        """Return what ``spec`` asks for; what a volume has, it keeps."""
+    def intended(self, spec: WorkspaceSpec, doors: Doors, *, upgraded: bool = False) -> Intended:
+        """Return what ``spec`` asks for; what a volume has, it keeps.
+
+        A running engine keeps its image too: only a start, or an upgrade, takes the cell's.
+        """
         limits = Limits.wanted(spec)
         disk = self._engines.disk_gib(limits)
         view = self.cache.view(spec.id)
         before = view.space.intended if view.space is not None else None
         held = self._engines.disk_held(view) or (before.disk_gib if before is not None else 0)
-        wanted = Intended(spec.id, spec.group_id, limits, doors, max(disk, held))
+        image = self._engines.image
+        wanted = Intended(spec.id, spec.group_id, limits, doors, max(disk, held), image=image)
         if before is None:
             return wanted
         kept = before.kept or (view.claim is not None and view.claim.password_version > 0)
-        return replace(wanted, running=before.running, kept=kept)
+        image = image if upgraded else before.image or image
+        return replace(wanted, running=before.running, kept=kept, image=image)
 
     async def volume(self, intended: Intended) -> None:
         """Make the namespace, what stands in it without an engine, and the claims of the volumes."""

@@ -165,6 +165,7 @@ def watched(intended: Intended, settings: ClusterSettings) -> list[Json]:
 
 
 def _pod(intended: Intended, settings: ClusterSettings) -> Json:
+    image = intended.image or settings.image
     wanted = sizing.compute(intended.limits, settings.size_divisor)
     return {
         **({"priorityClassName": settings.priority_class} if settings.priority_class else {}),
@@ -181,8 +182,8 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "initContainers": [_prepare(settings, wanted.preparing)],
-        "containers": [_engine(settings, wanted)],
+        "initContainers": [_prepare(image, wanted.preparing)],
+        "containers": [_engine(image, wanted)],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": names.CLAIM}},
             {"name": "settings", "configMap": {"name": names.ENGINE}},
@@ -219,17 +220,17 @@ def _spread(intended: Intended) -> Json:
     }
 
 
-def _prepare(settings: ClusterSettings, wanted: sizing.Compute) -> Json:
+def _prepare(image: str, wanted: sizing.Compute) -> Json:
     return {
-        **_container("prepare", settings, wanted),
+        **_container("prepare", image, wanted),
         "command": ["/bin/sh", f"{engine_files.SETTINGS}/prepare.sh"],
     }
 
 
-def _engine(settings: ClusterSettings, wanted: sizing.Compute) -> Json:
+def _engine(image: str, wanted: sizing.Compute) -> Json:
     reachable = {"tcpSocket": {"port": "sql"}}
     return {
-        **_container("engine", settings, wanted),
+        **_container("engine", image, wanted),
         "command": [
             "mariadbd",
             f"--defaults-file={engine_files.SETTINGS}/my.cnf",
@@ -248,10 +249,10 @@ def _engine(settings: ClusterSettings, wanted: sizing.Compute) -> Json:
     }
 
 
-def _container(name: str, settings: ClusterSettings, wanted: sizing.Compute) -> Json:
+def _container(name: str, image: str, wanted: sizing.Compute) -> Json:
     return {
         "name": name,
-        "image": settings.image,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "resources": resources(wanted),
         # What it said last is where its end is read from; only codes leave the cell.

@@ -43,10 +43,12 @@ class MariaDB:
     container = names.ENGINE
     followed: tuple[Kind, ...] = ()
     labelled = True
+    rolls = False
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
         self._sessions = Sessions(internal)
+        self.image = settings.image
         self.version = settings.image.rpartition(":")[0].partition("@")[0].rpartition(":")[2]
 
     # --- what there is to be -------------------------------------------------------------

@@ -272,6 +272,14 @@ class KubernetesRuntime:
         at, now = self._clock.now(), self._clock.monotonic()
         held.following.look(view, held.generation, at, now, rolling=self._engines.rolling(view))
 
+    def _outdated(self, view: View) -> bool:
+        """Whether the engine runs another image than the cell's settings name now."""
+        intended = view.space.intended if view.space is not None else None
+        image = self._engines.image
+        told = intended is not None and intended.image not in {"", image}
+        other = not self._engines.rolls and view.pod is not None and view.pod.image != image
+        return told or other
+
     def _amiss(self, view: View) -> bool:
         return self._cache.amiss(view) or self._engines.lacks(view)
 
@@ -325,6 +333,7 @@ class KubernetesRuntime:
             amiss=ready and (self._amiss(view) or not self._certified(following)),
             waiting_for=waiting if alive and not ready else None,
             remains=not exists and not view.empty,
+            outdated=ready and self._outdated(view),
             room=self._volumes.room(view, held.growth, following.failures, ready=ready),
         )
 
@@ -367,8 +376,8 @@ class KubernetesRuntime:
                 await self._set_password(held, spec, secrets)
             case Action.RESIZE_ONLINE:
                 await self._resize(held, spec, doors)
-            case Action.RESTART:
-                await self._restart(held, spec, doors)
+            case Action.RESTART | Action.UPGRADE:
+                await (self._restart if action is Action.RESTART else self._upgrade)(held, spec, doors)
             case Action.MEND:
                 await self._making.engine(self._making.intended(spec, doors))
                 held.following.renewed = True
@@ -403,7 +412,8 @@ class KubernetesRuntime:
         following.moving = False
         following.begin(self._clock.monotonic())
         try:
-            await self._making.engine(replace(self._making.intended(spec, doors), running=True))
+            intended = self._making.intended(spec, doors, upgraded=True)
+            await self._making.engine(replace(intended, running=True))
         except CannotStart as error:
             self._failed(held, spec, error.reason)
 
@@ -481,6 +491,14 @@ class KubernetesRuntime:
         await self._end_pod(held, spec.id, grace=2 if hung else None)
         if hung:
             following.hung(before, spec.generation, self._clock.now())
+
+    async def _upgrade(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
+        await self._making.engine(self._making.intended(spec, doors, upgraded=True))
+        self._follow_run(self._cache.view(spec.id), held)
+        if self._engines.rolls:
+            await self._making.until(spec.id, _STOP_SECONDS, lambda view: not self._engines.rolling(view))
+        else:
+            await self._end_pod(held, spec.id)
 
     async def _end_pod(self, held: _Held, workspace: WorkspaceID, *, grace: int | None = None) -> None:
         """Have the controller replace the pod."""

@@ -124,6 +124,7 @@ class Pod:
         memory: bytes that the container has, as the kubelet says; None while it says nothing.
         resize: why a change of its size waits; empty for nothing.
         asks: millicores that its container asks for, and bytes of memory that it may take.
+        image: of that container.
     """
 
     name: str
@@ -143,6 +144,7 @@ class Pod:
     memory: int | None
     resize: str
     asks: tuple[int, int] = (0, 0)
+    image: str = ""
 
     @property
     def run(self) -> tuple[str, int, int]:
@@ -176,6 +178,7 @@ class Pod:
             quantity(memory) if memory else None,
             pending.get("reason", "") if pending.get("status") == "True" else "",
             _asks(found["spec"]["containers"][0]),
+            str(found["spec"]["containers"][0].get("image", "")),
         )
 
 

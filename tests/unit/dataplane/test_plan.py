@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given, settings
@@ -13,7 +13,7 @@ from byoc.dataplane.plan import LONGEST_DELAY, MAX_FAILED_STARTS, Situation, Ste
 from byoc.dataplane.runtime import Action, Failures, Limits, Observation, Process, Secrets
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.report import Phase, Reason
-from byoc.model.spec import Desired, WorkspaceSpec
+from byoc.model.spec import Desired, UpdateWindow, WorkspaceSpec
 from byoc.testing import ManualClock
 from byoc.testing.clock import START
 from byoc.testing.runtime import MemoryRuntime
@@ -207,6 +207,34 @@ def test_counting_failures_begins_anew_with_a_generation_an_answer_and_a_quiet_w
     assert crashed.crashed(1, Reason.ENGINE_EXITED, START, ran_seconds=60).crashes == 1
 
 
+def test_an_older_engine_is_replaced_in_the_group_s_window_only() -> None:
+    outdated = replace(RUNS, outdated=True)
+    assert plan(SPEC, READY, outdated, START) == Step(None, Phase.RUNNING, Reason.ANSWERED_SQL)
+    open_now = replace(READY, may_upgrade=True)
+    step = plan(SPEC, open_now, outdated, START)
+    assert (step.action, step.phase, step.reason) == (
+        Action.UPGRADE,
+        Phase.UPDATING,
+        Reason.UPGRADING_ENGINE,
+    )
+    assert plan(SPEC, open_now, RUNS, START).done
+
+
+@pytest.mark.parametrize(
+    ("window", "holds"),
+    [
+        (UpdateWindow(0, 12), True),
+        (UpdateWindow(0, 11), False),
+        (UpdateWindow(0, 13), False),
+        (UpdateWindow(6, 12), False),
+        (UpdateWindow(1, 12), False),
+    ],
+)
+def test_a_window_is_one_hour_of_one_day_with_sunday_first(window: UpdateWindow, holds: bool) -> None:
+    sunday = datetime(2026, 11, 29, 14, 59, 59, tzinfo=timezone(timedelta(hours=2)))
+    assert window.holds(sunday) is holds
+
+
 observations = st.builds(
     Observation,
     exists=st.booleans(),
@@ -214,6 +242,7 @@ observations = st.builds(
     sql_ready=st.booleans(),
     limits=st.none() | st.builds(Limits, st.sampled_from(["S-00", "S-1"])),
     restart_needed=st.booleans(),
+    outdated=st.booleans(),
     password_version=st.integers(0, 3),
     failures=st.builds(
         Failures,
@@ -230,6 +259,7 @@ situations = st.builds(
     password_version=st.integers(0, 3),
     auto_suspended=st.none() | st.just(Reason.AUTO_SUSPENDED_IDLE),
     must_exist=st.booleans(),
+    may_upgrade=st.booleans(),
 )
 
 
@@ -245,6 +275,9 @@ def test_whatever_is_seen_there_is_a_sane_answer(
         assert not seen.exists
     if step.action is Action.REMOVE:
         assert desired is Desired.TERMINATED
+    if step.action is Action.UPGRADE:
+        assert situation.may_upgrade
+        assert seen.sql_ready
     if step.phase is Phase.RUNNING:
         assert seen.sql_ready
     if step.action is not None and desired is Desired.RUNNING:

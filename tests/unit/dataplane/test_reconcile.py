@@ -4,6 +4,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from byoc.dataplane.passwords import Password
 from byoc.dataplane.runtime import Action, Doors, Observation, Secrets
 from byoc.ids import WorkspaceID, new_id
 from byoc.model.report import Phase, Reason
-from byoc.model.spec import AutoSuspend, Desired, SuspendType, WorkspaceSpec
+from byoc.model.spec import AutoSuspend, Desired, SuspendType, UpdateWindow, WorkspaceSpec
 from byoc.testing import cell as cells
 from byoc.testing.cell import GROUP, ORDERS, OTHER, MemoryCell, following
 from byoc.testing.clock import ManualClock
@@ -102,6 +103,24 @@ class TestLifecycle:
         await cell.put(ORDERS)
         assert cell.acts() == []
         assert cell.state.desired.buried(ORDERS.id)
+
+
+class TestUpgrades:
+    async def test_a_newer_engine_waits_for_the_group_s_window(
+        self, cell: MemoryCell, runtime: MemoryRuntime, clock: ManualClock
+    ) -> None:
+        await cell.bring_up()
+        soon = clock.now() + timedelta(hours=2)
+        window = UpdateWindow(soon.isoweekday() % 7, soon.hour)
+        await cell.put(replace(GROUP, generation=2, update_window=window))
+        runtime.outdate(ORDERS.id)
+        await cell.settle(60)
+        assert Action.UPGRADE not in cell.acts()
+        await clock.elapse((soon.replace(minute=0, second=0) - clock.now()).total_seconds())
+        await cell.settle(60)
+        assert cell.acts().count(Action.UPGRADE) == 1
+        assert (Phase.UPDATING, Reason.UPGRADING_ENGINE) in cell.story()
+        assert cell.phase() is Phase.RUNNING
 
 
 class TestPasswords:

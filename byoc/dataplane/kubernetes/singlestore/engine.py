@@ -50,9 +50,11 @@ class SingleStore:
     followed: tuple[Kind, ...] = (kinds.MEMSQL_CLUSTER,)
     # What an operator makes bears the labels that it chooses.
     labelled = False
+    rolls = True
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
+        self.image = settings.image
         self.version = settings.image.partition("@")[0].rpartition(":")[2]
 
     # --- what there is to be -------------------------------------------------------------
@@ -117,11 +119,12 @@ class SingleStore:
         return intended is not None and intended.running and not operators(view)
 
     def rolling(self, view: View) -> bool:
-        """Whether the operator was told that the master should have other limits than it has."""
+        """Whether the operator was told that the master should have other limits or another image."""
         intended = _intended(view)
         if intended is None or view.pod is None or not intended.running:
             return False
-        return not _asks(view.pod, self._nodes(intended)[0])
+        image = intended.image or self.image
+        return view.pod.image != image or not _asks(view.pod, self._nodes(intended)[0])
 
     def waiting_for(self, view: View, at: datetime, waited: float) -> Reason | None:
         """Return what the operator lacks, else what the nodes lack, else that it does nothing."""

@@ -104,10 +104,11 @@ def memsql_cluster(intended: Intended, settings: ClusterSettings, secret: Secret
 def watched(intended: Intended, settings: ClusterSettings) -> Json:
     """Return the MemsqlCluster without its secrets: the part that follows from what is intended."""
     nodes = shape(intended.limits, intended.disk_gib, settings.size_divisor)
-    repository, _, tag = settings.image.partition("@")[0].rpartition(":")
+    image = intended.image or settings.image
+    repository, _, tag = image.partition("@")[0].rpartition(":")
     place = placement(settings)
     spec = {
-        "nodeImage": {"repository": repository, "tag": f"{tag}@{settings.image.partition('@')[2]}"},
+        "nodeImage": {"repository": repository, "tag": f"{tag}@{image.partition('@')[2]}"},
         # Volumes outlive machines, and what is unlimited lies in the bucket: a second copy would cost as
         # much again.
         "redundancyLevel": 1,

@@ -239,7 +239,7 @@ def a_pod(name: str, compute: sizing.Compute, *, number: int = 100, ready: bool 
     metadata = {"name": name, "namespace": names.namespace(WORKSPACE), "resourceVersion": str(number)}
     return {
         "metadata": {**metadata, "uid": name, "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "spec": {"containers": [{"name": "node", "resources": resources}]},
+        "spec": {"containers": [{"name": "node", "image": OPERATED_SETTINGS.image, "resources": resources}]},
         "status": {
             "conditions": [{"type": "Ready", "status": str(ready)}],
             "containerStatuses": [{"state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}],
