@@ -29,6 +29,9 @@ class Step(StrEnum):
     ACTION_DONE = "agent.action-done"
     INTERVAL_STORED = "agent.interval-stored"
     REPORT_SENT = "agent.report-sent"
+    KEYS_PREPARED = "agent.keys-prepared"
+    KEYS_BELIEVED = "controlplane.keys-believed"
+    KEYS_TAKEN_OVER = "agent.keys-taken-over"
 
 
 VARIABLE: Final = "BYOC_FAULTS"

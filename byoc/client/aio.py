@@ -256,6 +256,10 @@ class Cells:
         """Return a token that enrols the cell with this thumbprint within 15 minutes."""
         return await self._http.send(calls.enrolment(cell_id, thumbprint))
 
+    async def rotate_keys(self, cell_id: str) -> str:
+        """Have a cell replace its own keys; return the thumbprint of the new signing key."""
+        return await self._http.send(calls.rotate_keys(cell_id))
+
     async def open_service(
         self, cell_id: str, service: str, *, certificate: str, life_seconds: int | None = None
     ) -> OpenedService:

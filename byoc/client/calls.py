@@ -194,6 +194,12 @@ def retire_cell(cell_id: str) -> Call[None]:
     return Call("POST", _path("/byoc/v1/cells", cell_id, "retire"), lambda _: None, body={})
 
 
+def rotate_keys(cell_id: str) -> Call[str]:
+    """New keys of a cell's own; the thumbprint of the new signing key is the value returned."""
+    path = _path("/byoc/v1/cells", cell_id, "rotateKeys")
+    return Call("POST", path, lambda answer: _text(answer, "thumbprint"), body={})
+
+
 def connections(cell_id: str) -> Call[list[Connection]]:
     """The tunnel sessions of a cell."""
     return Call("GET", _path("/byoc/v1/cells", cell_id, "sessions"), partial(_many, Connection))

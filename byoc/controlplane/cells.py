@@ -15,6 +15,7 @@ from typing import Any, Final
 from byoc import log
 from byoc.clock import Clock
 from byoc.controlplane.fleet import membership
+from byoc.controlplane.fleet.believing import believed, used
 from byoc.controlplane.fleet.courier import Counters
 from byoc.controlplane.fleet.ingest import Ingest, read_json
 from byoc.controlplane.keys import ControlPlaneKeys
@@ -22,9 +23,10 @@ from byoc.errors import BadToken, ByocError, Forbidden, NotAuthenticated, NotFou
 from byoc.ids import CellID
 from byoc.nimbus.http import Receive, Scope, Send
 from byoc.store.seam import Store
+from byoc.store.transaction import Transaction
 from byoc.wire import tokens
 from byoc.wire.cell import Enrolled, Enrolment, LoggedIn, Login, decode, encode
-from byoc.wire.jws import Fault, Kind
+from byoc.wire.jws import Fault, Kind, claimed_key
 from byoc.wire.keys import PublicKey, check_sealing_jwk, decode_bytes
 
 _LOG: Final = log.get(__name__)
@@ -126,9 +128,13 @@ class CellsApp:
         try:
             cell = await self._check(wish, asked.gateway)
             now = self._clock.now()
-            epoch = await self._store.write(
-                lambda tx: membership.log_in(tx, cell, wish.gateway, wish.session, now)
-            )
+            kid = claimed_key(Kind.CELL_LOGIN, wish.token)
+
+            def log_in(tx: Transaction) -> int:
+                used(tx, cell, kid, now)
+                return membership.log_in(tx, cell, wish.gateway, wish.session, now)
+
+            epoch = await self._store.write(log_in)
         except (NotAuthenticated, Forbidden):
             self._counters.refused_logins += 1
             raise
@@ -143,11 +149,9 @@ class CellsApp:
         held = await self._store.read(lambda tx: tx.cells.get(claimed))
         if held is None or held.record.signing_key is None:
             raise NotAuthenticated("unknown cell")
-        key = PublicKey.from_jwk(held.record.signing_key)
-        challenge = decode_bytes(wish.challenge)
-        said = tokens.check_login(
-            wish.token, {key.kid: key}, challenge=challenge, audience=gateway, now=self._clock.now()
-        )
+        challenge, now = decode_bytes(wish.challenge), self._clock.now()
+        keys = believed(held.record, now)
+        said = tokens.check_login(wish.token, keys, challenge=challenge, audience=gateway, now=now)
         if said != held.record.id:
             raise NotAuthenticated("a login as another cell")
         return held.record.id

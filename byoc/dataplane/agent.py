@@ -372,6 +372,7 @@ class Agent:
             control=self._control,
             clock=self._clock,
         )
+        self._keys.forget(self._clock.now())
         door = Door(identity.cell_id, self._keys, guard)
         app = CellApp(door, self._state, self._reconciler, self._runtime, self._services, self._clock)
         client = self._client = self._tunnel(identity, app)

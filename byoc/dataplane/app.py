@@ -10,7 +10,7 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from byoc import faults, log
 from byoc.clock import Clock
@@ -31,7 +31,9 @@ from byoc.wire.cell import (
     ANSWER_HEADER,
     Acknowledged,
     CellStatus,
+    KeysWish,
     Measured,
+    NextKeys,
     Reading,
     Refusal,
     ServiceWish,
@@ -39,7 +41,8 @@ from byoc.wire.cell import (
     encode,
     spec_digest,
 )
-from byoc.wire.sealing import unseal
+
+T = TypeVar("T")
 
 BAD_REQUEST: Final = "bad-request"
 """Rule of a refusal: the cell does not understand the spec, for one because it is older."""
@@ -144,7 +147,7 @@ class CellApp:
             _LOG.error("request failed", target=asked.target, error=repr(error), exc_info=True)
             return _fail(HTTPStatus.INTERNAL_SERVER_ERROR, None)
 
-    def _route(self, asked: _Asked) -> Callable[[Admission, _Asked], Awaitable[_Answer]]:
+    def _route(self, asked: _Asked) -> Callable[[Admission, _Asked], Awaitable[_Answer]]:  # noqa: PLR0911 - a table
         match asked.method, asked.parts:
             case "GET", ["status"]:
                 return self._status
@@ -158,6 +161,8 @@ class CellApp:
                 return self._metrics
             case "POST", ["services", _, "open"]:
                 return self._open_service
+            case "POST", ["keys", "prepare" | "take-over" as what]:
+                return self._prepare_keys if what == "prepare" else self._take_over_keys
             case _:
                 raise NotFound("the cell has no such route")
 
@@ -201,9 +206,7 @@ class CellApp:
         if version <= self._state.passwords.version(group.id) or group.desired is Desired.TERMINATED:
             return
         try:
-            password = unseal(
-                self._door.keys.sealing, sealed, cell=self._door.cell, group=group.id, version=version
-            )
+            password = self._door.keys.unseal(sealed, cell=self._door.cell, group=group.id, version=version)
         except CannotUnseal as error:
             # No reason to refuse the change: the group then says that it needs a password.
             _LOG.warning("sealed password not opened", group=group.id, error=error.message)
@@ -264,12 +267,27 @@ class CellApp:
 
     async def _open_service(self, admission: Admission, asked: _Asked) -> _Answer:
         self._door.guard.authorize(admission, Verb.SERVICE_OPEN)
-        try:
-            wish = decode(ServiceWish, json.loads(asked.body))
-        except (ValueError, RecursionError) as error:
-            raise UsageError("the body is not JSON") from error
+        wish = _decoded(ServiceWish, asked.body)
         opener = Opener(admission.claims.sub, admission.seq)
         return _reply(await self._services.begin(asked.parts[1], wish, opener), "applied")
+
+    async def _prepare_keys(self, admission: Admission, _asked: _Asked) -> _Answer:
+        self._door.guard.authorize(admission, Verb.CELL_REKEY)
+        pairs = self._door.keys.prepare()
+        faults.reach(faults.Step.KEYS_PREPARED)
+        self._state.ledger.record("keys", which="cell, prepared", next=pairs.signing.kid)
+        shown = NextKeys(pairs.signing.public.jwk(), pairs.sealing.public_jwk(), pairs.certificate)
+        return _reply(shown, "applied")
+
+    async def _take_over_keys(self, admission: Admission, asked: _Asked) -> _Answer:
+        self._door.guard.authorize(admission, Verb.CELL_REKEY)
+        wish, keys = _decoded(KeysWish, asked.body), self._door.keys
+        before = keys.thumbprint
+        keys.take_over(wish.thumbprint, self._clock.now())
+        faults.reach(faults.Step.KEYS_TAKEN_OVER)
+        if before != wish.thumbprint:
+            self._state.ledger.record("keys", which="cell", before=before, now=wish.thumbprint)
+        return _reply(KeysWish(keys.thumbprint), "applied")
 
     # --- sending -------------------------------------------------------------------------
 
@@ -306,6 +324,13 @@ async def _read(scope: Scope, receive: Receive) -> _Asked:
 def _brings_password(held: Spec | None, new: GroupSpec) -> bool:
     """Whether the change that was signed is one of password: a blob beside any other is left alone."""
     return not isinstance(held, GroupSpec) or held.password_version < new.password_version
+
+
+def _decoded(kind: type[T], body: bytes) -> T:
+    try:
+        return decode(kind, json.loads(body))
+    except (ValueError, RecursionError) as error:
+        raise UsageError("the body is not JSON") from error
 
 
 def _dump(value: Any) -> bytes:

@@ -4,9 +4,15 @@ Used by the commands ``policy show`` and ``policy explain``. It decides nothing:
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from byoc.dataplane.policy import Policy, first, longest_age, most_specific, spell_age
 from byoc.model.verbs import CHANGES, Verb
+
+_ALWAYS: Final = {
+    Verb.CELL_READ: "always: it tells no more than reports do",
+    Verb.CELL_REKEY: "always: the keys are the cell's own",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +54,8 @@ def terms(policy: Policy, verb: Verb) -> Terms:
 def _answer(policy: Policy, verb: Verb) -> tuple[str, str]:
     if pattern := first(policy.deny, verb):
         return "no", f'deny "{pattern}"'
-    if verb is Verb.CELL_READ:
-        return "yes", "always: it tells no more than reports do"
+    if verb in _ALWAYS:
+        return "yes", _ALWAYS[verb]
     pattern = first(policy.allow, verb)
     if not pattern and verb is Verb.CELL_RESYNC:
         return "no", "only while the cell holds nothing"

@@ -8,29 +8,33 @@ newer one, also after a restart.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Self
 
-from byoc.clock import Clock
+from byoc.clock import Clock, parse_stamp, stamp
 from byoc.dataplane.storage import Shelf, Storage
-from byoc.errors import BadToken, Failed, UsageError
+from byoc.errors import BadToken, CannotUnseal, Failed, NotFound, UsageError
 from byoc.ids import CellID, OrganizationID
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import Enrolled, Enrolment
 from byoc.wire.jws import Fault, Kind, bad
 from byoc.wire.keys import Jwk, PublicKey, SealingKey, SigningKey
 from byoc.wire.keysets import KeySet, open_key_set, reopen_key_set
+from byoc.wire.sealing import unseal
 from byoc.wire.tokens import certify_sealing_key, issue_login, sign_answer, sign_report
 
 KEYS: Final = "keys"
 THUMBPRINT: Final = "thumbprint"
 IDENTITY: Final = "identity"
 PINNED: Final = "pinned"
+OPENS_LONGER: Final = timedelta(days=7)
+"""How long a sealing key that was replaced still opens: as long as a change may be under way."""
 
 
 @dataclass(frozen=True, slots=True)
-class CellKeys:
+class Pairs:
     """The two key pairs of a cell.
 
     Attributes:
@@ -42,6 +46,81 @@ class CellKeys:
     certificate: str
 
     @classmethod
+    def of(cls, signing: SigningKey, sealing: SealingKey) -> Self:
+        """Put two together."""
+        return cls(signing, sealing, certify_sealing_key(signing, sealing.public_jwk()))
+
+    @classmethod
+    def generate(cls) -> Self:
+        """Make both anew."""
+        return cls.of(SigningKey.generate(), SealingKey.generate())
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> Self:
+        """Read both as they are kept."""
+        signing = SigningKey.from_private_jwk(value["signing"])
+        return cls.of(signing, SealingKey.from_private_jwk(value["sealing"]))
+
+    def private(self) -> dict[str, Any]:
+        """Return both as they are kept."""
+        return {"signing": self.signing.private_jwk(), "sealing": self.sealing.private_jwk()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Before:
+    """A sealing key that was replaced, and until when it still opens what was sealed for it."""
+
+    sealing: SealingKey
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """All that is kept in one record: the pairs in use, those that come next, and what was before."""
+
+    pairs: Pairs
+    following: Pairs | None = None
+    before: tuple[_Before, ...] = ()
+
+    @classmethod
+    def read(cls, text: bytes, where: str) -> Self:
+        value = _object(text, where)
+        try:
+            following = Pairs.read(value["next"]) if "next" in value else None
+            before = tuple(
+                _Before(SealingKey.from_private_jwk(one["sealing"]), parse_stamp(one["until"]))
+                for one in value.get("previous", [])
+            )
+            return cls(Pairs.read(value), following, before)
+        except (KeyError, TypeError, AttributeError, ValueError, UsageError):
+            # Not chained: the cause may hold what was read.
+            raise _damaged(where) from None
+
+    def text(self) -> bytes:
+        """Return the record."""
+        value = self.pairs.private()
+        if self.following is not None:
+            value["next"] = self.following.private()
+        if self.before:
+            value["previous"] = [
+                {"sealing": one.sealing.private_jwk(), "until": stamp(one.until)} for one in self.before
+            ]
+        return canonical(value) + b"\n"
+
+
+class CellKeys:
+    """The keys of a cell, and how they are replaced: by keys that are kept before anybody hears of them.
+
+    The Control Plane is shown the following pairs, and believes both from then on; only then are they taken
+    into use. So whatever is killed in between, the cell signs with a key that is believed, and opens what was
+    sealed for any of them.
+    """
+
+    def __init__(self, kept: Storage, held: _Held) -> None:
+        self._kept = kept
+        self._held = held
+
+    @classmethod
     def load_or_create(cls, kept: Storage) -> Self:
         """Read the keys of the cell, or make them, durably, and show their thumbprint.
 
@@ -51,32 +130,85 @@ class CellKeys:
         """
         text, where = kept.read(Shelf.KEYS, KEYS), kept.where(Shelf.KEYS, KEYS)
         if text is not None:
-            keys = cls._read(text, where)
+            held = _Held.read(text, where)
         else:
             if kept.read(Shelf.SELF, IDENTITY) is not None:
                 hint = "bring them back from a copy, or enrol the cell anew with an empty state"
                 raise Failed(f"the cell is enrolled but its keys are missing: {where}", hint=hint)
-            keys = cls._of(SigningKey.generate(), SealingKey.generate())
-            private = {"signing": keys.signing.private_jwk(), "sealing": keys.sealing.private_jwk()}
-            kept.change(Shelf.KEYS, {KEYS: canonical(private) + b"\n"})
-        shown = keys.thumbprint.encode() + b"\n"
-        if kept.read(Shelf.SELF, THUMBPRINT) != shown:
-            kept.change(Shelf.SELF, {THUMBPRINT: shown})
+            held = _Held(Pairs.generate())
+            kept.change(Shelf.KEYS, {KEYS: held.text()})
+        keys = cls(kept, held)
+        keys._show()
         return keys
 
-    @classmethod
-    def _read(cls, text: bytes, where: str) -> Self:
-        value = _object(text, where)
-        try:
-            signing = SigningKey.from_private_jwk(value["signing"])
-            return cls._of(signing, SealingKey.from_private_jwk(value["sealing"]))
-        except (KeyError, TypeError, AttributeError, UsageError):
-            # Not chained: the cause may hold what was read.
-            raise _damaged(where) from None
+    def _show(self) -> None:
+        shown = self.thumbprint.encode() + b"\n"
+        if self._kept.read(Shelf.SELF, THUMBPRINT) != shown:
+            self._kept.change(Shelf.SELF, {THUMBPRINT: shown})
 
-    @classmethod
-    def _of(cls, signing: SigningKey, sealing: SealingKey) -> Self:
-        return cls(signing, sealing, certify_sealing_key(signing, sealing.public_jwk()))
+    def _store(self, held: _Held) -> None:
+        self._kept.change(Shelf.KEYS, {KEYS: held.text()})
+        self._held = held
+
+    def prepare(self) -> Pairs:
+        """Make the pairs that come next, durably; those that are there already are kept.
+
+        Raises:
+            Unwritable: they cannot be stored; nothing has changed.
+        """
+        if self._held.following is None:
+            self._store(replace(self._held, following=Pairs.generate()))
+        assert self._held.following is not None  # noqa: S101 - stored just now
+        return self._held.following
+
+    def take_over(self, thumbprint: str, now: datetime) -> None:
+        """Take the following pairs into use; those in use already change nothing.
+
+        Raises:
+            NotFound: there are no pairs of this name.
+            Unwritable: it cannot be stored; nothing has changed.
+        """
+        held = self._held
+        if thumbprint == self.thumbprint:
+            return
+        if held.following is None or held.following.signing.kid != thumbprint:
+            raise NotFound("the cell has prepared no such keys")
+        before = (_Before(held.pairs.sealing, now + OPENS_LONGER), *held.before)
+        self._store(_Held(held.following, None, tuple(one for one in before if one.until > now)))
+        self._show()
+
+    def forget(self, now: datetime) -> None:
+        """Drop sealing keys that were replaced long ago.
+
+        Raises:
+            Unwritable: it cannot be stored.
+        """
+        lasting = tuple(one for one in self._held.before if one.until > now)
+        if lasting != self._held.before:
+            self._store(replace(self._held, before=lasting))
+
+    @property
+    def signing(self) -> SigningKey:
+        """The key that signs."""
+        return self._held.pairs.signing
+
+    @property
+    def sealing(self) -> SealingKey:
+        """The key that others seal to."""
+        return self._held.pairs.sealing
+
+    def unseal(self, sealed: str, *, cell: str, group: str, version: int) -> str:
+        """Return a secret that was sealed for this cell, also one sealed shortly before its keys changed.
+
+        Raises:
+            CannotUnseal: for none of its keys, for another place, or tampered with.
+        """
+        following = self._held.following
+        others = [following.sealing] if following is not None else []
+        for key in (*others, *(one.sealing for one in self._held.before)):
+            with suppress(CannotUnseal):
+                return unseal(key, sealed, cell=cell, group=group, version=version)
+        return unseal(self.sealing, sealed, cell=cell, group=group, version=version)
 
     @property
     def thumbprint(self) -> str:
@@ -86,7 +218,7 @@ class CellKeys:
     def enrolment(self, token: str) -> Enrolment:
         """Return the request by which this cell is enrolled."""
         public = self.signing.public.jwk()
-        return Enrolment(token, public, self.sealing.public_jwk(), self.certificate)
+        return Enrolment(token, public, self.sealing.public_jwk(), self._held.pairs.certificate)
 
     def login(self, *, cell: str, challenge: bytes, audience: str, now: datetime, jti: str) -> str:
         """Return the answer to a gateway's challenge."""

@@ -21,10 +21,10 @@ whoever asks is told which line is wrong. The format is explained in docs/policy
     [services]                        # what `service.open` may open, and nothing else
     grafana = { to = "grafana.monitoring.svc:3000", max_life = "30m" }
 
-Two verbs have rules of their own, so that a cell can be operated under any policy:
-``cell.read`` tells no more than reports do and is always allowed; ``cell.resync`` is allowed,
-without being named, while the cell holds no state at all, which is when it is needed. ``deny``
-forbids both.
+Three verbs have rules of their own, so that a cell can be operated under any policy:
+``cell.read`` tells no more than reports do, ``cell.rekey`` has the cell make keys that nobody
+else sees, and both are always allowed; ``cell.resync`` is allowed, without being named, while the
+cell holds no state at all, which is when it is needed. ``deny`` forbids all three.
 """
 
 import re
@@ -215,7 +215,7 @@ def _allowed(policy: Policy, verb: Verb, *, state_empty: bool) -> bool:
 
 
 def _always(verb: Verb, *, state_empty: bool) -> bool:
-    return verb is Verb.CELL_READ or (verb is Verb.CELL_RESYNC and state_empty)
+    return verb in {Verb.CELL_READ, Verb.CELL_REKEY} or (verb is Verb.CELL_RESYNC and state_empty)
 
 
 def longest_age(policy: Policy, verb: Verb) -> timedelta:

@@ -52,12 +52,28 @@ class CellState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyChange:
+    """Public keys of a cell beside those in use, while they are being replaced and shortly after.
+
+    Attributes:
+        next_signing, next_sealing: what the cell has shown, and not used yet.
+        previous_signing: what it used before; believed until ``previous_until``.
+    """
+
+    next_signing: dict[str, str] | None = None
+    next_sealing: dict[str, str] | None = None
+    previous_signing: dict[str, str] | None = None
+    previous_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CellRecord:
     """One cell.
 
     Attributes:
         region, region_name, provider: how it is listed as a region.
         signing_key, sealing_key: its public JWKs once enrolled.
+        change: of those keys.
         connected: whether a tunnel session is open now.
         last_seen_at: when a session last opened, closed or reported.
         copies_late_since: as it reported last: since when the copies of its ledger are late.
@@ -77,6 +93,7 @@ class CellRecord:
     last_seen_at: datetime | None = None
     facts: CellFacts | None = None
     copies_late_since: datetime | None = None
+    change: KeyChange = KeyChange()
 
 
 @dataclass(frozen=True, slots=True)

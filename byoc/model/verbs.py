@@ -25,6 +25,8 @@ class Verb(StrEnum):
     GROUP_TERMINATE = "group.terminate"
     CELL_READ = "cell.read"
     CELL_RESYNC = "cell.resync"
+    CELL_REKEY = "cell.rekey"
+    """Has the cell make new keys of its own, and then use them."""
     LOGS_READ = "logs.read"
     METRICS_READ = "metrics.read"
     SERVICE_OPEN = "service.open"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -10,7 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from byoc.ids import CellID, OrganizationID
-from byoc.model.records import CellEvent, CellRecord, CellState, SessionRecord
+from byoc.model.records import CellEvent, CellRecord, CellState, KeyChange, SessionRecord
 from byoc.model.report import Authority, CellFacts, LedgerHead
 from byoc.store.rows import dump, load_mapping, to_moment, to_moment_or_none, to_number
 from byoc.store.setting import set_columns
@@ -39,6 +39,7 @@ _CELL: Final = (
         cells.c.full_wanted,
         cells.c.resync_wanted,
         cells.c.copies_late_since,
+        cells.c.key_change,
     )
     .select_from(cells)
     .outerjoin(
@@ -113,7 +114,16 @@ class Cells:
     ) -> None:
         """Write a cell's public keys."""
         keys = {"signing_key": dump(dict(signing)), "sealing_key": dump(dict(sealing))}
-        self._set(own, state=state.value, **keys)
+        self._set(own, state=state.value, key_change=None, **keys)
+
+    def change_keys(
+        self, own: CellID, signing: Mapping[str, str], sealing: Mapping[str, str], change: KeyChange
+    ) -> None:
+        """Write the keys in use, and those beside them."""
+        until = to_number(change.previous_until) if change.previous_until is not None else None
+        beside = dump(asdict(replace(change, previous_until=None)) | {"previous_until": until})
+        keys = {"signing_key": dump(dict(signing)), "sealing_key": dump(dict(sealing))}
+        self._set(own, key_change=beside, **keys)
 
     def seen(self, own: CellID, now: datetime, facts: CellFacts | None = None) -> None:
         """Note a sign of life, with what the cell is made of where it said so."""
@@ -239,7 +249,7 @@ def _cell(row: Sequence[Any]) -> HeldCell:
     (
         own, organization, name, provider, region, region_name, state, created, signing, sealing,
         connected, last_seen, facts, jti, thumbprint, incarnation, seq, full_wanted, resync_wanted,
-        copies_late,
+        copies_late, change,
     ) = row  # fmt: skip
     record = CellRecord(
         CellID(own),
@@ -256,8 +266,14 @@ def _cell(row: Sequence[Any]) -> HeldCell:
         to_moment_or_none(last_seen),
         None if facts is None else _facts(facts),
         to_moment_or_none(copies_late),
+        KeyChange() if change is None else _change(change),
     )
     return HeldCell(record, jti, thumbprint, incarnation, seq, bool(full_wanted), bool(resync_wanted))
+
+
+def _change(text: str) -> KeyChange:
+    read = json.loads(text)
+    return KeyChange(**read | {"previous_until": to_moment_or_none(read["previous_until"])})
 
 
 def _facts(text: str) -> CellFacts:

@@ -81,6 +81,8 @@ cells: Final = Table(
     Column("claim_owner", Text),
     Column("claim_until", BigInteger),
     Column("fence", Integer, nullable=False, server_default="0"),
+    # Public keys beside those in use, while they are being replaced.
+    Column("key_change", Text),
 )
 
 incarnations: Final = Table(

@@ -264,6 +264,13 @@ class MemoryFleet:
             raise IllegalState("the cell is retired")
         return {"token": f"enrol-{thumbprint}", "rootKey": {"kty": "OKP", "crv": "Ed25519", "x": "AA"}}
 
+    async def rotate_keys(self, by: Principal, cell_id: CellID, /) -> str:
+        """Return a new thumbprint."""
+        cell = await self.cell(by, cell_id)
+        if cell.state is not CellState.ENROLLED:
+            raise IllegalState("the cell is not enrolled")
+        return self._id()
+
     async def retire_cell(self, by: Principal, cell_id: CellID, /) -> None:
         """Mark a cell as retired and drop its sessions."""
         cell = await self.cell(by, cell_id)

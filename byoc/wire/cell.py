@@ -13,6 +13,8 @@ PUT      /cell/v1/resync                    body :class:`Resync` (verb cell.resy
 GET      /cell/v1/workspaces/{id}/logs      the engine's own log (verb logs.read)
 GET      /cell/v1/workspaces/{id}/metrics   :class:`Reading` (verb metrics.read)
 GET      /cell/v1/groups/{id}/metrics       the same of all its workspaces
+POST     /cell/v1/keys/prepare              -> :class:`NextKeys` (verb cell.rekey)
+POST     /cell/v1/keys/take-over            :class:`KeysWish` -> the same (verb cell.rekey)
 POST     /cell/v1/services/{name}/open      :class:`ServiceWish` -> :class:`ServiceOpened` (verb service.open)
 =======  =================================  ===========================================
 
@@ -187,6 +189,22 @@ class Reading:
 
     at: datetime
     workspaces: tuple[Measured, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NextKeys:
+    """The public keys that a cell will use next, as :class:`Enrolment` has those it begins with."""
+
+    signing_key: dict[str, str]
+    sealing_key: dict[str, str]
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysWish:
+    """Which keys a cell is to take into use, and then: which it uses."""
+
+    thumbprint: str
 
 
 @dataclass(frozen=True, slots=True)

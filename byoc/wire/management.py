@@ -450,6 +450,13 @@ class CellID(TypedDict):
     cellID: ID
 
 
+class CellKeys(TypedDict):
+    """What replacing a cell's keys answers: the thumbprint of its new signing key."""
+
+    cellID: ID
+    thumbprint: str
+
+
 class Session(TypedDict):
     """One tunnel session of a cell."""
 

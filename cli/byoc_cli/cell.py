@@ -103,6 +103,7 @@ def add(app: typer.Typer) -> None:
         ("events", events),
         ("enrol", enrol),
         ("forward", forward.forward),
+        ("rotate-keys", rotate_keys),
         ("retire", retire),
         ("install", installing.install),
         ("upgrade", upgrade.upgrade),
@@ -202,6 +203,16 @@ def _thumbprint(given: str | None, directory: Path | None) -> str:
         raise PreconditionFailed(
             f"{directory} holds no thumbprint", hint="start the cell once: it makes its keys and shows it"
         ) from error
+
+
+def rotate_keys(ctx: typer.Context, name: Name) -> None:
+    """Have a cell make new keys and use them; may be repeated, and nothing that is under way is lost."""
+    given = of(ctx)
+    with given.client() as client:
+        cell = names.cell(client, name)
+        thumbprint = client.cells.rotate_keys(cell.cell_id)
+    facts = {"cellID": cell.cell_id, "thumbprint": thumbprint}
+    given.out.done(f"cell {cell.name} uses new keys: {thumbprint}", facts, thumbprint)
 
 
 def retire(

@@ -58,6 +58,14 @@ async def grant_enrolment(call: Caller, cell: CellInPath) -> Response:
     return answer(await call.fleet.enrolment_token(call.by, cell_id, body.thumbprint))
 
 
+@router.post("/{cellID}/rotateKeys", **documented("CellKeys"))
+async def rotate_keys(call: Caller, cell: CellInPath) -> Response:
+    """Have the cell make new keys of its own, and use them; those before are believed for an hour more."""
+    cell_id = _id(cell)
+    thumbprint = await call.fleet.rotate_keys(call.by, cell_id)
+    return answer({"cellID": cell_id, "thumbprint": thumbprint})
+
+
 @router.post("/{cellID}/retire", **documented("CellID"))
 async def retire_cell(call: Caller, cell: CellInPath) -> Response:
     """Close the cell's tunnels and let it in no more."""

@@ -193,6 +193,16 @@ class Cells(Protocol):
         """Return ``{token, rootKey}``, bound to the thumbprint of the cell's keys."""
         ...
 
+    async def rotate_keys(self, by: Principal, cell_id: CellID, /) -> str:
+        """Have a cell replace its own keys; return the thumbprint of the new signing key.
+
+        Raises:
+            CellAway: it is not connected.
+            IllegalState: it is not enrolled, or too old.
+            RefusedByCell: its policy denies it.
+        """
+        ...
+
     async def retire_cell(self, by: Principal, cell_id: CellID, /) -> None:
         """Close its tunnels and let it in no more."""
         ...

@@ -10,6 +10,7 @@ from typing import Final, Protocol
 
 from byoc import faults, log
 from byoc.clock import Clock
+from byoc.controlplane.fleet.believing import believed
 from byoc.controlplane.keys import ISSUER, ControlPlaneKeys
 from byoc.errors import BadToken, CellAway, Unreachable, UsageError
 from byoc.ids import CellID, NewID
@@ -20,7 +21,7 @@ from byoc.nimbus.stream import Stream
 from byoc.wire import tokens
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import ANSWER_HEADER, encode
-from byoc.wire.keys import PublicKey, Signer
+from byoc.wire.keys import Signer
 
 TIMEOUT: Final = 20.0
 _LOG: Final = log.get(__name__)
@@ -143,7 +144,7 @@ class Courier:
             cell.id, HttpRequest(parcel.method, parcel.target, headers, body), TIMEOUT
         )
         faults.reach(faults.Step.ANSWER_RECEIVED)
-        self._check(PublicKey.from_jwk(cell.signing_key), answer, jti)
+        self._check(cell, answer, jti)
         return answer
 
     def _token(self, key: Signer, cell: CellRecord, parcel: Parcel, body: bytes, jti: str) -> str:
@@ -162,10 +163,11 @@ class Courier:
             changes=parcel.changes,
         )
 
-    def _check(self, key: PublicKey, answer: HttpResponse, jti: str) -> None:
+    def _check(self, cell: CellRecord, answer: HttpResponse, jti: str) -> None:
         signed = answer.headers.get(ANSWER_HEADER, "")
         try:
-            tokens.check_answer(signed, {key.kid: key}, jti=jti, status=answer.status, body=answer.body)
+            keys = believed(cell, self._clock.now())
+            tokens.check_answer(signed, keys, jti=jti, status=answer.status, body=answer.body)
         except (BadToken, UsageError) as error:
             self._counters.forged_answers += 1
             _LOG.warning("answer not signed by the cell", status=answer.status, problem=error.message)

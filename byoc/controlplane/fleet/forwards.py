@@ -63,6 +63,6 @@ class Forwards:
             raise IllegalState(f"cell `{cell.name}` is retired")
         if not cell.connected:
             raise CellAway("the cell is not connected", hint="a service is forwarded only while it is")
-        if cell.facts is not None and Verb.SERVICE_OPEN not in cell.facts.verbs:
+        if cell.facts is not None and cell.facts.verbs and Verb.SERVICE_OPEN not in cell.facts.verbs:
             raise IllegalState(f"cell `{cell.name}` is too old to forward services", hint="upgrade its agent")
         return cell

@@ -16,6 +16,7 @@ from typing import Final
 from byoc import faults, log
 from byoc.clock import Clock, stamp
 from byoc.controlplane.fleet import topics
+from byoc.controlplane.fleet.believing import believed, used
 from byoc.controlplane.fleet.courier import Counters
 from byoc.controlplane.fleet.placing import Placing
 from byoc.controlplane.keys import ControlPlaneKeys
@@ -29,7 +30,7 @@ from byoc.store.values import HeldCell
 from byoc.wire import tokens
 from byoc.wire.cell import ReportAnswer, decode
 from byoc.wire.certificates import fingerprint
-from byoc.wire.keys import PublicKey
+from byoc.wire.jws import Kind, claimed_key
 from byoc.wire.tokens import Behind, ReportName
 
 _MOST_DECIDED: Final = 1000
@@ -70,7 +71,8 @@ class Ingest:
         held = await self._store.read(lambda tx: tx.cells.get(cell))
         report = self._open(held, token)
         faults.reach(faults.Step.REPORT_RECEIVED)
-        taken = await self._store.write(lambda tx: self._take(tx, report))
+        kid = claimed_key(Kind.REPORT, token)
+        taken = await self._store.write(lambda tx: self._take(tx, report, kid))
         faults.reach(faults.Step.REPORT_COMMITTED)
         self._counters.reports += taken.in_order
         self._counters.old_reports += not taken.in_order
@@ -106,9 +108,8 @@ class Ingest:
         record: CellRecord = held.record
         if record.state is CellState.RETIRED:
             raise Forbidden("the cell is retired")
-        key = PublicKey.from_jwk(held.record.signing_key)
         try:
-            said = tokens.open_report(token, {key.kid: key})
+            said = tokens.open_report(token, believed(held.record, self._clock.now()))
         except BadToken:
             self._counters.forged_reports += 1
             raise
@@ -118,7 +119,8 @@ class Ingest:
             raise NotAuthenticated("the report is of another cell")
         return report
 
-    def _take(self, tx: Transaction, report: CellReport) -> _Taken:
+    def _take(self, tx: Transaction, report: CellReport, kid: str) -> _Taken:
+        used(tx, report.cell, kid, self._clock.now())
         held = tx.cells.get(report.cell)
         if held is None or held.record.state is CellState.RETIRED:
             raise Forbidden("the cell is retired")

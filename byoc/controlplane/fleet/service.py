@@ -22,6 +22,7 @@ from byoc.controlplane.fleet.groups import Act
 from byoc.controlplane.fleet.news import News
 from byoc.controlplane.fleet.reads import Reads
 from byoc.controlplane.fleet.recording import state_of
+from byoc.controlplane.fleet.rekeying import Rekeying
 from byoc.controlplane.keys import ControlPlaneKeys
 from byoc.errors import NotAuthenticated, NotFound
 from byoc.ids import CellID, GroupID, NewID, WorkspaceID
@@ -83,6 +84,7 @@ class Fleet:
         self._choose = choose
         self._news = News(store, clock)
         self._reads = Reads(store, courier)
+        self._rekeying = Rekeying(store, courier, clock)
         self._forwards = Forwards(store, courier, clock)
 
     def _act(self, by: Principal) -> Act:
@@ -177,6 +179,10 @@ class Fleet:
         act = self._act(by)
         await self._store.write(lambda tx: membership.retire(tx, act, cell_id))
         await self._courier.link.close(cell_id)
+
+    async def rotate_keys(self, by: Principal, cell_id: CellID, /) -> str:
+        """Have a cell replace its own keys; return the name of the new one."""
+        return await self._rekeying.rotate(by, cell_id)
 
     # --- groups --------------------------------------------------------------------------
 

@@ -25,7 +25,8 @@ from byoc.testing.instance import eventually
 PASSWORD = "Correct-Horse-7531-Battery"
 CHANGES = ("create", "suspend", "resume", "resize", "set-password", "terminate")
 PROCESSES = ("controlplane", "gateway", "agent", "engine")
-CELLS = [*[str(step) for step in Step], *[f"kill {name}" for name in PROCESSES]]
+OF_KEYS = (Step.KEYS_PREPARED, Step.KEYS_BELIEVED, Step.KEYS_TAKEN_OVER)
+CELLS = [*[str(step) for step in Step if step not in OF_KEYS], *[f"kill {name}" for name in PROCESSES]]
 # Steps that a change never passes: arming them would wait for nothing.
 NOT_PASSED = {
     ("create", Step.PASSWORD_STORED),
@@ -206,6 +207,33 @@ def test_a_change_completes_once_when_the_supervisor_is_killed(loop: Any, change
     instance.start()
     subject.check(change)
     instance.ask("DELETE", f"/v1/workspaceGroups/{subject.group}?force=true")
+
+
+@pytest.mark.parametrize("step", OF_KEYS)
+def test_a_cell_connects_whatever_is_killed_while_its_keys_are_replaced(
+    loop: Any, clean: None, step: Step
+) -> None:
+    instance = loop.instance
+    path = f"/byoc/v1/cells/{instance.line['cellID']}"
+    shown = instance.data / "cell" / "thumbprint"
+    before = shown.read_text().strip()
+    eventually("the cell is connected", lambda: instance.ask("GET", path)["connected"])
+    loop.arm(step)
+    with contextlib.suppress(OSError):
+        instance.call("POST", f"{path}/rotateKeys", {})
+    eventually(f"{step} was passed", lambda: not loop.armed(step))
+
+    def again() -> str:
+        try:
+            status, answer = instance.call("POST", f"{path}/rotateKeys", {})
+        except OSError:
+            return ""
+        return answer["thumbprint"] if status == 200 else ""
+
+    new = eventually("the keys are replaced", again)
+    assert shown.read_text().strip() == new != before
+    group = loop.group(f"after {step}")
+    loop.instance.ask("DELETE", f"/v1/workspaceGroups/{group}?force=true")
 
 
 def test_after_all_of_it_nothing_is_left_over_and_the_ledger_verifies(loop: Any) -> None:

@@ -158,6 +158,7 @@ class Plane:
             "events": self.cell_events,
             "password": {"adminPassword": "generated!"},
             "enrolment": {"token": "t", "rootKey": {"kty": "OKP"}},
+            "rotateKeys": {"cellID": PROD, "thumbprint": "new-thumb"},
         }
         if verb in answers:
             return answers[verb]

@@ -196,6 +196,15 @@ def test_an_enrolment_needs_the_keys_named_once(byoc: Any, tmp_path: Path) -> No
     assert byoc("cell", "enrol", "prod", "--dir", str(tmp_path)).code == 9
 
 
+def test_a_cells_keys_are_replaced_by_one_command(byoc: Any, plane: Any) -> None:
+    assert byoc("cell", "rotate-keys", "prod").out == "cell prod uses new keys: new-thumb\n"
+    assert byoc("cell", "rotate-keys", "prod", "-o", "json").json == {
+        "cellID": PROD,
+        "thumbprint": "new-thumb",
+    }
+    assert plane.asked[-1] == ("POST", f"/byoc/v1/cells/{PROD}/rotateKeys", {})
+
+
 def test_a_cell_is_retired_by_its_name_typed_again(byoc: Any, plane: Any) -> None:
     assert byoc("cell", "retire", "prod").code == 2
     assert byoc("cell", "retire", "prod", "--confirm", "prod").out == "cell prod is retired\n"

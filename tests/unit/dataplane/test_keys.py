@@ -8,6 +8,7 @@ from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import (
     IDENTITY,
     KEYS,
+    OPENS_LONGER,
     PINNED,
     THUMBPRINT,
     CellKeys,
@@ -15,7 +16,7 @@ from byoc.dataplane.keys import (
     PinnedKeys,
     accept_enrolment,
 )
-from byoc.errors import BadToken, Failed
+from byoc.errors import BadToken, CannotUnseal, Failed, NotFound
 from byoc.ids import CellID, OrganizationID
 from byoc.testing import ManualClock
 from byoc.wire import tokens
@@ -101,6 +102,42 @@ def test_a_request_to_enrol_shows_certified_keys_that_passwords_can_be_sealed_to
     sealed = seal(asked.sealing_key, "secret", cell="c", group="g", version=1)
     assert unseal(keys.sealing, sealed, cell="c", group="g", version=1) == "secret"
     assert signing.kid == keys.thumbprint
+
+
+def test_what_was_sealed_before_the_keys_changed_still_opens_for_a_week(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    keys = CellKeys.load_or_create(FileStorage(tmp_path))
+    place = {"cell": "c", "group": "g", "version": 1}
+    sealed = seal(keys.sealing.public_jwk(), "secret", **place)
+    following = keys.prepare()
+    early = seal(following.sealing.public_jwk(), "early", **place)
+    assert keys.unseal(early, **place) == "early"
+    keys.take_over(following.signing.kid, clock.now())
+    for opened in (keys, CellKeys.load_or_create(FileStorage(tmp_path))):
+        assert opened.unseal(sealed, **place) == "secret"
+        assert opened.unseal(early, **place) == "early"
+    clock.advance(OPENS_LONGER.total_seconds() + 1)
+    keys.forget(clock.now())
+    with pytest.raises(CannotUnseal):
+        CellKeys.load_or_create(FileStorage(tmp_path)).unseal(sealed, **place)
+    assert set(json.loads((tmp_path / f"{KEYS}.json").read_text())) == {"signing", "sealing"}
+
+
+def test_keys_that_were_prepared_are_prepared_once_and_used_when_they_are_named(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    keys = CellKeys.load_or_create(FileStorage(tmp_path))
+    before, following = keys.thumbprint, keys.prepare()
+    again = CellKeys.load_or_create(FileStorage(tmp_path))
+    assert (again.thumbprint, again.prepare().signing.kid) == (before, following.signing.kid)
+    with pytest.raises(NotFound):
+        again.take_over("another", clock.now())
+    again.take_over(following.signing.kid, clock.now())
+    again.take_over(following.signing.kid, clock.now())
+    found = CellKeys.load_or_create(FileStorage(tmp_path))
+    assert found.thumbprint == following.signing.kid
+    assert (tmp_path / THUMBPRINT).read_text().strip() == following.signing.kid
 
 
 def test_an_identity_comes_back_after_a_restart(tmp_path: Path) -> None:

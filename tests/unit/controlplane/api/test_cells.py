@@ -21,6 +21,15 @@ async def test_a_cell_is_registered_enrolled_and_retired(world: Any) -> None:
     assert (answer.status_code, answer.json()["code"]) == (409, "illegal_state")
 
 
+async def test_a_cells_keys_are_replaced_by_its_own_organization(world: Any) -> None:
+    cell = (await world.ok("GET", "/byoc/v1/cells"))[0]["cellID"]
+    path = f"/byoc/v1/cells/{cell}/rotateKeys"
+    answer = await world.ok("POST", path)
+    assert answer["cellID"] == cell
+    assert answer["thumbprint"]
+    assert (await world.stranger.post(path)).status_code == 404
+
+
 async def test_every_cell_is_a_region(world: Any) -> None:
     made = await world.ok("POST", "/byoc/v1/cells", json=CELL)
     assert {
