@@ -107,6 +107,24 @@ def append(path: Path, data: bytes, mode: int = PRIVATE) -> None:
             _sync_folder(path.parent)
 
 
+def is_locked(path: Path) -> bool:
+    """Whether a process holds the lock on a file; one that cannot be opened is held by nobody.
+
+    Asked with a shared lock, so that two who ask do not take each other for the holder.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def append_to(descriptor: int, data: bytes, *, sync: bool = True) -> None:
     """Add ``data`` to an open file and fsync it; what a full disk took of it is cut off again.
 

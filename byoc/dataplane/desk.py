@@ -4,7 +4,6 @@
 same folder. The invariants: the cell writes none of the customer's papers; a paper is whole or not there.
 """
 
-import fcntl
 import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -128,17 +127,7 @@ class FolderPapers:
 
 def is_worked_on(folder: Path) -> bool:
     """Whether an agent works on the cell in ``folder``: it holds the folder's lock."""
-    try:
-        descriptor = os.open(folder / AGENT_LOCK, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return durable.is_locked(folder / AGENT_LOCK)
 
 
 def _text(path: Path) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from byoc.durable import PRIVATE, make_folder
+from byoc.durable import PRIVATE, is_locked, make_folder
 from byoc.embedded.places import Places
 from byoc.errors import DataInUse, PreconditionFailed
 
@@ -60,17 +60,7 @@ def _check_ours(folder: Path) -> None:
 
 def is_held(places: Places) -> bool:
     """Return whether an instance holds the folder now."""
-    try:
-        descriptor = os.open(places.lock, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    return is_locked(places.lock)
 
 
 def _holder(descriptor: int) -> str:

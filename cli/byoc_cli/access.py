@@ -63,6 +63,9 @@ class Proof:
     @property
     def can(self) -> str:
         """What the control plane can still do in the cell."""
+        if self.away:
+            later = "it stays kept out" if self.access.revoked else "what the policy allows"
+            return f"nothing: no agent runs; once one does, {later}"
         if not self.done:
             return "not known: the cell has not said yet that it has carried this out"
         if self.access.revoked:

@@ -19,6 +19,16 @@ def test_a_file_is_replaced_whole_with_its_mode(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["keys.json"]
 
 
+def test_a_lock_is_seen_while_it_is_held_and_by_all_who_look(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+
+    assert not durable.is_locked(path)
+    with durable.locked(path):
+        assert durable.is_locked(path)
+        assert durable.is_locked(path)
+    assert not durable.is_locked(path)
+
+
 def test_a_secret_is_private_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:

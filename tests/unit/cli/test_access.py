@@ -171,3 +171,15 @@ def test_what_nobody_asked_is_not_found_and_what_expired_cannot_be_answered(
     assert byoc("policy", "approve", request.id, "--dir", str(cell)).code == 5
     listed = byoc("policy", "requests", "--dir", str(cell), "-o", "json").json
     assert listed[0]["stage"] == "expired"
+
+
+@pytest.mark.parametrize(
+    ("revoked", "later"), [(True, "it stays kept out"), (False, "what the policy allows")]
+)
+def test_what_the_control_plane_can_do_where_no_agent_runs_is_nothing_yet(
+    byoc: Any, cell: Path, revoked: bool, later: str
+) -> None:
+    word = ("revoke", "--reason", "an audit") if revoked else ("restore",)
+    byoc("access", *word, "--dir", str(cell))
+    told = byoc("access", "status", "--dir", str(cell)).out
+    assert f"nothing: no agent runs; once one does, {later}\n" in told

@@ -25,7 +25,7 @@ def write(places: Places, value: object) -> None:
 def test_a_layout_keeps_its_names_on_disk() -> None:
     assert layout.to_json(CURRENT) == {
         "layout": 1,
-        "schema": 2,
+        "schema": layout.SCHEMA,
         "engineVersion": "10.11.6",
         "port": 8787,
         "gatewayPort": 8788,
@@ -105,7 +105,7 @@ def test_an_older_folder_is_copied_before_it_is_changed(places: Places) -> None:
 
 def test_a_backup_that_was_cut_short_is_made_anew(places: Places) -> None:
     write(places, layout.to_json(CURRENT))
-    half = places.backups / ".now-layout1-schema2"
+    half = places.backups / f".now-layout1-schema{layout.SCHEMA}"
     half.mkdir(parents=True)
     (half / "rest").touch()
     kept = layout.back_up(places, CURRENT, "now")
