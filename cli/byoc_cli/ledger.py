@@ -16,7 +16,8 @@ import typer
 from byoc.errors import Failed, LedgerBroken, NotFound, UsageError
 from byoc_cli import machine
 from byoc_cli.context import Context, of
-from byoc_cli.output import Column, Format, View, cell_text, compact
+from byoc_cli.output import Column, Format, View, cell_text
+from byoc_cli.told import told
 from byoc_cli.tree import INSIDE, noun, verb
 
 if TYPE_CHECKING:
@@ -40,13 +41,13 @@ Trusted = Annotated[
     ),
 ]
 _POLL: Final = 0.25
+_LOOK_BACK: Final = 256 * 1024
 _NO_KEY: Final = (
     "no receipt counts, so a cut end or a chain rewritten whole is not ruled out: the keys in the bucket "
     "({keys}) are whatever its writers put there; name the cell's own with --trust, or its folder with --dir"
 )
 _AFTER_TIME: Final = 29
 _PUBLIC: Final = ("pinned.json", "identity.json")
-_OWN: Final = frozenset({"seq", "prev", "at", "kind", "hash"})
 
 FOUND: Final = View(
     (
@@ -122,26 +123,40 @@ def tail(
 
     given = of(ctx)
     where = [each.ledger for each in _all_folders(given, directory)]
-    if follow and len(where) > 1:
-        raise UsageError("one chain can be followed at a time", hint="follow the other one beside it")
-    merged = heapq.merge(*map(read_records, where), key=lambda record: str(record.get("at")))
+    last = dict.fromkeys(where, 0)
+
+    def noted(place: Path) -> Iterator[dict[str, Any]]:
+        for record in read_records(place):
+            last[place] = int(record["seq"])
+            yield record
+
+    merged = heapq.merge(*map(noted, where), key=lambda record: str(record.get("at")))
     newest = deque(merged, maxlen=lines)
     if given.format is Format.JSON and not follow:
         given.out.json(list(newest))
         return
-    last = 0
     for record in newest:
-        last = _show(given, record)
-    if follow:
-        last = last or max((each["seq"] for each in read_records(where[0])), default=0)
-        for record in read_records(where[0], after=last, wait=lambda: _pause(given)):
+        _show(given, record)
+    while follow:
+        given.out.flush()
+        given.sleep(_POLL)
+        new = {place: _added(place, last[place]) for place in where}
+        for record in heapq.merge(*new.values(), key=lambda record: str(record.get("at"))):
             _show(given, record)
+        last |= {place: int(records[-1]["seq"]) for place, records in new.items() if records}
 
 
-def _pause(given: Context) -> bool:
-    given.out.flush()
-    given.sleep(_POLL)
-    return True
+def _added(place: Path, after: int) -> list[dict[str, Any]]:
+    """Return the records above ``after``: from the end of the chain, where that shows them all."""
+    from byoc.dataplane.ledger_files import read_line, tail  # noqa: PLC0415 - slow to import
+    from byoc.dataplane.ledger_verify import read_records  # noqa: PLC0415
+
+    lines, whole = tail(place, _LOOK_BACK)
+    read = [found for line in lines if (found := read_line(line)) is not None]
+    new = [{**record, "hash": name} for record, name in read if record.get("seq", 0) > after]
+    if whole or not new or new[0]["seq"] == after + 1:
+        return new
+    return list(read_records(place, after=after))
 
 
 def _show(given: Context, record: dict[str, Any]) -> int:
@@ -152,26 +167,9 @@ def _show(given: Context, record: dict[str, Any]) -> int:
         given.out.text(str(number))
     else:
         at = cell_text(record.get("at"))
-        line = f"{number:<6} {at}  {record.get('kind', '-'):<15} {_told(record)}"
+        line = f"{number:<6} {at}  {record.get('kind', '-'):<15} {told(record)}"
         given.out.line(line, indent=_AFTER_TIME)
     return number
-
-
-def _told(record: dict[str, Any]) -> str:
-    """Return what a record says to people; ``-o json`` has all of it."""
-    if record.get("kind") == "received" and "target" in record:
-        changes = record.get("changes") or []
-        verbs = record.get("verbs") or [each.get("verb") for each in changes]
-        target = str(record["target"]).removeprefix("/cell/v1/")
-        return f"{' '.join(map(str, verbs)) or record.get('method')} on {target} by {record.get('sub')}"
-    if record.get("kind") == "outcome" and "outcome" in record:
-        rule = f" by rule {record['rule']}" if record.get("rule") else ""
-        return f"{record['outcome']}{rule}, request {record.get('request')} (status {record.get('status')})"
-    return " ".join(
-        f"{name}={value if isinstance(value, str | int) else compact(value)}"
-        for name, value in record.items()
-        if name not in _OWN
-    )
 
 
 def verify(

@@ -214,7 +214,60 @@ def test_a_term_that_nobody_has_a_record_of_is_said(
 def test_tail_of_two_chains_is_in_the_order_of_their_times(byoc: Any, pair: tuple[Path, Path]) -> None:
     records = byoc("ledger", "tail", *both(pair), "-o", "json").json
     assert [each["kind"] for each in records] == ["chain", "leader", "received", "chain", "leader", "note"]
-    assert byoc("ledger", "tail", *both(pair), "--follow").code == 2
+
+
+def test_tail_follows_several_chains_and_repeats_nothing(
+    byoc: Any, pair: tuple[Path, Path], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    advance = type(clock).advance
+    turns: list[int] = []
+
+    def turn(itself: ManualClock, seconds: float) -> None:
+        advance(itself, seconds)
+        turns.append(len(turns))
+        if len(turns) > 3:
+            raise KeyboardInterrupt
+        for place in pair if len(turns) < 3 else ():
+            ledger = Ledger(place / "ledger", clock, lambda: "unused")
+            # The second time more than a look back shows.
+            for number in range(1 if len(turns) == 1 else 3):
+                ledger.record("added", number=number, text="x" * (1 if len(turns) == 1 else 150_000))
+            ledger.close()
+
+    monkeypatch.setattr(ManualClock, "advance", turn)
+    ended = byoc("ledger", "tail", *both(pair), "-n", "0", "--follow", "-o", "json")
+    assert ended.code == 130
+    assert [json.loads(line)["number"] for line in ended.out.splitlines()] == [0, 0, 0, 1, 2, 0, 1, 2]
+
+
+def test_tail_tells_approvals_policies_and_the_customers_word_in_words(
+    byoc: Any, tmp_path: Path, clock: ManualClock
+) -> None:
+    ledger = Ledger(tmp_path / "cell" / "ledger", clock, lambda: "chain-1")
+    named = {"request": "r1", "id": "w1", "generation": 3, "digest": "00ff"}
+    asks = [{"setting": "size", "before": "S-00", "after": "S-1"}]
+    ledger.record("approval-asked", **named, verbs=["workspace.resize"], sub="ann", asks=asks)
+    ledger.record("approval", **named, approved=True, by="bob@laptop")
+    ledger.record("approval-died", **named, why="newer")
+    policy = {"allow": ["workspace.*"], "deny": [], "approval": ["workspace.resize"]}
+    ledger.record(
+        "policy", digest="0123456789abcdef", **policy, rate={"workspace.create": "3/day"}, windows={}
+    )
+    ledger.record("access", revoked=True, by="bob@laptop", reason="an audit", saidAt="x")
+    ledger.record("copies", late=True, behind=61)
+    ledger.record("leader", epoch=2, holder="byoc-agent-0")
+    ledger.close()
+    lines = byoc("ledger", "tail", "--dir", str(tmp_path / "cell"), "-n", "7").out.splitlines()
+    said = [" ".join(line.split()[3:]) for line in lines if line[0].isdigit()]
+    assert said[1] == "w1 generation 3 approved by bob@laptop (r1)"
+    assert said[2:] == [
+        "w1 generation 3 waits no more: a newer change has come (r1)",
+        "in force (0123456789ab): allow workspace.*; approval workspace.resize; a rate for workspace.create",
+        "revoked by bob@laptop: an audit",
+        "late, 61 s behind",
+        "term 2 begins, byoc-agent-0 leads",
+    ]
+    assert said[0].startswith("workspace.resize of w1 generation 3 waits for approval, asked by ann")
 
 
 def test_an_export_of_two_chains_holds_both(byoc: Any, pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         "BYOC_DISPATCH_INTERVAL": "3",
         "BYOC_RECONNECT_CAP": "7",
         "BYOC_HISTORY_DAYS": "90",
+        "BYOC_AUDIT_DAYS": "500",
         "BYOC_CALLS_PER_SECOND": "50",
         "BYOC_REFUSALS_PER_SECOND": "0.5",
     }
@@ -45,6 +46,7 @@ def test_every_setting_can_be_given_by_a_variable() -> None:
         dispatch_interval=3.0,
         reconnect_cap=7.0,
         history_days=90.0,
+        audit_days=500.0,
         calls_per_second=50.0,
         refusals_per_second=0.5,
     )
