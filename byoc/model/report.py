@@ -66,6 +66,7 @@ class Reason(StrEnum):
     VOLUME_MISSING = "volume-missing"
     MEMORY_SHORT = "memory-short"
     WAITING_FOR_MACHINE = "waiting-for-machine"
+    NO_MACHINE_LARGE_ENOUGH = "no-machine-large-enough"
     WAITING_FOR_VOLUME = "waiting-for-volume"
     IMAGE_UNAVAILABLE = "image-unavailable"
     OPERATOR_MISSING = "operator-missing"
@@ -125,6 +126,10 @@ EXPLANATIONS: dict[Reason, str] = {
     ),
     Reason.MEMORY_SHORT: "the cell's machine has too little memory for this size",
     Reason.WAITING_FOR_MACHINE: "waiting for a machine in the cell's cluster with room for this size",
+    Reason.NO_MACHINE_LARGE_ENOUGH: (
+        "no machine of the cell's cluster is large enough for this size, and none has come; it starts once "
+        "one does, or choose a smaller size"
+    ),
     Reason.WAITING_FOR_VOLUME: "waiting for the volume to be made or attached",
     Reason.IMAGE_UNAVAILABLE: "the SQL server's image cannot be pulled; it is tried again",
     Reason.OPERATOR_MISSING: (

@@ -185,3 +185,45 @@ async def persist(runtime: KubernetesRuntime, spec: WorkspaceSpec) -> Step:
             return taken
         assert time.monotonic() < ends, taken
         await asyncio.sleep(0.05)
+
+
+async def test_an_engine_that_cannot_start_is_given_up_after_five_tries_and_comes_back_when_asked(
+    runtime: KubernetesRuntime, running: WorkspaceSpec, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byoc.dataplane.plan._FIRST_DELAY", 0.05)
+    claim = f"/api/v1/namespaces/{namespace(running.id)}/persistentvolumeclaims/data"
+    volume = cell.plane.ask("admin", "GET", claim)[1]["spec"]["volumeName"]
+    _, found = cell.plane.ask("admin", "GET", f"/api/v1/persistentvolumes/{volume}")
+    files = cell.world.cloud.path(found["spec"]["csi"]["volumeHandle"]) / "data"
+    suspended = replace(running, generation=2, desired=Desired.SUSPENDED)
+    await walk(runtime, suspended, SECRETS)
+    # What stands for the system tablespace is one no more.
+    (files / "ibdata1").rename(files / "away")
+    (files / "ibdata1").write_bytes(b"no tablespace" * 4096)
+    resumed = replace(running, generation=3, desired=Desired.RUNNING)
+    steps, ends = [await step(runtime, resumed, SECRETS)], time.monotonic() + SLOW
+    while not steps[-1].done:
+        assert time.monotonic() < ends, steps[-3:]
+        steps.append(await step(runtime, resumed, SECRETS))
+    assert (steps[-1].phase, steps[-1].reason) == (Phase.FAILED, Reason.ENGINE_CANNOT_START)
+    assert (await runtime.observe(running.id)).failures.starts == 5
+    # Its own words stay in the cell, and are there for who may read them.
+    assert "ibdata1" in await runtime.logs(running.id)
+    (files / "away").replace(files / "ibdata1")
+    again = replace(resumed, generation=4)
+    await until(runtime, again, WELL)
+    assert ask(cell, again) == ((7,),)
+
+
+async def test_a_size_larger_than_any_machine_is_said_and_can_be_suspended(
+    runtime: KubernetesRuntime, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("byoc.dataplane.kubernetes.tending.AUTOSCALER_SECONDS", 6.0)
+    large = cell.runtime(replace(SETTINGS, memory_bytes=None, size_divisor=1))
+    spec = WorkspaceSpec(WorkspaceID(new_id()), GroupID(new_id()), 1, "orders", "S-0", scale_factor=64)
+    try:
+        await until(large, spec, because(Reason.WAITING_FOR_MACHINE))
+        await until(large, spec, because(Reason.NO_MACHINE_LARGE_ENOUGH))
+        await until(large, replace(spec, generation=2, desired=Desired.SUSPENDED), lambda taken: taken.done)
+    finally:
+        await large.close(stop_engines=False)

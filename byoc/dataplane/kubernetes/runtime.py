@@ -340,7 +340,12 @@ class KubernetesRuntime:
     def _waiting_for(self, view: View, following: Following) -> Reason | None:
         missed = self._tending.missed(view.pod.node) if view.pod is not None and view.pod.node else None
         waited = self._clock.monotonic() - following.answered
-        return missed or self._engines.waiting_for(view, self._clock.now(), waited)
+        found = missed or self._engines.waiting_for(view, self._clock.now(), waited)
+        if found is not Reason.WAITING_FOR_MACHINE or view.pod is None:
+            return found
+        return (
+            Reason.NO_MACHINE_LARGE_ENOUGH if self._tending.outgrown(view.pod, self._clock.now()) else found
+        )
 
     def _is_ready(self, view: View, following: Following) -> bool:
         return (

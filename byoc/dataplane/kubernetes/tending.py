@@ -4,6 +4,7 @@ Run by the cluster's runtime, beside its watches. One watch, and no request whil
 """
 
 import asyncio
+from datetime import datetime
 from typing import Final
 
 from byoc import log
@@ -12,9 +13,12 @@ from byoc.dataplane.kubernetes import kinds
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import Json
 from byoc.dataplane.kubernetes.machines import Machine, decide, next_look, tainted
+from byoc.dataplane.kubernetes.views import Pod, cores, quantity
 from byoc.errors import ByocError
 from byoc.model.report import Reason
 
+AUTOSCALER_SECONDS: Final = 300.0
+"""Within so long whoever adds machines has added one that is large enough, if there are such."""
 _LONGEST_PAUSE: Final = 10.0
 _IDLE: Final = 3600.0
 _LOG: Final = log.get(__name__)
@@ -55,6 +59,17 @@ class Tending:
             return None
         others = any(each.ready_since and each.zone == found.zone for each in self._machines())
         return Reason.MACHINE_LOST if others else Reason.ZONE_LOST
+
+    def outgrown(self, pod: Pod, now: datetime) -> bool:
+        """Whether a pod has waited for long and could run on no machine even if nothing else were on it."""
+        if (now - pod.created).total_seconds() < AUTOSCALER_SECONDS:
+            return False
+        millicores, memory = pod.asks
+        each = ((node.get("status") or {}).get("allocatable") or {} for node in self._nodes.values())
+        return not any(
+            cores(has.get("cpu", "0")) >= millicores and quantity(has.get("memory", "0")) >= memory
+            for has in each
+        )
 
     def _machines(self) -> list[Machine]:
         return [Machine.read(node) for node in self._nodes.values()]

@@ -250,6 +250,11 @@ def _asks(container: Json) -> tuple[int, int]:
     return round(float(whole) * (1 if cores.endswith("m") else 1000)), quantity(str(memory))
 
 
+def cores(text: str) -> int:
+    """Return processors as Kubernetes writes them, in thousandths."""
+    return int(text.removesuffix("m")) if text.endswith("m") else int(float(text) * 1000)
+
+
 def _deleting(found: Json) -> bool:
     return "deletionTimestamp" in found["metadata"]
 

@@ -32,6 +32,7 @@ class Machine:
         folder: for what pods have on it.
         address: gives each pod an address.
         server: host and port of the API server, as pods are told.
+        kubelet: port at which the API server reaches the machine's kubelet.
         fault: told of what may never happen.
     """
 
@@ -46,6 +47,7 @@ class Machine:
         folder: Path,
         address: Callable[[], str],
         server: tuple[str, int],
+        kubelet: int,
     ) -> None:
         self.name = name
         self.zone = zone
@@ -54,6 +56,7 @@ class Machine:
         self.images = images
         self.known = known
         self.server = server
+        self._kubelet = kubelet
         self.attached: set[str] = set()
         self.lives: dict[str, Life] = {}
         self.powered = False
@@ -160,6 +163,7 @@ class Machine:
             # After a boot none: what a dead machine used, a living one does not.
             "volumesInUse": self._used_volumes(),
             "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self._kubelet}},
             "nodeInfo": {
                 "kubeletVersion": "v1.36.1",
                 "osImage": "Amazon Linux 2023",

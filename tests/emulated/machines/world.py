@@ -19,6 +19,7 @@ from tests.emulated.machines.cloud import DRIVER, Cloud
 from tests.emulated.machines.images import Images, engine
 from tests.emulated.machines.keeping import Keep
 from tests.emulated.machines.machine import NODES, Machine
+from tests.emulated.machines.telling import Telling
 from tests.kubernetes.plane import Plane
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class World:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="world", daemon=True)
         self._tasks: list[asyncio.Task[None]] = []
+        self._telling = Telling(self.containers, folder)
         (folder / "disks").mkdir()
 
     # --- for tests ---------------------------------------------------------------------------
@@ -151,6 +153,7 @@ class World:
     async def _start(self, per_zone: int) -> None:
         self._api = Api(self.plane.url, self.plane.authority, self.plane.tokens["admin"])
         self._cloud = Cloud(self._api, self._folder / "disks", self._pulled)
+        await self._telling.begin()
         await self._api.create(
             "/apis/storage.k8s.io/v1/csidrivers",
             {"metadata": {"name": DRIVER}, "spec": {"attachRequired": True, "podInfoOnMount": False}},
@@ -164,6 +167,7 @@ class World:
 
     async def _stop(self) -> None:
         """End everything, and only then say what went wrong."""
+        self._telling.end()
         for task in self._tasks:
             task.cancel()
         ended = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -191,6 +195,7 @@ class World:
             self._folder / name,
             lambda: f"{self._network[0]}.{divmod(number := next(self._numbers), 254)[0]}.{number % 254 + 1}",
             ("127.0.0.1", self.plane.port),
+            self._telling.port,
         )
         self.machines[name] = made
         await self._boot(made)
