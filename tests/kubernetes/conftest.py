@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from byoc.cell.incluster import BUNDLE_LABEL, CONTROL_GROUP, NAMESPACE, TOKEN
+from byoc.cell.incluster import BUNDLE_LABEL, CONTROL_GROUP, NAMESPACE, WORKSPACE_LABEL
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.kinds import ORDER
@@ -25,6 +25,17 @@ USERS = {
     AGENT_USER: f"system:serviceaccounts,system:serviceaccounts:{NAMESPACE}",
     CONTROL_USER: CONTROL_GROUP,
 }
+_CORE = f"/api/v1/namespaces/{NAMESPACE}"
+_VOLUMES = "/api/v1/persistentvolumes"
+_CLAIMS = f"{_CORE}/persistentvolumeclaims"
+_LEFT_BY_AGENTS = (
+    f"{_CORE}/pods",
+    f"{_CORE}/configmaps",
+    f"{_CORE}/secrets",
+    f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases",
+    _CLAIMS,
+)
+"""A cell that begins anew finds nothing that agents before it have kept."""
 # Found before each test is given a home and a cache of its own.
 _CACHE = os.environ.get("BYOC_TOOLS", "")
 
@@ -71,6 +82,19 @@ def operated(plane: Plane, world: World, operator: Operator) -> Iterator[Cell]:
         yield made
 
 
+@pytest.fixture(scope="module", autouse=True)
+def swept(plane: Plane) -> Iterator[None]:
+    """Takes out what the workspaces of a module leave, so that each module finds what the first one found."""
+    yield
+    spaces = f"/api/v1/namespaces?labelSelector={WORKSPACE_LABEL}"
+    for each in plane.ask("admin", "GET", spaces)[1]["items"]:
+        plane.ask("admin", "DELETE", f"/api/v1/namespaces/{each['metadata']['name']}")
+    until(90, lambda: not plane.ask("admin", "GET", spaces)[1]["items"])
+    for each in plane.ask("admin", "GET", _VOLUMES)[1]["items"]:
+        if (each.get("status") or {}).get("phase") != "Bound":
+            plane.ask("admin", "DELETE", f"{_VOLUMES}/{each['metadata']['name']}")
+
+
 def _budget(seconds: float) -> Budget:
     return Budget.of(seconds, time.monotonic, time.sleep)
 
@@ -94,8 +118,10 @@ def _emptied(plane: Plane) -> Site:
         if kind.name != "Namespace":
             for each in api.of_kind(kind, labels=BUNDLE_LABEL):
                 api.remove(each)
-    api.remove({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": TOKEN, "namespace": NAMESPACE}})
+    for plural in _LEFT_BY_AGENTS:
+        api.delete(plural)
     api.close()
+    until(60, lambda: not plane.ask("admin", "GET", _CLAIMS)[1]["items"])
     return found
 
 

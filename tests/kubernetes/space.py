@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 from byoc import sql
+from byoc.cell.incluster import WORKSPACE_LABEL
 from byoc.errors import ByocError
 from byoc.ids import new_id
 from tests.emulated.machines.world import STORAGE_CLASS, World
@@ -103,7 +104,7 @@ class Space:
 
     def __init__(self, plane: Plane, world: World) -> None:
         self.plane, self.world, self.name = plane, world, f"byoc-ws-{new_id()}"
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", WORKSPACE_LABEL: self.name}
         self.ask("POST", "/api/v1/namespaces", {"metadata": {"name": self.name, "labels": labels}})
         accounts = f"CREATE OR REPLACE USER probe@'%' IDENTIFIED BY '{PASSWORD}';\n"
         accounts += "GRANT ALL ON *.* TO probe@'%';\n"

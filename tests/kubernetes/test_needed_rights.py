@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import httpx2
 import pytest
 
-from byoc.cell.incluster import AGENT, ENGINE_OPERATOR
+from byoc.cell.incluster import AGENT, ENGINE_OPERATOR, WORKSPACE_LABEL
 from byoc.cell.rights import AGENT_IN_CLUSTER, OPERATOR_IN_WORKSPACE, Right, rights
 from byoc.clock import SystemClock
 from byoc.dataplane.kubernetes import names
@@ -96,6 +96,12 @@ def whole(cell: Cell) -> Iterator[None]:
         put(cell.plane, each)
 
 
+@pytest.fixture(scope="module")
+def space() -> str:
+    """The name of a workspace's namespace, in which the agent is bound to be the engine's operator."""
+    return names.namespace(WorkspaceID(new_id()))
+
+
 REMOVED = [
     pytest.param(name, right, id=f"{name}-{right.group or 'core'}-{right.resources[0]}")
     for name, table in TABLES.items()
@@ -106,9 +112,8 @@ REMOVED = [
 
 @pytest.mark.parametrize(("name", "right"), REMOVED)
 def test_without_any_one_of_its_rights_the_agent_is_refused_what_it_is_for(
-    cell: Cell, whole: None, name: str, right: Right
+    cell: Cell, whole: None, space: str, name: str, right: Right
 ) -> None:
-    space = names.namespace(WorkspaceID("one"))
     for made in (_space(space), _binding(space)):
         put(cell.plane, made)
     question = {
@@ -144,7 +149,8 @@ def _until(cell: Cell, question: dict[str, object], *, allowed: bool) -> None:
 
 
 def _space(name: str) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    metadata = {"name": name, "labels": {WORKSPACE_LABEL: name}}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
 def _binding(space: str) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """What the agent and the control function may do, asked of the real API server: RBAC and admission policy."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -141,8 +141,8 @@ REFUSED: dict[str, Asked] = {
 
 
 @pytest.fixture(scope="module")
-def prepared(plane: Plane) -> Callable[[], None]:
-    """Return a function that makes what the questions are about, once."""
+def prepared(plane: Plane) -> Iterator[Callable[[], None]]:
+    """Yield a function that makes what the questions are about, once."""
     done: list[bool] = []
 
     def prepare() -> None:
@@ -157,7 +157,9 @@ def prepared(plane: Plane) -> Callable[[], None]:
         plane.ask("admin", "POST", "/api/v1/nodes", machine)
         plane.ask("admin", "POST", VOLUMES, volume("theirs", THEIRS))
 
-    return prepare
+    yield prepare
+    plane.ask("admin", "DELETE", MACHINE)
+    plane.ask("admin", "DELETE", f"{SPACES}/{THEIRS}")
 
 
 @pytest.fixture

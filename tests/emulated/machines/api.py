@@ -1,9 +1,10 @@
 """Kubernetes objects as they travel: read, written and followed, for whatever plays a controller here."""
 
 import asyncio
+import contextlib
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
 import httpx2
@@ -13,6 +14,8 @@ Json = dict[str, Any]
 MERGE: Final = "application/merge-patch+json"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 _AGAIN: Final = 0.2
+Serve = Callable[[str, Json], Awaitable[None]]
+"""Told what became of an object (ADDED, MODIFIED, DELETED), and the object."""
 
 
 class Refused(Exception):
@@ -120,6 +123,15 @@ class Api:
                     known[each["metadata"]["uid"]] = each
                 yield what, each
             await asyncio.sleep(_AGAIN)
+
+    async def serve(self, path: str, serve: Serve) -> None:
+        """Call ``serve`` for every event below ``path``, for ever.
+
+        Where the server refuses what is asked of it, the object has changed meanwhile, and that is news too.
+        """
+        async for what, each in self.follow(path):
+            with contextlib.suppress(Refused):
+                await serve(what, each)
 
     async def _watch(self, path: str, version: str) -> AsyncIterator[tuple[str, Json]]:
         """Yield events until the stream ends, for whatever reason."""

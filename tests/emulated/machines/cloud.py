@@ -58,9 +58,9 @@ class Cloud:
     async def run(self) -> None:
         """Do the cloud's work, for ever."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._provision())
-            group.create_task(self._reclaim())
-            group.create_task(self._attach())
+            group.create_task(self._api.serve(_CLAIMS, self._provision))
+            group.create_task(self._api.serve(VOLUMES, self._reclaim))
+            group.create_task(self._api.serve(_ATTACHMENTS, self._attach))
 
     def path(self, handle: str) -> Path:
         return self._folder / handle
@@ -77,15 +77,14 @@ class Cloud:
             self.faults.append(f"{handle} opened by {user.uid} while {before.uid} works on it")
         self._users[handle] = user
 
-    async def _provision(self) -> None:
-        async for what, claim in self._api.follow(_CLAIMS):
-            notes = claim["metadata"].get("annotations") or {}
-            if what == "DELETED" or notes.get(_PROVISIONER) != DRIVER:
-                continue
-            if claim["spec"].get("volumeName"):
-                await self._grow(claim)
-            elif _SELECTED in notes:
-                await self._make(claim, notes[_SELECTED])
+    async def _provision(self, what: str, claim: Json) -> None:
+        notes = claim["metadata"].get("annotations") or {}
+        if what == "DELETED" or notes.get(_PROVISIONER) != DRIVER:
+            return
+        if claim["spec"].get("volumeName"):
+            await self._grow(claim)
+        elif _SELECTED in notes:
+            await self._make(claim, notes[_SELECTED])
 
     async def _make(self, claim: Json, machine: str) -> None:
         node = await self._api.get(f"/api/v1/nodes/{machine}")
@@ -110,29 +109,27 @@ class Cloud:
             f"{where}/{claim['metadata']['name']}/status", {"status": {"capacity": size}}, MERGE
         )
 
-    async def _reclaim(self) -> None:
-        async for what, volume in self._api.follow(VOLUMES):
-            spec, phase = volume["spec"], (volume.get("status") or {}).get("phase")
-            ours = (spec.get("csi") or {}).get("driver") == DRIVER
-            if what == "DELETED" or not ours or phase != "Released":
-                continue
-            if spec["persistentVolumeReclaimPolicy"] == "Delete":
-                handle = spec["csi"]["volumeHandle"]
-                await asyncio.to_thread(shutil.rmtree, self.path(handle), ignore_errors=True)
-                self.deleted.append(handle)
-                await self._api.delete(f"{VOLUMES}/{volume['metadata']['name']}")
+    async def _reclaim(self, what: str, volume: Json) -> None:
+        spec, phase = volume["spec"], (volume.get("status") or {}).get("phase")
+        ours = (spec.get("csi") or {}).get("driver") == DRIVER
+        if what == "DELETED" or not ours or phase != "Released":
+            return
+        if spec["persistentVolumeReclaimPolicy"] == "Delete":
+            handle = spec["csi"]["volumeHandle"]
+            await asyncio.to_thread(shutil.rmtree, self.path(handle), ignore_errors=True)
+            self.deleted.append(handle)
+            await self._api.delete(f"{VOLUMES}/{volume['metadata']['name']}")
 
-    async def _attach(self) -> None:
-        async for what, each in self._api.follow(_ATTACHMENTS):
-            if what == "DELETED":
-                continue
-            path = f"{_ATTACHMENTS}/{each['metadata']['name']}"
-            if each["metadata"].get("deletionTimestamp"):
-                await self._detach(each)
-                await self._api.patch(path, {"metadata": {"finalizers": None}})
-            elif not (each.get("status") or {}).get("attached"):
-                await self._api.patch(path, {"metadata": {"finalizers": [_FINALIZER]}})
-                await self._api.patch(f"{path}/status", {"status": {"attached": True}})
+    async def _attach(self, what: str, each: Json) -> None:
+        if what == "DELETED":
+            return
+        path = f"{_ATTACHMENTS}/{each['metadata']['name']}"
+        if each["metadata"].get("deletionTimestamp"):
+            await self._detach(each)
+            await self._api.patch(path, {"metadata": {"finalizers": None}})
+        elif not (each.get("status") or {}).get("attached"):
+            await self._api.patch(path, {"metadata": {"finalizers": [_FINALIZER]}})
+            await self._api.patch(f"{path}/status", {"status": {"attached": True}})
 
     async def _detach(self, attachment: Json) -> None:
         name = attachment["spec"]["source"]["persistentVolumeName"]

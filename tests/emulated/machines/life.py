@@ -87,6 +87,11 @@ class Life:
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            self._place.cloud.faults.append(f"{self.path} is left alone: {task.exception()!r}")
 
     async def stop(self, seconds: float) -> None:
         """End the pod as it was asked to be, and take it off the API server."""

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -63,8 +64,9 @@ class World:
 
     @property
     def faults(self) -> list[str]:
-        """What may never happen and did: two engines on one disk."""
-        return self._cloud.faults
+        """What may never happen and did: two engines on one disk, or a part of this world that ended."""
+        ended = [each for each in self._tasks if each.done() and not each.cancelled()]
+        return [*self._cloud.faults, *(f"ended: {each.exception()!r}" for each in ended)]
 
     def add_machine(self, name: str, zone: str) -> None:
         """Rent one more machine."""
@@ -159,7 +161,12 @@ class World:
             {"metadata": {"name": DRIVER}, "spec": {"attachRequired": True, "podInfoOnMount": False}},
         )
         await self._api.create("/apis/storage.k8s.io/v1/storageclasses", _storage_class())
-        follows = [self._nodes(), self._pods(), self._cloud.run(), *map(self._objects, _KINDS)]
+        follows = [
+            self._api.serve(NODES, self._node),
+            self._api.serve("/api/v1/pods", self._pod),
+            self._cloud.run(),
+            *(self._api.serve(_KINDS[kind], partial(self._object, kind)) for kind in _KINDS),
+        ]
         self._tasks = [asyncio.create_task(each) for each in follows]
         for zone in ZONES:
             for number in range(1, per_zone + 1):
@@ -217,29 +224,26 @@ class World:
         for pod in listed["items"]:
             await machine.pod_seen("MODIFIED", pod)
 
-    async def _nodes(self) -> None:
-        async for what, node in self._api.follow(NODES):
-            machine = self.machines.get(node["metadata"]["name"])
-            if machine is not None and what != "DELETED":
-                machine.node_seen(node)
+    async def _node(self, what: str, node: Json) -> None:
+        machine = self.machines.get(node["metadata"]["name"])
+        if machine is not None and what != "DELETED":
+            machine.node_seen(node)
 
-    async def _pods(self) -> None:
-        async for what, pod in self._api.follow("/api/v1/pods"):
-            machine = self.machines.get(pod["spec"].get("nodeName") or "")
-            if machine is not None and machine.powered:
-                await machine.pod_seen(what, pod)
+    async def _pod(self, what: str, pod: Json) -> None:
+        machine = self.machines.get(pod["spec"].get("nodeName") or "")
+        if machine is not None and machine.powered:
+            await machine.pod_seen(what, pod)
 
-    async def _objects(self, kind: str) -> None:
-        async for what, each in self._api.follow(_KINDS[kind]):
-            key = (kind, each["metadata"]["namespace"], each["metadata"]["name"])
-            if what == "DELETED":
-                self._known.pop(key, None)
-                continue
-            self._known[key] = each
-            for machine in self.machines.values():
-                for life in list(machine.lives.values()):
-                    if life.pod["metadata"]["namespace"] == key[1]:
-                        await life.refresh()
+    async def _object(self, kind: str, what: str, each: Json) -> None:
+        key = (kind, each["metadata"]["namespace"], each["metadata"]["name"])
+        if what == "DELETED":
+            self._known.pop(key, None)
+            return
+        self._known[key] = each
+        for machine in list(self.machines.values()):
+            for life in list(machine.lives.values()):
+                if life.pod["metadata"]["namespace"] == key[1]:
+                    await life.refresh()
 
     async def _pulled(self, machine: str, handle: str) -> None:
         found = self.machines.get(machine)
