@@ -83,6 +83,7 @@ class Cell:
 @contextlib.contextmanager
 def installed(plane: Plane, world: World, settings: ClusterSettings = SETTINGS) -> Iterator[Cell]:
     """Install what the agent needs to be there; its own pods are not part of these tests."""
+    world.offer_storage()
     for manifest in (_namespace(), *rights(), *priority(), *admission()):
         put(plane, manifest)
     _until_enforced(plane)

@@ -127,6 +127,7 @@ def _emptied(plane: Plane) -> Site:
 
 @pytest.fixture
 def space(plane: Plane, world: World) -> Iterator[Space]:
+    world.offer_storage()
     made = Space(plane, world)
     yield made
     plane.ask("admin", "DELETE", f"{made.sets}/engine")
@@ -138,7 +139,7 @@ def space(plane: Plane, world: World) -> Iterator[Space]:
 def filled(space: Space) -> Space:
     """An engine that answers and holds one row."""
     space.ask("POST", space.sets, engine("engine"))
-    until(60, lambda: space.sql("SELECT 1"))
+    until(60, lambda: space.sql("SELECT 1"), space.story)
     space.sql("CREATE DATABASE kept")
     space.sql("CREATE TABLE kept.t (i INT)")
     assert space.sql("INSERT INTO kept.t VALUES (7)") == "done"

@@ -38,11 +38,11 @@ ROW = "SELECT i FROM kept.t"
 TAINT = {"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown", "effect": "NoExecute"}
 
 
-def until(seconds: float, what: Callable[[], Any]) -> Any:
-    """Return the first true answer of ``what``."""
+def until(seconds: float, what: Callable[[], Any], story: Callable[[], str] = str) -> Any:
+    """Return the first true answer of ``what``; where none comes, ``story`` tells why."""
     ends = time.monotonic() + seconds
     while not (found := what()):
-        assert time.monotonic() < ends, f"not within {seconds} s"
+        assert time.monotonic() < ends, f"not within {seconds} s: {story()}"
         time.sleep(0.05)
     return found
 
@@ -126,6 +126,13 @@ class Space:
     def pod(self) -> Json | None:
         status, found = self.plane.ask("admin", "GET", self.core("pods/engine-0"))
         return found if status == 200 else None
+
+    def story(self) -> str:
+        """Return how the pod is, and what was said about everything here."""
+        said = self.ask("GET", self.core("events"))["items"]
+        claims = self.ask("GET", self.core("persistentvolumeclaims"))["items"]
+        told = [f"{each['involvedObject']['name']} {each['reason']} {each.get('message')}" for each in said]
+        return "\n".join([str((self.pod() or {}).get("status")), *map(str, claims), *told])
 
     def ready(self) -> Json | None:
         """Return the pod where it is ready now and is not about to go."""

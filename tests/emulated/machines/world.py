@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 ZONES: Final = ("us-east-1a", "us-east-1b", "us-east-1c")
 STORAGE_CLASS: Final = "byoc-gp3"
+_CLASSES: Final = "/apis/storage.k8s.io/v1/storageclasses"
 _KINDS: Final = {"ConfigMap": "/api/v1/configmaps", "Secret": "/api/v1/secrets"}
 _WAIT: Final = 120.0
 _RESERVED: Final = 1
@@ -67,6 +68,10 @@ class World:
         """What may never happen and did: two engines on one disk, or a part of this world that ended."""
         ended = [each for each in self._tasks if each.done() and not each.cancelled()]
         return [*self._cloud.faults, *(f"ended: {each.exception()!r}" for each in ended)]
+
+    def offer_storage(self) -> None:
+        """Bring the storage class back where a cell took it away that had brought it."""
+        self._do(self._api.create(_CLASSES, _storage_class()))
 
     def add_machine(self, name: str, zone: str) -> None:
         """Rent one more machine."""
@@ -160,7 +165,7 @@ class World:
             "/apis/storage.k8s.io/v1/csidrivers",
             {"metadata": {"name": DRIVER}, "spec": {"attachRequired": True, "podInfoOnMount": False}},
         )
-        await self._api.create("/apis/storage.k8s.io/v1/storageclasses", _storage_class())
+        await self._api.create(_CLASSES, _storage_class())
         follows = [
             self._api.serve(NODES, self._node),
             self._api.serve("/api/v1/pods", self._pod),
