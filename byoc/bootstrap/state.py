@@ -17,6 +17,7 @@ from byoc.bootstrap.engine.session import Backend
 from byoc.errors import Conflict, PreconditionFailed
 
 ALIAS: Final = "alias/byoc-state"
+_CLOSED: Final = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 _TAG: Final = "byoc:state"
 _HOME_REGION: Final = "us-east-1"
 """The one region in which S3 refuses to be told the region."""
@@ -118,20 +119,18 @@ def _bucket(account: Account, name: str) -> None:
 def _guard(account: Account, name: str, key: str) -> None:
     """Put every protection on the bucket; putting one again changes nothing."""
     s3, mine = account.client("s3"), {"Bucket": name, "ExpectedBucketOwner": account.identity.account}
-    with translated("s3:PutBucketPolicy"):
-        s3.put_public_access_block(
-            **mine,
-            PublicAccessBlockConfiguration={
-                "BlockPublicAcls": True,
-                "IgnorePublicAcls": True,
-                "BlockPublicPolicy": True,
-                "RestrictPublicBuckets": True,
-            },
-        )
+    # One by one: S3 denies in words that name no action.
+    with translated("s3:PutBucketPublicAccessBlock"):
+        s3.put_public_access_block(**mine, PublicAccessBlockConfiguration=dict.fromkeys(_CLOSED, True))
+    with translated("s3:PutBucketVersioning"):
         s3.put_bucket_versioning(**mine, VersioningConfiguration={"Status": "Enabled"})
+    with translated("s3:PutEncryptionConfiguration"):
         s3.put_bucket_encryption(**mine, ServerSideEncryptionConfiguration={"Rules": [_encrypted(key)]})
+    with translated("s3:PutLifecycleConfiguration"):
         s3.put_bucket_lifecycle_configuration(**mine, LifecycleConfiguration={"Rules": [_lifecycle()]})
+    with translated("s3:PutBucketTagging"):
         s3.put_bucket_tagging(**mine, Tagging={"TagSet": [{"Key": _TAG, "Value": "bucket"}]})
+    with translated("s3:PutBucketPolicy"):
         s3.put_bucket_policy(**mine, Policy=json.dumps(_policy(account, name)))
 
 

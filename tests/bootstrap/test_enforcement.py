@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from boto3 import Session
 from botocore.credentials import Credentials
 from moto import settings
 from moto.core.exceptions import ServiceException
@@ -19,9 +20,12 @@ from moto.iam import access_control
 from moto.iam.models import iam_backends
 from werkzeug.exceptions import HTTPException
 
+from byoc.bootstrap import state
+from byoc.bootstrap.aws import Account as Customer
 from byoc.cell.grants import allowed, grants
-from byoc.cell.permissions import needed
+from byoc.cell.permissions import needed, needed_for_state
 from byoc.cell.program import program
+from byoc.errors import Forbidden
 from tests.emulated.account import Account, serving
 from tests.emulated.handlers.handler import ACCOUNT, Aws, Refused
 from tests.emulated.stack import Stack
@@ -66,6 +70,22 @@ FIRST = (
     "s3:PutBucketPolicy", "eks:CreateCluster", "eks:CreateNodegroup", "lambda:CreateFunction",
 )  # fmt: skip
 """One of each part of a cell, whose lack ends a run of its own."""
+
+
+KEEPING = (
+    "kms:CreateKey", "kms:EnableKeyRotation", "kms:CreateAlias", "s3:CreateBucket",
+    "s3:PutBucketVersioning", "s3:PutLifecycleConfiguration", "s3:PutBucketTagging", "s3:PutBucketPolicy",
+    "s3:PutObject", "s3:DeleteObject",
+)  # fmt: skip
+"""What changes for the engine's state, in the order in which bootstrap does it."""
+UNASKED_OF_THE_STATE = {
+    "kms:TagResource": "asked within the call that makes it",
+    "kms:Decrypt": "asked by S3 and by the engine of its caller",
+    "kms:Encrypt": "asked by the engine of its caller",
+    "kms:GenerateDataKey": "asked by S3 of its caller",
+    "s3:PutBucketPublicAccessBlock": "the emulation asks for the right to make the bucket",
+    "s3:PutEncryptionConfiguration": "the emulation asks for the right to make the bucket",
+}
 
 
 def changes(action: str) -> bool:
@@ -114,6 +134,19 @@ def aws(emulation: Account) -> Aws:
 
 
 @pytest.fixture
+def customer(aws: Aws, emulation: Account, monkeypatch: pytest.MonkeyPatch) -> Customer:
+    """The same somebody, as bootstrap's own calls are made: they keep the engine's state and the record."""
+    signer: Any = aws("s3")._request_signer
+    monkeypatch.setenv("AWS_ENDPOINT_URL", emulation.endpoint)
+    monkeypatch.setenv("AWS_RESPONSE_CHECKSUM_VALIDATION", "when_required")
+    key = signer._credentials
+    session = Session(aws_access_key_id=key.access_key, aws_secret_access_key=key.secret_key)
+    made = Customer(session, REGION)
+    assert made.identity.arn.endswith(f"user/{NAME}")
+    return made
+
+
+@pytest.fixture
 def guard(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Guard:
     """Let the account judge every call from here on."""
     assert aws
@@ -134,6 +167,33 @@ def guard(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Guard:
     monkeypatch.setattr(settings, "INITIAL_NO_AUTH_ACTION_COUNT", 0)
     monkeypatch.setattr(ActionAuthenticatorMixin, "request_count", 0)
     return guard
+
+
+def keep(customer: Customer) -> None:
+    state.make(customer)
+    objects = state.backend(customer).objects
+    objects.write("record", b"{}")
+    objects.delete("record")
+
+
+def test_the_state_is_kept_with_what_was_derived(customer: Customer, guard: Guard) -> None:
+    derived = {each for each in needed_for_state() if changes(each)}
+    assert derived <= set(allowed(grants(cell()), "bootstrap"))
+    guard.allow(sorted(derived))
+    keep(customer)
+    assert guard.refused == []
+    assert {action for action in guard.asked if changes(action)} == set(KEEPING)
+    assert derived - set(KEEPING) == set(UNASKED_OF_THE_STATE)
+
+
+@pytest.mark.parametrize("action", KEEPING)
+def test_without_one_action_the_state_is_not_kept_and_the_action_is_named(
+    customer: Customer, guard: Guard, action: str
+) -> None:
+    guard.allow([each for each in KEEPING if each != action])
+    with pytest.raises(Forbidden, match=f"{action}\\b"):
+        keep(customer)
+    assert set(guard.refused) == {action}
 
 
 def test_a_cell_is_made_with_what_was_derived(aws: Aws, guard: Guard) -> None:
