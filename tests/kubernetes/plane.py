@@ -121,8 +121,13 @@ class Plane:
 
 
 @contextlib.contextmanager
-def running(home: Path, binary: Path, users: dict[str, str]) -> Iterator[Plane]:
-    """Run a control plane; ``users`` is name to groups, beside ``admin``."""
+def running(
+    home: Path, binary: Path, users: dict[str, str], reviewer: dict[str, Any] | None = None
+) -> Iterator[Plane]:
+    """Run a control plane; ``users`` is name to groups, beside ``admin``.
+
+    ``reviewer`` says where the API server asks who holds a token that it does not know.
+    """
     everybody = {"admin": "system:masters", CONTROLLERS_USER: "", SCHEDULER_USER: "", **users}
     tokens = {name: secrets.token_hex(16) for name in everybody}
     store, peer, port = _ports(3)
@@ -131,13 +136,24 @@ def running(home: Path, binary: Path, users: dict[str, str]) -> Iterator[Plane]:
     (home / "tokens.csv").write_text("".join(rows))
     (home / "sa.key").write_bytes(_account_key())
     try:
-        _start(plane, store, peer)
+        _start(plane, store, peer, _reviewed(home, reviewer))
         yield plane
     finally:
         plane.stop()
 
 
-def _start(plane: Plane, store: int, peer: int) -> None:
+def _reviewed(home: Path, reviewer: dict[str, Any] | None) -> tuple[str, ...]:
+    if reviewer is None:
+        return ()
+    config = home / "reviewer.json"
+    config.write_text(json.dumps(reviewer))
+    return (
+        f"--authentication-token-webhook-config-file={config}",
+        "--authentication-token-webhook-version=v1",
+    )
+
+
+def _start(plane: Plane, store: int, peer: int, options: tuple[str, ...]) -> None:
     client, other = f"http://127.0.0.1:{store}", f"http://127.0.0.1:{peer}"
     plane.spawn(
         "etcd",
@@ -167,6 +183,7 @@ def _start(plane: Plane, store: int, peer: int) -> None:
         "--anonymous-auth=false",
         "--endpoint-reconciler-type=none",
         "--profiling=false",
+        *options,
     )
     _wait(plane)
     _start_controllers(plane, key)

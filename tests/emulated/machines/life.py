@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -56,6 +57,7 @@ class Life:
         self._folder = folder
         self._since = now()
         self._mounted: dict[str, Path] = {}
+        self._laying = threading.Lock()
         self._token = b""
         self._said: Json = {}
         self._phase = "Pending"
@@ -280,7 +282,11 @@ class Life:
         return found
 
     def _publish(self, volume: Json) -> None:
-        """Lay out a volume that is made here, or bring what changed into it."""
+        """Lay out a volume that is made here, or bring what changed into it; its containers share it."""
+        with self._laying:
+            self._lay_out(volume)
+
+    def _lay_out(self, volume: Json) -> None:
         place = self._folder / "volumes" / volume["name"]
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
         found = files(self._place.known, self.pod, volume, lambda: self._token)
