@@ -3,7 +3,8 @@
 Called by ``byoc controlplane rotate-key``, beside the running process, which sees the new files at its
 next look. The invariants: each step is one file, so a crash leaves the old key or the new one; of two at
 once the second sees what the first one did; a signing key is published a day before it signs, because a
-connected cell is never further behind; the old root signs the new one, or no cell would follow.
+connected cell is never further behind (but not where the old one has to go at once); the old root signs the
+new one, or no cell would follow.
 """
 
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
+from byoc import durable
 from byoc.controlplane.keys import (
     LINGER,
     ControlPlaneKeys,
@@ -57,8 +59,12 @@ def kept_behind_command(public: bytes) -> dict[str, Any]:
     return {"command": True, "public": PublicKey.from_pem(public).jwk()}
 
 
-def rotate_signing(folder: Path, key: dict[str, Any], now: datetime) -> tuple[str, datetime]:
+def rotate_signing(
+    folder: Path, key: dict[str, Any], now: datetime, *, at_once: bool = False
+) -> tuple[str, datetime]:
     """Publish ``key``, which signs from a day later on; return its name and that time.
+
+    ``at_once``: it signs from now on and no other key does, for one of them is in wrong hands.
 
     Raises:
         IllegalState: the next key is published already.
@@ -68,7 +74,18 @@ def rotate_signing(folder: Path, key: dict[str, Any], now: datetime) -> tuple[st
     # Whoever keeps the key may take its time, and nobody else is held off meanwhile.
     prove(signer)
     with changing(folder):
+        if at_once:
+            _replace_all(folder, key, signer.kid, now)
+            return signer.kid, now
         return signer.kid, _publish(folder, key, now)
+
+
+def _replace_all(folder: Path, key: dict[str, Any], kid: str, now: datetime) -> None:
+    """Put one key in the place of all others; a kill in between leaves some of them: it can be repeated."""
+    write_signing(folder, key, now)
+    for one in read_signing(folder / "keys"):
+        if one.signer.kid != kid:
+            durable.remove(folder / "keys" / f"signing-{one.signer.kid}.json")
 
 
 def _publish(folder: Path, key: dict[str, Any], now: datetime) -> datetime:

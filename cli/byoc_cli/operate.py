@@ -122,18 +122,30 @@ def controlplane_rotate_key(
             "--public", metavar="FILE", help="It is behind BYOC_SIGNER_COMMAND; this is its public half, PEM."
         ),
     ] = None,
+    at_once: Annotated[
+        bool,
+        typer.Option(
+            "--at-once",
+            help="The signing key is in wrong hands: the new one signs now, no other is believed.",
+        ),
+    ] = False,
 ) -> None:
     """Replace one of the control plane's keys, while it runs; nobody is left behind."""
     from byoc.controlplane import rotation  # noqa: PLC0415 - slow to import
 
     given = of(ctx)
+    hint = "byoc controlplane rotate-key signing"
     if (kms or public) and which is not Which.SIGNING:
-        hint = "byoc controlplane rotate-key signing"
         raise UsageError("only the signing key can be kept elsewhere", hint=hint)
+    if at_once and which is not Which.SIGNING:
+        raise UsageError("only the signing key waits for a day, which --at-once leaves out", hint=hint)
     folder, now = data.absolute() / "controlplane", given.clock.now()
     if which is Which.SIGNING:
-        kid, since = rotation.rotate_signing(folder, _signing_key(kms, public), now)
+        key = _signing_key(kms, public)
+        kid, since = rotation.rotate_signing(folder, key, now, at_once=at_once)
         line = f"the key {kid} is published, and signs from {since:%Y-%m-%d %H:%M} UTC on"
+        if at_once:
+            line = f"the key {kid} signs from now on and no other does; cells follow with their next report"
         facts = {"usedFrom": stamp(since)}
     elif which is Which.KEY_SET:
         kid, facts = rotation.rotate_key_set_key(folder, now), {}

@@ -49,6 +49,29 @@ def _start(*words: str) -> Started:
         return Started(process, held, json.loads(stream.readline() or "null"))
 
 
+def test_keys_are_replaced_by_commands(data: Path) -> None:
+    folder = data / "controlplane" / "keys"
+    where = ("--data", str(data), "-o", "json")
+
+    def rotate(*words: str) -> tuple[int, Any]:
+        done = _run("controlplane", "rotate-key", *words, *where)
+        return done.returncode, json.loads(done.stdout or done.stderr)
+
+    code, published = rotate("signing")
+    assert (code, set(published)) == (0, {"key", "usedFrom"})
+    assert len(list(folder.glob("signing-*.json"))) == 2
+    code, refused = rotate("signing")
+    assert (code, refused["error"]["code"]) == (5, "illegal_state")
+    code, now = rotate("signing", "--at-once")
+    assert code == 0
+    assert [path.name for path in folder.glob("signing-*.json")] == [f"signing-{now['key']}.json"]
+    before = (folder / "root.json").read_bytes()
+    assert rotate("key-set")[0] == rotate("root")[0] == 0
+    assert (folder / "root.json").read_bytes() != before
+    assert rotate("root", "--at-once")[0] == rotate("key-set", "--kms", "x")[0] == 2
+    assert _run("controlplane", "rotate-key", "signing", "--data", str(data / "elsewhere")).returncode != 0
+
+
 @pytest.fixture
 def data(short_path: Path) -> Path:
     """A folder with a control plane that was made, and a cell that knows its gateway."""

@@ -15,7 +15,7 @@ from byoc.controlplane.fleet.start import DATABASE, Owner, make
 from byoc.controlplane.gateways import Dialling, Gateways
 from byoc.controlplane.keys import ControlPlaneKeys
 from byoc.controlplane.plane import ControlPlane, assemble
-from byoc.errors import CellAway, Unreachable
+from byoc.errors import CellAway, IllegalState, Unreachable
 from byoc.ids import new_id
 from byoc.model.records import CellState, NewGroup, Principal
 from byoc.nimbus import http
@@ -74,11 +74,14 @@ class Net:
         async def serve(stream: Stream) -> None:
             await http.serve(stream, self.answer, state={})
 
+        async def hold(stream: Stream) -> None:
+            await stream.wait_lost()
+
         self.client = TunnelClient(
             URL,
             role=Role.CELL,
             login=log_in,
-            services={"cell": serve},
+            services={"cell": serve, "service/": hold},
             clock=self.clock,
             rng=Random(3),  # noqa: S311 - jitter
             dial=self.dial_as("cell"),
@@ -220,6 +223,25 @@ async def test_a_retired_cells_tunnel_is_closed_at_once_and_stays_closed(net: Ne
         await asyncio.sleep(0.003)
     assert not net.gateway.cells
     assert not await net.connected()
+
+
+async def test_a_retired_cells_streams_end_within_a_second(net: Net) -> None:
+    await net.enrol()
+    await net.connect_cell()
+    name = new_id()
+    forward = await net.plane.fleet.forward(net.by, net.cell.id, name, "hold")
+    began = net.clock.monotonic()
+    await net.plane.fleet.retire_cell(net.by, net.cell.id)
+    with pytest.raises(Unreachable):
+        await forward.read()
+
+    async def closed() -> bool:
+        return net.client is not None and not net.client.streams and not net.client.connected
+
+    await net.until(closed, passing=0.001)
+    assert net.clock.monotonic() - began < 1
+    with pytest.raises(IllegalState, match="retired"):
+        await net.plane.fleet.forward(net.by, net.cell.id, name, "line")
 
 
 async def test_another_cells_service_cannot_be_reached_by_reporting_as_it(net: Net) -> None:

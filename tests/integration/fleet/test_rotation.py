@@ -70,6 +70,24 @@ async def test_a_signing_key_is_published_a_day_before_it_signs_and_no_request_i
     assert fleet.plane.counters.forged_answers == 0
 
 
+async def test_a_key_in_wrong_hands_signs_nothing_more_and_cells_follow_with_their_next_report(
+    fleet: World, real: RealCell
+) -> None:
+    folder, old = fleet.folder / "controlplane", fleet.keys.signing
+    async with real.running():
+        assert real.pinned is not None
+        rotation.rotate_signing(folder, rotation.made_here(), fleet.clock.now())
+        kid, since = rotation.rotate_signing(folder, rotation.made_here(), fleet.clock.now(), at_once=True)
+        assert since == fleet.clock.now()
+        assert [path.name for path in (folder / "keys").glob("signing-*.json")] == [f"signing-{kid}.json"]
+        await real.reported()
+        assert set(real.pinned.keys) == {kid}
+        assert await knock(real) == 200
+        # What the thief signs, of whatever time, nobody believes any more.
+        fleet.keys._in_use = Signing(old)
+        assert await knock(real) == 401
+
+
 async def test_the_key_set_key_is_replaced_and_the_cell_follows(fleet: World, real: RealCell) -> None:
     async with real.running():
         assert real.pinned is not None
