@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -45,6 +45,15 @@ class Account:
         aws.invoke = invoke
         return aws
 
+    @contextmanager
+    def heard(self, listener: Callable[[Any], None]) -> Iterator[None]:
+        """Tell ``listener`` of each call before it is answered, while inside."""
+        self._app.heard = listener
+        try:
+            yield
+        finally:
+            self._app.heard = _nobody
+
     @property
     def environment(self) -> dict[str, str]:
         """What a process needs to take this for AWS."""
@@ -59,6 +68,10 @@ class Account:
         }
 
 
+def _nobody(_: Any) -> None:
+    """Tell nobody."""
+
+
 class OneAtATime:
     """An application that answers one call after the other: moto's tables are not made for several threads.
 
@@ -66,11 +79,13 @@ class OneAtATime:
     """
 
     def __init__(self, app: Any) -> None:
+        self.heard: Callable[[Any], None] = _nobody
         self._app = app
         self._lock = threading.RLock()
 
     def __call__(self, environ: Any, start_response: Any) -> Iterable[bytes]:
         """Answer one call as a whole."""
+        self.heard(environ)
         if environ["PATH_INFO"].endswith("/invocations"):
             answered: Iterable[bytes] = self._app(environ, start_response)
             return answered
