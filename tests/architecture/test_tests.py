@@ -1,7 +1,9 @@
 """The tests themselves: they assert, and they stand where their subject does."""
 
 import ast
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -29,13 +31,27 @@ def _asserts(node: ast.AST) -> bool:
     )
 
 
+class Function(NamedTuple):
+    """What is looked at of a function; each file is walked once, and stands beside many others."""
+
+    name: str
+    asserts: bool
+    names: set[str]
+
+
+@cache
+def _functions(path: Path) -> list[Function]:
+    nodes = tree.functions(tree.parse(path))
+    return [Function(node.name, _asserts(node), _names(node)) for node in nodes]
+
+
 def _checkers(path: Path) -> set[str]:
     """Names of functions that check something, in the file and in the modules that stand beside it."""
     beside = [each for folder in (path.parent, path.parent.parent) for each in folder.glob("*.py")]
-    functions = [node for each in {path, *beside} for node in tree.functions(tree.parse(each))]
+    functions = [each for file in {path, *beside} for each in _functions(file)]
     found: set[str] = set()
     while True:
-        more = {node.name for node in functions if _asserts(node) or found & _names(node)}
+        more = {each.name for each in functions if each.asserts or found & each.names}
         if more <= found:
             return found
         found |= more
@@ -45,9 +61,7 @@ def _checkers(path: Path) -> set[str]:
 def test_every_test_can_fail(path: Path) -> None:
     checkers = _checkers(path)
     cannot = [
-        node.name
-        for node in tree.functions(tree.parse(path))
-        if node.name.startswith("test_") and node.name not in checkers
+        each.name for each in _functions(path) if each.name.startswith("test_") and each.name not in checkers
     ]
     assert cannot == []
 

@@ -109,7 +109,9 @@ class TestNodes:
 class TestTheOrder:
     @pytest.mark.parametrize("example", OPERATED.values(), ids=list(OPERATED))
     def test_ours_is_right(self, example: Any) -> None:
-        checked(memsql_cluster(example, OPERATED_SETTINGS, ORDER))
+        ours = memsql_cluster(example, OPERATED_SETTINGS, ORDER)
+        checked(ours)
+        assert ours["kind"] == "MemsqlCluster"
 
     @pytest.mark.parametrize(
         ("path", "value", "said"),
