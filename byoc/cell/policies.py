@@ -12,7 +12,7 @@ from typing import Final
 from byoc.cell import arns
 from byoc.cell.args import CellArgs, GivenVpc
 from byoc.cell.arns import Function, Role
-from byoc.cell.incluster import AGENT, AUTOSCALER, NAMESPACE, WORKSPACE_PREFIX
+from byoc.cell.incluster import AGENT, AUTOSCALER, GROUP_PREFIX, NAMESPACE, WORKSPACE_PREFIX
 from byoc.cell.naming import CELL_TAG
 from byoc.cell.statements import TRUST_LIMIT, Conditions, Document, Principal, Statement, Values
 
@@ -46,8 +46,6 @@ PURPOSES: Final[Mapping[Role, str]] = {
     "flow_logs": "VPC flow logs: write their log group",
 }
 
-GROUP_PREFIX: Final = "byoc-group-"
-"""How the service account of a group's engines begins; the rest is the group's ID."""
 CLUSTER_ENI_TAG: Final = "cluster.k8s.amazonaws.com/name"
 """Tag of network interfaces by which the network plugin knows its own (amazon-vpc-cni-k8s, iam-policy.md)."""
 _SERVICES: Final[Mapping[Role, str]] = {

@@ -46,7 +46,7 @@ _OPERATED: Final = ClusterSettings(
     domain="CELL.byoc.internal",
     image="IMAGE:TAG@sha256:DIGEST",
     operator_image="OPERATOR:TAG@sha256:DIGEST",
-    bucket="BUCKET/PREFIX",
+    bucket="BUCKET",
     region="REGION",
 )
 _MEANT_OPERATED: Final = {
@@ -55,7 +55,10 @@ _MEANT_OPERATED: Final = {
     ("NetworkPolicy", "operator"): "the operator reaches the API server",
     ("NetworkPolicy", "storage"): "nodes reach the bucket; only where the cell has one",
     ("PodDisruptionBudget", "engine"): "one node may be moved at a time",
-    ("ServiceAccount", "engine"): "under which the nodes run; the bucket's role goes by it",
+    (
+        "ServiceAccount",
+        "byoc-group-GROUP",
+    ): "of the group: under which the nodes run, and by which AWS knows their part of the bucket",
     ("Service", "svc-ID-ddl"): "headless: the master aggregator",
     ("Service", "svc-ID-dml"): "headless: all aggregators; this name is the endpoint that the API returns",
     ("Secret", "engine"): "the engine's certificate and key, the cell's authority",

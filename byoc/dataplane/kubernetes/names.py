@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from byoc.cell.incluster import ENGINE_APP, SQL_PORT, WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.cell.incluster import ENGINE_APP, GROUP_PREFIX, SQL_PORT, WORKSPACE_LABEL, WORKSPACE_PREFIX
 from byoc.dataplane.kubernetes.settings import ClusterSettings
-from byoc.ids import WorkspaceID
+from byoc.ids import GroupID, WorkspaceID
 
 ENGINE: Final = "engine"
 """StatefulSet, container, ConfigMap and Secret of an engine."""
@@ -49,6 +49,11 @@ def workspace_of(namespace: str) -> WorkspaceID | None:
     if not namespace.startswith(WORKSPACE_PREFIX):
         return None
     return WorkspaceID(namespace.removeprefix(WORKSPACE_PREFIX))
+
+
+def account(group: GroupID) -> str:
+    """Return the service account of a group's engines, by which AWS knows what of a bucket is theirs."""
+    return f"{GROUP_PREFIX}{group}"
 
 
 def labels(workspace: WorkspaceID) -> dict[str, str]:

@@ -33,7 +33,7 @@ class ClusterSettings:
         image: of the engine; of a node, where it has several.
         operator_image: of the engine's operator, where it has one.
         licence: Secret in the agent's namespace whose key ``licence`` holds the engine's licence.
-        bucket: where databases without limits are kept, as ``BUCKET/PREFIX``; empty for none.
+        bucket: where databases without limits are kept, empty for none.
         region: of the bucket.
         storage_class: of the volumes.
         priority_class: of the pods; empty for the cluster's default.
@@ -127,7 +127,7 @@ _HINTS: Final = {
     "image": "name it by digest: REPOSITORY:TAG@sha256:…",
     "operatorImage": "name it by digest: REPOSITORY:TAG@sha256:…",
     "licence": "the name of a Secret in byoc-system",
-    "bucket": "BUCKET/PREFIX, and its region beside it",
+    "bucket": "the name of a bucket, and its region beside it",
     "region": "a region's name",
     "volumeGrowth": "a whole number from 1",
     "sizeDivisor": "a whole number from 1",

@@ -199,8 +199,7 @@ class SingleStore:
         if not await self._logs_in(site, intended.workspace, door, password):
             return False
         if first:
-            bucket, region = self._settings.bucket, self._settings.region
-            storage = speech.storage_clause(bucket, region, intended.workspace)
+            storage = speech.storage_clause(self._settings.bucket, self._settings.region, intended)
             await site.off(partial(speech.prepare_customer, door, storage))
         return True
 

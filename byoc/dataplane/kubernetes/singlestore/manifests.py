@@ -32,9 +32,14 @@ def surroundings(intended: Intended, settings: ClusterSettings) -> list[Json]:
         manifests.limit_range(intended, _UNSAID),
         *_walls(intended, settings),
         manifests.budget(intended),
-        made(intended, "v1", "ServiceAccount", names.ENGINE, automountServiceAccountToken=False),
+        _account(intended),
         *services(intended, settings),
     ]
+
+
+def _account(intended: Intended) -> Json:
+    name = names.account(intended.group)
+    return made(intended, "v1", "ServiceAccount", name, automountServiceAccountToken=False)
 
 
 def services(intended: Intended, settings: ClusterSettings) -> list[Json]:

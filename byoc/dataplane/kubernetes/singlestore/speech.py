@@ -11,7 +11,9 @@ from typing import Final
 
 from byoc import sql
 from byoc.dataplane.engine_sql import INTERNAL, Answer
+from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.door import Door, Heard, connected, shown
+from byoc.dataplane.kubernetes.intended import Intended
 from byoc.errors import NotAuthenticated, TooManyRequests, Unreachable
 from byoc.model.metrics import Metric
 
@@ -92,12 +94,13 @@ def prepare_customer(door: Door, storage: str) -> None:
         session.execute(f"CREATE DATABASE IF NOT EXISTS cluster{storage}")
 
 
-def storage_clause(bucket: str, region: str, workspace: str) -> str:
-    """Return where a database without limits is kept; nothing without a bucket."""
+def storage_clause(bucket: str, region: str, intended: Intended) -> str:
+    """Return where a database without limits is kept: in the group's part; nothing without a bucket."""
     if not bucket:
         return ""
     # Rights come by the pods' own account: there is no credential to say.
-    return f" ON S3 '{bucket}/{workspace}' CONFIG '{{\"region\":\"{region}\"}}' CREDENTIALS '{{}}'"
+    place = f"{bucket}/{names.account(intended.group)}/{intended.workspace}"
+    return f" ON S3 '{place}' CONFIG '{{\"region\":\"{region}\"}}' CREDENTIALS '{{}}'"
 
 
 def logs_in(door: Door, password: str) -> bool:

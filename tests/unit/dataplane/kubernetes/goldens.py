@@ -32,7 +32,7 @@ OPERATED_SETTINGS: Final = ClusterSettings(
     domain="prod.byoc.internal",
     image=f"registry.example/singlestore/node:8.9.3@{_DIGEST}",
     operator_image=f"registry.example/singlestore/operator:4.81.0@{_DIGEST}",
-    bucket="data-of-prod/groups",
+    bucket="data-of-prod",
     region="eu-central-1",
 )
 ORDER: Final = Secret("LICENCE", "*HASH")

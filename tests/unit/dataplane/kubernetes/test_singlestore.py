@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightkube import KubeConfig
 
-from byoc.cell.incluster import ENGINE_OPERATOR
+from byoc.cell.incluster import ENGINE_OPERATOR, GROUP_PREFIX
 from byoc.dataplane.engine_sql import Answer
 from byoc.dataplane.kubernetes import kinds, names, sizing
 from byoc.dataplane.kubernetes.cache import Cache, View
@@ -27,6 +27,7 @@ from byoc.model.report import Reason
 from byoc.model.size import LADDER, MULTIPLIERS
 from byoc.testing.clock import ManualClock
 from tests.unit.dataplane.kubernetes.goldens import (
+    GROUP,
     OPERATED,
     OPERATED_SETTINGS,
     ORDER,
@@ -327,11 +328,13 @@ class TestSpeech:
             Metric.READY_QUEUE: 0,
         }
 
-    def test_a_database_without_limits_lies_in_the_workspace_s_own_folder(self) -> None:
-        said = speech.storage_clause("bucket/groups", "eu-central-1", WORKSPACE)
-        assert f"'bucket/groups/{WORKSPACE}'" in said
+    def test_a_database_without_limits_lies_where_aws_lets_its_group_s_account_write(self) -> None:
+        account = order()["spec"]["serviceAccountName"]
+        assert of_kind("ServiceAccount", account)["metadata"]["name"] == f"{GROUP_PREFIX}{GROUP}"
+        said = speech.storage_clause("bucket", "eu-central-1", EXAMPLE)
+        assert f"'bucket/{account}/{WORKSPACE}'" in said
         assert '{"region":"eu-central-1"}' in said
-        assert speech.storage_clause("", "", WORKSPACE) == ""
+        assert speech.storage_clause("", "", EXAMPLE) == ""
 
 
 class TestSettings:
