@@ -5,7 +5,10 @@ this runs no thousand engines. A few run for real, in pods that are processes.
 """
 
 import asyncio
+import json
+import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Iterator, Sequence
@@ -48,7 +51,7 @@ def measure(runs: int) -> list[Figure]:
     """Return every figure."""
     log.configure("error", component="benchmark")
     with _cell() as cell, tempfile.TemporaryDirectory(prefix="byoc-bench-") as folder:
-        return asyncio.run(_measure(cell, Path(folder), runs))
+        return [*asyncio.run(_measure(cell, Path(folder), runs)), *_many()]
 
 
 @contextmanager
@@ -179,6 +182,27 @@ async def _changes(runtime: KubernetesRuntime, specs: list[WorkspaceSpec]) -> li
         await runtime.act(each, Action.MEND, Secrets(), Doors((f"10.0.0.{number}",)))
         took.append((time.perf_counter() - began) * 1000)
     return [Figure(f"one change among {len(specs)}", "ms", middle(took))]
+
+
+def _many() -> list[Figure]:
+    """What the agent itself takes with up to a thousand workspaces, over an API server in memory."""
+    figures = []
+    for count in (10, 100, 1000):
+        program = [sys.executable, Path(__file__).with_name("many.py"), str(count)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        answer = subprocess.run(program, stdout=subprocess.PIPE, env=environment, check=True).stdout
+        found = json.loads(answer)
+        figures.append(Figure(f"one change among {count}, API in memory", "ms", found["change"]))
+    note = "baseline: the same loop with nothing to do"
+    return [
+        *figures,
+        Figure(f"agent with {count} workspaces", "MB", found["memory"], goal=150),
+        Figure(f"restart to {count} observed, API in memory", "s", found["start"], goal=10),
+        *(
+            Figure(f"{count}: loop blocked, {when}", "ms", found[when], baseline=found["idle"], note=note)
+            for when in ("starting", "quiet", "changing")
+        ),
+    ]
 
 
 def _objects(runtime: KubernetesRuntime, spec: WorkspaceSpec) -> list[Json]:

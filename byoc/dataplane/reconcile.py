@@ -62,6 +62,7 @@ class Reconciler:
         self._bells: dict[WorkspaceID, Bell] = {}
         self._activities: dict[WorkspaceID, Activity] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._gate = asyncio.Lock()
         self._unseen: set[WorkspaceID] = set(state.desired.workspaces)
         for held in state.desired.workspaces.values():
             state.views.begin(held, clock.now())
@@ -145,6 +146,7 @@ class Reconciler:
         errors = turns = 0
         while name in self._state.desired.workspaces:
             try:
+                await self._one_by_one()
                 pause = await self._turn(name)
                 errors = 0
             except Exception as error:  # noqa: BLE001 - one workspace's trouble is its own
@@ -162,6 +164,11 @@ class Reconciler:
         self._activities.pop(name, None)
         self._scaler.forget(name)
         self._grower.forget(name)
+
+    async def _one_by_one(self) -> None:
+        """Let one turn begin in each round of the loop: a thousand at once would hold all else up."""
+        async with self._gate:
+            await asyncio.sleep(0)
 
     def _note_looked(self, name: WorkspaceID | None) -> None:
         self._unseen.discard(name or WorkspaceID(""))

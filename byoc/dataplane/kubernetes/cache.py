@@ -42,6 +42,7 @@ _CHECKED: Final = (
 )
 _LONGEST_PAUSE: Final = 10.0
 _REMEMBERED: Final = 64
+_AT_ONCE: Final = 20
 _LOG: Final = log.get(__name__)
 
 Key = tuple[str, str]
@@ -279,7 +280,7 @@ class Cache:
         while True:
             try:
                 objects, number = await self._cluster.list(kind, labels=labels)
-                self._replace(kind, objects, int(number))
+                await self._replace(kind, objects, int(number))
                 self.undefined.discard(kind)
                 self._listed[kind].set()
                 while True:
@@ -305,15 +306,18 @@ class Cache:
             name, number = change.object["metadata"]["name"], version(change.object)
             self.note_gone(kind, workspace, name, number)
 
-    def _replace(self, kind: Kind, objects: list[Json], number: int) -> None:
+    async def _replace(self, kind: Kind, objects: list[Json], number: int) -> None:
         """Take in a whole list: what is not in it is no more, unless it was made after the list."""
         listed = {(_owner(kind, each), each["metadata"]["name"]) for each in objects}
         for workspace, view in list(self.views.items()):
             for name, _ in _held(view, kind):
                 if (workspace, name) not in listed:
                     self.note_gone(kind, workspace, name, number)
-        for each in objects:
+        for count, each in enumerate(objects):
             self.note(kind, each)
+            if count % _AT_ONCE == 0:
+                # A thousand of them would hold all else up for seconds, the Lease's renewal among it.
+                await asyncio.sleep(0)
 
 
 def _unnamed(manifest: Json) -> Json:

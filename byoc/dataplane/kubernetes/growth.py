@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+from byoc import log
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import kinds, sizing
 from byoc.dataplane.kubernetes.cache import View
@@ -21,7 +22,7 @@ from byoc.dataplane.kubernetes.making import Making
 from byoc.dataplane.kubernetes.settings import MYSQL, ClusterSettings
 from byoc.dataplane.kubernetes.views import Claim
 from byoc.dataplane.runtime import Failures, Limits, Room
-from byoc.errors import ByocError
+from byoc.errors import ByocError, Forbidden
 from byoc.model.report import Reason
 
 FULL: Final = 0.8
@@ -29,6 +30,7 @@ FULL: Final = 0.8
 MEASURE_SECONDS: Final = 60.0
 """How often an engine is asked what it holds."""
 _STEP: Final = 1.5
+_LOG: Final = log.get(__name__)
 _GIB: Final = 2**30
 
 
@@ -128,10 +130,20 @@ class Volumes:
         if view.claim is None or wanted is None or not wanted.grow_to_gib:
             return
         growth.fixed = not await self._expandable(view.claim)
-        if not growth.fixed:
+        if growth.fixed:
+            return
+        try:
             await making.volume(replace(intended, disk_gib=wanted.grow_to_gib))
-            growth.grown_for = failures.at
+        except Forbidden as error:
+            growth.fixed = True
+            _LOG.warning("volume cannot be expanded", workspace=intended.workspace, error=error.message)
+            return
+        growth.grown_for = failures.at
 
     async def _expandable(self, claim: Claim) -> bool:
-        kind = await self._cluster.get(kinds.STORAGE_CLASS, claim.storage_class)
+        try:
+            kind = await self._cluster.get(kinds.STORAGE_CLASS, claim.storage_class)
+        except Forbidden:
+            # Of another class than the cell's own only the API server knows: it refuses the claim then.
+            return True
         return kind is not None and bool(kind.get("allowVolumeExpansion"))

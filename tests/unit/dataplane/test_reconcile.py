@@ -406,3 +406,33 @@ class TestUsage:
         cell.reconciler.settle_usage()
         (interval,) = cell.intervals()
         assert interval.end is not None
+
+
+async def test_many_workspaces_take_turns_and_never_hold_up_everything_else_together(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    rounds, taken = 0, []
+
+    class Noting(MemoryRuntime):
+        async def observe(self, workspace: WorkspaceID) -> Observation:
+            taken.append(rounds)
+            return await super().observe(workspace)
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async with cells.started(tmp_path, clock, Noting(clock), new_id) as cell:
+        await cell.put(GROUP, "first")
+        working = asyncio.create_task(others())
+        names = [WorkspaceID(new_id()) for _ in range(50)]
+        for name in names:
+            suspended = replace(ORDERS, id=name, name=name, desired=Desired.SUSPENDED)
+            cell.state.desired.put_workspace(suspended)
+            cell.reconciler.wake(name)
+        while len(taken) < len(names):
+            await asyncio.sleep(0)
+        working.cancel()
+    assert max(taken.count(each) for each in taken) == 1

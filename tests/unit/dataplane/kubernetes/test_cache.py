@@ -92,11 +92,11 @@ def test_a_removed_object_is_amiss_unless_it_was_made_anew(site: Site) -> None:
     assert site.amiss
 
 
-def test_a_list_that_names_an_object_no_more_takes_it_away(site: Site) -> None:
-    site.cache._replace(kinds.CLAIM, [], 80)
+async def test_a_list_that_names_an_object_no_more_takes_it_away(site: Site) -> None:
+    await site.cache._replace(kinds.CLAIM, [], 80)
     assert site.cache.view(WORKSPACE).claim is None
     for kind in (kinds.NAMESPACE, *{kind_of(each) for each in manifests.watched(EXAMPLE, SETTINGS)}):
-        site.cache._replace(kind, [], 80)
+        await site.cache._replace(kind, [], 80)
     assert site.cache.view(WORKSPACE).empty
     assert site.cache.views == {}
 
@@ -140,3 +140,19 @@ def test_an_object_that_nobody_understands_ends_no_watch(site: Site, size: objec
     held = site.cache.view(WORKSPACE).claim
     assert held is not None
     assert held.version == 93
+
+
+async def test_a_long_list_leaves_the_loop_to_others_in_between(site: Site) -> None:
+    rounds = 0
+
+    async def others() -> None:
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    working = asyncio.create_task(others())
+    namespace = told(manifests.space(EXAMPLE), 60)
+    await site.cache._replace(kinds.NAMESPACE, [namespace] * 400, 60)
+    working.cancel()
+    assert rounds >= 20
