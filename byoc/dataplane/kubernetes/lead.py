@@ -104,6 +104,8 @@ class Candidate:
             if term is None:
                 return
             _LOG.info("leading", epoch=term.epoch)
+            if term.went_back_from:
+                _LOG.error("the Lease was put back to an older one", state_was_of=term.went_back_from)
             try:
                 await self._lead(term, stop)
             except Deposed as error:
@@ -217,7 +219,7 @@ class Candidate:
         agent = Agent(replace(settings, stop_engines=False), runtime, self._outside, memory)
         self._notice.show(thumbprint=agent.thumbprint)
         try:
-            ledger.record("leader", epoch=term.epoch, holder=self._place.name, **_follows(storage))
+            ledger.record("leader", epoch=term.epoch, holder=self._place.name, **_before(term, storage))
         except (Unwritable, LedgerBroken) as error:
             _LOG.error("the change of leader is not on record", error=error.message)
         looking = asyncio.create_task(desk.run(self._clock, agent.look))
@@ -256,10 +258,14 @@ class Candidate:
             _LOG.info("lease not handed over; it runs out by itself", error=error.message)
 
 
-def _follows(storage: ObjectStorage) -> dict[str, object]:
-    """Return where the chain of the leader before ends, as the Control Plane has last confirmed it."""
+def _before(term: Term, storage: ObjectStorage) -> dict[str, object]:
+    """Return where the chain of the leader before ends, as the Control Plane has last confirmed it.
+
+    And, where somebody put back an older Lease, the epoch that the state had.
+    """
     head = get(storage, Shelf.LIFE, HEAD, LedgerHead)
-    return {"follows": {"chain": head.chain, "seq": head.seq, "hash": head.hash}} if head else {}
+    follows = {"follows": {"chain": head.chain, "seq": head.seq, "hash": head.hash}} if head else {}
+    return follows | ({"leaseWentBackFrom": term.went_back_from} if term.went_back_from else {})
 
 
 def _nobody(_: Mapping[str, object]) -> None:

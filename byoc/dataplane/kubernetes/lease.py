@@ -77,6 +77,7 @@ class Term:
     Attributes:
         epoch: higher than that of every term before.
         renewed_at: when the renewal that succeeded last was begun, on our monotonic clock.
+        went_back_from: the epoch that the state had, where the Lease was put back to an older one; else 0.
         beat: what the next renewal says of usage; at first what the leader before has said.
     """
 
@@ -85,6 +86,7 @@ class Term:
     renewed_at: float
     clock: Clock
     over: bool = False
+    went_back_from: int = 0
     beat: str = ""
 
     def valid(self) -> bool:
@@ -125,7 +127,9 @@ class LeaseObject:
         now, epoch = self._clock.monotonic(), max(seen.transitions, at_least) + 1
         said = self._said(epoch) | {"acquireTime": self._stamp()}
         try:
-            return Term(epoch, self._write(seen, said), now, self._clock, beat=seen.beat)
+            went_back = at_least if at_least > seen.transitions else 0
+            held = self._write(seen, said)
+            return Term(epoch, held, now, self._clock, went_back_from=went_back, beat=seen.beat)
         except Conflict:
             return None
 
