@@ -66,7 +66,6 @@ RUNTIMES = (
 )
 OF_AN_OPERATOR = frozenset(
     {
-        "test_a_new_workspace_comes_to_run_step_by_step",
         "test_nobody_has_used_an_engine_that_only_we_look_at",
         "test_every_action_done_twice_ends_in_the_same_place",
         "test_a_suspended_workspace_keeps_all_but_its_process",
@@ -75,9 +74,11 @@ OF_AN_OPERATOR = frozenset(
         "test_engines_outlive_an_agent_that_leaves_them",
     }
 )
-"""What is asked of a runtime with an operator too. The rest is either the same code as without one (what
-fits, what is refused before anything starts, what is cancelled), or not so there: limits change by replacing
-the nodes, and counters count our own statements (see tests/kubernetes/test_singlestore.py)."""
+"""What is asked of a runtime with an operator too.
+
+The rest is either the same code as without one (steps, what fits, what is refused before anything starts,
+what is cancelled), or not so there: limits change by replacing the nodes, and counters count our own
+statements (see tests/kubernetes/test_singlestore.py)."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
