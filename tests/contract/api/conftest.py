@@ -142,6 +142,11 @@ async def world(prepared: Path, tmp_path: Path, suite: Any) -> AsyncIterator[Any
     app = build(settings, plane.fleet, instance, version="0.1.0", clock=clock)
 
     class StoredWorld(suite.World):
+        async def revoke(self) -> None:
+            """End the caller's key."""
+            by = await plane.fleet.authenticate(self.key)
+            await plane.store.write(lambda tx: tx.identities.revoke_keys(by.user_id, clock.now()))
+
         async def settle(self) -> None:
             """Let the cell report everything as carried out."""
             workspaces = await plane.store.read(lambda tx: tx.workspaces.of_cell(cell.id))

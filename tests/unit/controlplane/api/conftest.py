@@ -62,6 +62,10 @@ class World:
         assert len(answer.text.splitlines()) == 1
         return answer.text
 
+    async def revoke(self) -> None:
+        """End the caller's key."""
+        self.fleet.revoke_key(self.key)
+
     async def settle(self) -> None:
         """Let the cell take in every intent and carry it out."""
         self.fleet.settle()

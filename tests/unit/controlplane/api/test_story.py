@@ -139,7 +139,7 @@ async def test_a_stream_says_nothing_more_once_its_key_is_revoked(world: Any) ->
     async with followed(world, workspace) as stream, followed(world, workspace) as quiet:
         await stream.line()
         await quiet.line()
-        world.fleet.revoke_key(world.key)
+        await world.revoke()
         await world.settle()
         assert await stream.line() is None
         await world.clock.elapse(10)
