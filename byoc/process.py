@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
 from byoc.errors import UsageError
-from byoc.resident import give_back_code
 
 Announce = Callable[[Mapping[str, object]], None]
 """Says once that the process serves; the mapping holds what its caller must know, such as a port."""
@@ -22,8 +21,6 @@ Main = Callable[[Announce, asyncio.Event], Awaitable[None]]
 """The work of a process: goes on until the event is set, then finishes and returns."""
 
 _STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
-_SETTLED_SECONDS: Final = 10.0
-"""After which a process has done what only a start does."""
 
 
 def announcer(ready_fd: int | None) -> Announce:
@@ -73,7 +70,6 @@ async def run_until_stopped(
     transport = await _watch(lifeline_fd, stop) if lifeline_fd is not None else None
     running = asyncio.ensure_future(main(announce, stop))
     loop = asyncio.get_running_loop()
-    settled = loop.call_later(_SETTLED_SECONDS, give_back_code)
     for number in _STOPPING:
         loop.add_signal_handler(number, _ask, stop, running)
     try:
@@ -83,7 +79,6 @@ async def run_until_stopped(
         if not stop.is_set():
             raise
     finally:
-        settled.cancel()
         running.cancel()
         for number in _STOPPING:
             loop.remove_signal_handler(number)
