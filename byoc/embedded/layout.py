@@ -19,7 +19,7 @@ from byoc.errors import DataInUse, PreconditionFailed
 LAYOUT: Final = 1
 """The version of the folder's own shape."""
 
-SCHEMA: Final = 4
+SCHEMA: Final = 5
 """The version of the control plane's database: how many migrations there are."""
 
 _KEPT: Final = ("layout.json", "controlplane", "gateway", "cell")
