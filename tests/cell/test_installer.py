@@ -6,17 +6,21 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as VendorsCredentials
 
+from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.handler import read
-from byoc.cell.installer.look import not_ready, troubles
+from byoc.cell.installer.kinds import Manifest, path
+from byoc.cell.installer.look import diff, not_ready, troubles
 from byoc.cell.installer.token import Credentials, cluster_token
 from byoc.cell.manifests import bundle
 from byoc.cell.package import package as files_of
@@ -24,6 +28,8 @@ from byoc.errors import Forbidden, NotAuthenticated, StillPending, Unreachable, 
 from tests.emulated.installing import EndingStories, InstallerStories, Site, asks, package
 from tests.emulated.kubernetes import Cluster, serving
 from tests.unit.cell.examples import cell
+
+Json = dict[str, Any]
 
 NOW = datetime(2026, 3, 4, 5, 6, 7, tzinfo=UTC)
 
@@ -242,6 +248,29 @@ WORKLOAD = {
     "metadata": {"name": "byoc-agent", "namespace": "byoc-system"},
     "spec": {"replicas": 2},
 }
+
+
+class Watched(Api):
+    """A way into a cluster in which a controller writes to an object as soon as it was looked at first."""
+
+    def __init__(self, site: Site, budget: Budget) -> None:
+        super().__init__(site.server, site.authority, lambda: site.token, budget)
+        self._site = site
+        self._written: set[str] = set()
+
+    def get(self, manifest: Manifest) -> Json | None:
+        found = super().get(manifest)
+        where = path(manifest)
+        if found is not None and where not in self._written:
+            self._written.add(where)
+            self._site.edit(where, {"metadata": {"annotations": {"deployment.kubernetes.io/revision": "1"}}})
+        return found
+
+
+def test_what_a_controller_writes_between_two_looks_is_no_drift(site: Site, hands: Hands) -> None:
+    site.install()
+    with closing(Watched(site, hands.budget(100))) as api:
+        assert diff(api, package())["drift"] == []
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ _WORKLOADS: Final = ("StatefulSet", "Deployment")
 # The server's own bookkeeping: it differs between two reads of an unchanged object.
 _BOOKKEEPING: Final = ("managedFields", "resourceVersion", "generation")
 _MOST: Final = 20
+_LOOKS: Final = 4
+"""How often an object is looked at that somebody keeps writing."""
 
 
 def status(api: Api, package: Package, *, marked: bool = True) -> Json:
@@ -93,8 +95,18 @@ def diff(api: Api, package: Package) -> Json:
 
 def _compare(api: Api, manifest: Manifest) -> list[Json]:
     live = api.get(manifest)
-    if live is None:
-        return [_found(manifest, "missing")]
+    for _ in range(_LOOKS):
+        if live is None:
+            return [_found(manifest, "missing")]
+        found = _against(api, manifest, live)
+        # A controller that writes between the two questions makes a difference that is none.
+        seen, live = live, api.get(manifest) if found else live
+        if live is not None and live["metadata"]["resourceVersion"] == seen["metadata"]["resourceVersion"]:
+            break
+    return found
+
+
+def _against(api: Api, manifest: Manifest, live: Json) -> list[Json]:
     try:
         wanted = api.apply(kept(manifest, live), dry_run=True)
     except NotFound:
