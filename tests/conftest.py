@@ -16,6 +16,9 @@ import structlog
 
 from byoc.testing import ManualClock
 
+# What stands for the world asserts too, and says what it found.
+pytest.register_assert_rewrite("tests.emulated")
+
 # A busy machine makes a correct example slow, never wrong.
 hypothesis.settings.register_profile("byoc", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("byoc")
