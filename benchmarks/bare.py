@@ -15,6 +15,7 @@ from typing import Any
 
 import pymysql
 
+from byoc.dataplane import engine_sql
 from byoc.dataplane.local import command, template
 from byoc.dataplane.local.engine import find, process_environment
 from byoc.dataplane.local.process import as_root
@@ -51,7 +52,7 @@ class BareEngine:
         (self.folder / "init.sql").write_text(command.accounts_sql("bare"))
         self.start()
         with self._connect() as connection, connection.cursor() as cursor:
-            for statement in command.admin_statements("Bare-Password-1234!", first=True):
+            for statement in engine_sql.admin_statements("Bare-Password-1234!", first=True):
                 cursor.execute(statement)
 
     def start(self) -> None:
