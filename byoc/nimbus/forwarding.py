@@ -193,10 +193,8 @@ class LocalEnd:
             stream = await self._connection.open("line", timeout=inner.HANDSHAKE_SECONDS)
             async with stream:
                 await splice(mine, await inner.agree(stream, self._settings, server=False))
-        except Unreachable:
-            await mine.reset("cut")
-        except asyncio.CancelledError:
-            # The forward is over, and this with it.
+        except (Unreachable, asyncio.CancelledError):
+            # Cancelled: the forward is over, and this with it.
             await mine.reset("cut")
         finally:
             self._open.discard(task)

@@ -30,10 +30,10 @@ def believed(cell: CellRecord, now: datetime) -> dict[str, PublicKey]:
 def used(tx: Transaction, own: CellID, kid: str, now: datetime) -> None:
     """Note that something was signed with the key ``kid``: the next one is in use from then on."""
     held = tx.cells.get(own)
-    if held is None or held.record.change.next_signing is None or held.record.change.next_sealing is None:
+    if held is None:
         return
-    record, change = held.record, held.record.change
-    signing, sealing = change.next_signing, change.next_sealing
+    record = held.record
+    signing, sealing = record.change.next_signing, record.change.next_sealing
     if signing is None or sealing is None or PublicKey.from_jwk(signing).kid != kid:
         return
     before = KeyChange(previous_signing=record.signing_key, previous_until=now + PREVIOUS_LIFE)
