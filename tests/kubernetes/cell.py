@@ -84,10 +84,15 @@ class Cell:
 def installed(plane: Plane, world: World, settings: ClusterSettings = SETTINGS) -> Iterator[Cell]:
     """Install what the agent needs to be there; its own pods are not part of these tests."""
     world.offer_storage()
-    for manifest in (_namespace(), *rights(), *priority(), *admission()):
+    for manifest in (_namespace(), *needed()):
         put(plane, manifest)
     _until_enforced(plane)
     yield Cell(plane, world, settings)
+
+
+def needed() -> list[Json]:
+    """Return what `installed` makes beside the namespace: of the bundle, but without its label."""
+    return [*rights(), *priority(), *admission()]
 
 
 def licensed(plane: Plane, world: World, folder: Path) -> Operator:

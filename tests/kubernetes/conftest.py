@@ -15,7 +15,7 @@ from byoc.cell.installer.kinds import ORDER
 from tests.emulated.installing import Site
 from tests.emulated.machines.world import World, running_world
 from tests.emulated.singlestore.operator import Operator
-from tests.kubernetes.cell import AGENT_USER, OPERATED, Cell, installed, licensed
+from tests.kubernetes.cell import AGENT_USER, OPERATED, Cell, installed, licensed, needed
 from tests.kubernetes.plane import Plane, running
 from tests.kubernetes.space import Space, engine, until
 
@@ -118,6 +118,8 @@ def _emptied(plane: Plane) -> Site:
         if kind.name != "Namespace":
             for each in api.of_kind(kind, labels=BUNDLE_LABEL):
                 api.remove(each)
+    for each in needed():
+        api.remove(each)
     for plural in _LEFT_BY_AGENTS:
         api.delete(plural)
     api.close()
