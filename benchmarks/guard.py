@@ -33,6 +33,7 @@ from byoc.dataplane.replay import InLedger, Replays
 from byoc.ids import new_id
 from byoc.model.control import Access, Standing
 from byoc.model.verbs import Verb
+from byoc.nimbus.client import TunnelClient
 from byoc.testing.provider import MemoryProvider
 from byoc.testing.runtime import MemoryRuntime
 from byoc.wire.canonical import sha256
@@ -171,10 +172,11 @@ async def logins(folder: Path) -> Figure:
             while not plane.connected:
                 await asyncio.sleep(0.02)
             gateway = psutil.Process(process.pid)
-            await log_in(site, 10)
+            await leave(await log_in(site, 10))
             before = gateway.cpu_times()
-            await log_in(site, LOGINS)
+            clients = await log_in(site, LOGINS)
             after = gateway.cpu_times()
+            await leave(clients)
             used = (after.user + after.system) - (before.user + before.system)
             return Figure("tunnel login, CPU of the gateway", "ms", used * 1000 / LOGINS, 2.0)
         finally:
@@ -182,14 +184,20 @@ async def logins(folder: Path) -> Figure:
             process.terminate()
 
 
-async def log_in(site: Site, count: int) -> None:
-    """Log cells in, ten at a time, and let them go again."""
+async def log_in(site: Site, count: int) -> list[TunnelClient]:
+    """Log cells in, ten at a time."""
+    clients: list[TunnelClient] = []
     for _ in range(0, count, 10):
-        clients = [site.cell(new_id()) for _ in range(10)]
-        while not all(client.connected for client in clients):
+        clients += [site.cell(new_id()) for _ in range(10)]
+        while not all(client.connected for client in clients[-10:]):
             await asyncio.sleep(0.005)
-        for client in clients:
-            await client.close("measured")
+    return clients
+
+
+async def leave(clients: list[TunnelClient]) -> None:
+    """End their tunnels, which is no part of a login."""
+    for client in clients:
+        await client.close("measured")
 
 
 async def revocations(folder: Path, count: int) -> Figure:

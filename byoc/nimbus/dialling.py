@@ -9,11 +9,11 @@ never sends one; and a name is looked up anew at each dial.
 import ipaddress
 import ssl
 import urllib.parse
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import (
@@ -29,18 +29,7 @@ from websockets.exceptions import (
 from websockets.http11 import Response
 
 from byoc.errors import Unreachable, UsageError
-from byoc.nimbus.transport import (
-    CLOSE_SECONDS,
-    MAX_MESSAGE,
-    OPEN_SECONDS,
-    PATH,
-    QUEUE,
-    QUIET,
-    SUBPROTOCOL,
-    WRITE_BUFFER,
-    Transport,
-    WebSocketTransport,
-)
+from byoc.nimbus.transport import LINE, OPEN_SECONDS, PATH, Transport, WebSocketTransport
 
 Dial = Callable[[], Awaitable[Transport]]
 """How a client gets a new line to the gateway; raises Unreachable."""
@@ -66,12 +55,33 @@ class Busy(Unreachable):
         self.retry_after = retry_after
 
 
-class Plainly(connect):
+class _Plainly(connect):
     """A dial that takes a redirection for what it is here: the answer of somebody else."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         """Follow nothing."""
         return exc
+
+
+async def open_line(
+    target: str, *, tls: ssl.SSLContext | None = None, headers: Mapping[str, str] | None = None
+) -> ClientConnection:
+    """Open a websocket to ``target``; raises what the library does.
+
+    ``HTTPS_PROXY`` and ``NO_PROXY`` are honoured, but what is on loopback is never looked for
+    through a proxy: a developer's proxy cannot reach this machine's loopback.
+    """
+    near = is_loopback(urllib.parse.urlsplit(target).hostname or "")
+    proxy: Literal[True] | None = None if near else True
+    secured: dict[str, Any] = {} if tls is None else {"ssl": tls}
+    return await _Plainly(
+        target,
+        proxy=proxy,
+        additional_headers=headers,
+        user_agent_header="byoc-nimbus",
+        **secured,
+        **LINE,
+    )
 
 
 def client_context(ca: Path | None) -> ssl.SSLContext:
@@ -107,34 +117,16 @@ def address(url: str) -> urllib.parse.SplitResult:
 def dialler(url: str, *, ca: Path | None = None) -> Dial:
     """Return a function that dials the gateway at ``url`` (``wss://host:port``, the path is ours).
 
-    ``HTTPS_PROXY`` and ``NO_PROXY`` are honoured, but a gateway on loopback is never looked
-    for through a proxy: a developer's proxy cannot reach this machine's loopback.
-
     Raises:
         UsageError: the URL is not one of a gateway, or the CA file cannot be read.
     """
     parts = address(url)
     target = urllib.parse.urlunsplit(("wss", parts.netloc, PATH, "", ""))
     context = client_context(ca)
-    proxy: Literal[True] | None = None if is_loopback(parts.hostname or "") else True
 
     async def dial() -> Transport:
         try:
-            websocket = await Plainly(
-                target,
-                ssl=context,
-                proxy=proxy,
-                subprotocols=[SUBPROTOCOL],
-                compression=None,
-                user_agent_header="byoc-nimbus",
-                open_timeout=OPEN_SECONDS,
-                close_timeout=CLOSE_SECONDS,
-                ping_interval=None,
-                max_size=MAX_MESSAGE,
-                max_queue=QUEUE,
-                write_limit=WRITE_BUFFER,
-                logger=QUIET,
-            )
+            websocket = await open_line(target, tls=context)
         except (*_FAILURES, InvalidHandshake, InvalidProxy, InvalidURI, ConnectionClosed) as error:
             raise explain(parts.netloc, error) from error
         return WebSocketTransport(websocket, their_clock=_clock_of(websocket))

@@ -13,7 +13,7 @@ import ssl
 import urllib.parse
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
@@ -21,21 +21,11 @@ from byoc.clock import Clock
 from byoc.errors import PreconditionFailed, Unreachable, UsageError
 from byoc.nimbus import inner
 from byoc.nimbus.connection import Connection
-from byoc.nimbus.dialling import Plainly, is_loopback
+from byoc.nimbus.dialling import open_line
 from byoc.nimbus.relay import splice
 from byoc.nimbus.sockets import Bytes, TcpLine
 from byoc.nimbus.stream import Stream
-from byoc.nimbus.transport import (
-    CLOSE_SECONDS,
-    MAX_MESSAGE,
-    OPEN_SECONDS,
-    QUEUE,
-    QUIET,
-    SUBPROTOCOL,
-    WRITE_BUFFER,
-    Transport,
-    WebSocketTransport,
-)
+from byoc.nimbus.transport import CLOSE_SECONDS, Transport, WebSocketTransport
 
 LOST: Final = "connection-lost"
 """Reason of an end that the cell could not tell."""
@@ -62,22 +52,8 @@ async def dial(url: str, path: str, token: str) -> Transport:
     if scheme is None or not parts.hostname:
         raise UsageError(f"not the address of a control plane: {url}")
     target = urllib.parse.urlunsplit((scheme, parts.netloc, parts.path.rstrip("/") + path, "", ""))
-    proxy: Literal[True] | None = None if is_loopback(parts.hostname) else True
     try:
-        websocket = await Plainly(
-            target,
-            additional_headers={"Authorization": f"Bearer {token}"},
-            proxy=proxy,
-            subprotocols=[SUBPROTOCOL],
-            compression=None,
-            open_timeout=OPEN_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            ping_interval=None,
-            max_size=MAX_MESSAGE,
-            max_queue=QUEUE,
-            write_limit=WRITE_BUFFER,
-            logger=QUIET,
-        )
+        websocket = await open_line(target, headers={"Authorization": f"Bearer {token}"})
     except InvalidStatus as error:
         status = error.response.status_code
         hint = "what stands before the control plane must let websockets through"

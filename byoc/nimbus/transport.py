@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypedDict
 
 from websockets.asyncio.connection import Connection as WebSocket
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -29,14 +29,41 @@ PATH: Final = "/nimbus/v1"
 SUBPROTOCOL: Final = Subprotocol("nimbus.v1")
 MAX_MESSAGE: Final = 1024 * 1024
 """Bytes of one websocket message at most: a batch and its control frames fit many times."""
-WRITE_BUFFER: Final = 64 * 1024
 _NOT_SENT: Final = 128 * 1024
 OPEN_SECONDS: Final = 10.0
 CLOSE_SECONDS: Final = 1.0
-QUEUE: Final = 16
-QUIET: Final = logging.getLogger("byoc.nimbus.websockets")
-QUIET.addHandler(logging.NullHandler())
-QUIET.propagate = False
+_QUIET: Final = logging.getLogger("byoc.nimbus.websockets")
+_QUIET.addHandler(logging.NullHandler())
+_QUIET.propagate = False
+
+
+class Line(TypedDict):
+    """How every websocket of ours is set, at both of its ends."""
+
+    subprotocols: list[Subprotocol]
+    compression: None
+    open_timeout: float
+    close_timeout: float
+    ping_interval: None
+    max_size: int
+    max_queue: int
+    write_limit: int
+    logger: logging.Logger
+
+
+LINE: Final = Line(
+    subprotocols=[SUBPROTOCOL],
+    # What is inside is encrypted or small, and a bomb must not be unpacked.
+    compression=None,
+    open_timeout=OPEN_SECONDS,
+    close_timeout=CLOSE_SECONDS,
+    # A tunnel has pings of its own.
+    ping_interval=None,
+    max_size=MAX_MESSAGE,
+    max_queue=16,
+    write_limit=64 * 1024,
+    logger=_QUIET,
+)
 
 
 class Transport(Protocol):
@@ -128,6 +155,8 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
+    # Nobody who dials resumes a session, so tickets would be work and bytes for nothing.
+    context.num_tickets = 0
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
@@ -204,16 +233,8 @@ async def _listen(
             ssl=context,
             ssl_handshake_timeout=OPEN_SECONDS,
             process_request=check,
-            subprotocols=[SUBPROTOCOL],
-            compression=None,
             server_header=None,
-            open_timeout=OPEN_SECONDS,
-            close_timeout=CLOSE_SECONDS,
-            ping_interval=None,
-            max_size=MAX_MESSAGE,
-            max_queue=QUEUE,
-            write_limit=WRITE_BUFFER,
-            logger=QUIET,
+            **LINE,
         )
     except ValueError as error:
         doorway.close()
