@@ -1,8 +1,10 @@
-"""Writes down who did what through the Management API, before the answer goes out.
+"""Sees to it that who did what through the Management API is on record before the answer goes out.
 
-Wrapped around the routes, inside the edge. The invariants: whatever a caller with a key asked for that
-changes something, or that brings raw text out of a cell, is on record when it is answered, refused or not;
-what cannot be recorded is answered 500. Nothing of a query or a body is in it, so no secret is.
+Wrapped around the routes, inside the edge. What the fleet did, it has recorded in the very transaction that
+did it; what was refused, or was done elsewhere than in the store, is recorded here. The invariants: whatever
+a caller with a key asked for that changes something, or that brings raw text out of a cell, is on record
+when it is answered, refused or not; what cannot be recorded is answered 500. Nothing of a query or a body is
+in it, so no secret is.
 """
 
 import re
@@ -13,11 +15,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from byoc.clock import Clock
 from byoc.controlplane.api.service import Audit
-from byoc.model.records import Deed, Principal
+from byoc.model.records import DONE, Attempt
 
-PRINCIPAL: Final = "principal"
+ATTEMPT: Final = "attempt"
 MADE: Final = "made"
-"""Members of ``scope["state"]``: who asks, and the id of what was made."""
+"""Members of ``scope["state"]``: who asks for what, and the id of what was made."""
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _OUT_OF_THE_CELL: Final = frozenset({"get_logs"})
 _ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
@@ -36,30 +38,29 @@ class Audited:
 
         async def recorded(message: Message) -> None:
             if message["type"] == "http.response.start" and is_deed(scope):
-                await self._audit.note(self._deed(scope, message))
+                await self._record(scope, message)
             await send(message)
 
         await self._app(scope, receive, recorded)
 
-    def _deed(self, scope: Scope, answer: Message) -> Deed:
-        state, by = scope["state"], scope["state"][PRINCIPAL]
+    async def _record(self, scope: Scope, answer: Message) -> None:
+        attempt, status = scope["state"][ATTEMPT], answer["status"]
+        if attempt.on_record and status == DONE:
+            return
         codes = [value.decode() for name, value in answer.get("headers", ()) if name == b"byoc-error"]
-        return Deed(
-            at=self._clock.now(),
-            organization_id=by.organization_id,
-            by=by.email,
-            key_id=by.key_id,
-            action=scope["route"].name.replace("_", " "),
-            object_id=state.get(MADE) or _named(scope.get("path_params") or {}),
-            status=answer["status"],
-            code=codes[0] if codes else "",
-            request_id=state["request_id"],
+        await self._audit.note(
+            attempt.deed(
+                self._clock.now(),
+                scope["state"].get(MADE) or _named(scope.get("path_params") or {}),
+                status=status,
+                code=codes[0] if codes else "",
+            )
         )
 
 
 def is_deed(scope: Scope) -> bool:
     """Whether a request is to be recorded: it has a caller, and does more than read what is here."""
-    if scope["type"] != "http" or not isinstance(scope.get("state", {}).get(PRINCIPAL), Principal):
+    if scope["type"] != "http" or not isinstance(scope.get("state", {}).get(ATTEMPT), Attempt):
         return False
     name = getattr(scope.get("route"), "name", "")
     return bool(name) and (scope["method"] not in _READS or name in _OUT_OF_THE_CELL)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from byoc.ids import CellID, GroupID, KeyID, OrganizationID, ProjectID, UserID, WorkspaceID
 from byoc.model.report import CellFacts, Condition
@@ -107,6 +108,10 @@ class CellEvent:
     by: str
 
 
+DONE: Final = 200
+"""The status of every answer that is no refusal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deed:
     """One call of the Management API that did something, or tried to: who, what, to what, and how it ended.
@@ -129,6 +134,27 @@ class Deed:
     code: str
     request_id: str
     number: int = 0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call of the Management API that is to do something, on its way; a deed is how it ended.
+
+    Attributes:
+        on_record: whether its deed as done is on disk, with what it did.
+    """
+
+    by: Principal
+    action: str
+    request_id: str
+    on_record: bool = False
+
+    def deed(self, at: datetime, object_id: str, *, status: int = DONE, code: str = "") -> Deed:
+        """Return how it ended: as it was asked, unless said otherwise."""
+        by = self.by
+        return Deed(
+            at, by.organization_id, by.email, by.key_id, self.action, object_id, status, code, self.request_id
+        )
 
 
 @dataclass(frozen=True, slots=True)

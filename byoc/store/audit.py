@@ -14,6 +14,7 @@ from byoc.model.records import Deed
 from byoc.store.rows import to_moment, to_number
 from byoc.store.tables import deeds
 
+_ADD: Final = insert(deeds)
 _OF: Final = (
     select(deeds)
     .where(deeds.c.organization_id == bindparam("organization"), deeds.c.number > bindparam("above"))
@@ -35,7 +36,7 @@ class Audit:
         """Write one; its number is given here."""
         values = asdict(deed) | {"at": to_number(deed.at)}
         del values["number"]
-        self._connection.execute(insert(deeds), values)
+        self._connection.execute(_ADD, values)
 
     def of(self, organization: OrganizationID, *, above: int, newest: int) -> list[Deed]:
         """Return the ``newest`` ones with a higher number, in order."""

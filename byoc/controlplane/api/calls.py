@@ -17,12 +17,12 @@ from starlette.responses import Response
 
 from byoc.clock import Clock
 from byoc.controlplane.api.service import FleetService, Instance
-from byoc.controlplane.audit import MADE, PRINCIPAL
+from byoc.controlplane.audit import ATTEMPT, MADE
 from byoc.controlplane.guard import Guard
 from byoc.controlplane.metrics import Metrics
 from byoc.controlplane.pace import Streams
 from byoc.errors import UsageError
-from byoc.model.records import Principal
+from byoc.model.records import Attempt, Principal
 from byoc.wire.management import MAXIMUM_BODY, Body, decode
 
 B = TypeVar("B", bound=Body)
@@ -60,14 +60,19 @@ def context(request: Request) -> Context:
 class Call:
     """An authenticated request."""
 
-    by: Principal
+    attempt: Attempt
     context: Context
     request: Request
 
     @property
+    def by(self) -> Principal:
+        """Who asks."""
+        return self.attempt.by
+
+    @property
     def fleet(self) -> FleetService:
-        """The service that acts."""
-        return self.context.fleet
+        """The service that acts, and records with what it does that it was this request."""
+        return self.context.fleet.recording(self.attempt)
 
     def made(self, own: str) -> None:
         """Say what this request made, for the audit."""
@@ -95,8 +100,9 @@ async def _authenticated(request: Request) -> Call:
     ours = context(request)
     address = request.client.host if request.client is not None else ""
     principal = await ours.guard.admit(request.headers.get("authorization"), address)
-    request.scope["state"][PRINCIPAL] = principal
-    return Call(principal, ours, request)
+    state, action = request.scope["state"], request.scope["route"].name.replace("_", " ")
+    attempt = state[ATTEMPT] = Attempt(principal, action, state["request_id"])
+    return Call(attempt, ours, request)
 
 
 Caller = Annotated[Call, Depends(_authenticated)]

@@ -7,10 +7,11 @@ and shows only objects of that caller's organization: another's are ``NotFound``
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 from byoc.ids import CellID, GroupID, WorkspaceID
 from byoc.model.records import (
+    Attempt,
     CellEvent,
     CellRecord,
     CreatedGroup,
@@ -234,6 +235,13 @@ class Forwards(Protocol):
 
 class Audit(Protocol):
     """Who did what through the API."""
+
+    def recording(self, attempt: Attempt, /) -> Self:
+        """Return this service for one attempt: what it writes then, and the attempt's deed, are one commit.
+
+        The attempt is told when its deed is on disk; until then the deed is still to be noted.
+        """
+        ...
 
     async def note(self, deed: Deed, /) -> None:
         """Write down a deed; it is on disk when this returns.

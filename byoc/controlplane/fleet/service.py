@@ -1,15 +1,17 @@
 """The fleet's service: what the API calls. Authorizes by organization, writes intent, returns.
 
-Nothing here waits for a cell but what reads it (``reads``). The invariant: when a method that changes
-something returns, the change is on disk and will end: done, superseded, refused or expired.
+Nothing here waits for a cell but what reads it (``reads``). The invariants: when a method that changes
+something returns, the change is on disk and will end: done, superseded, refused or expired; and a change
+that somebody's attempt asked for is on disk together with its deed, or neither is.
 """
 
 import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable
+from copy import copy
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from byoc import faults
 from byoc.clock import Clock
@@ -27,6 +29,7 @@ from byoc.controlplane.keys import ControlPlaneKeys
 from byoc.errors import NotAuthenticated, NotFound
 from byoc.ids import CellID, GroupID, NewID, WorkspaceID
 from byoc.model.records import (
+    Attempt,
     CellEvent,
     CellRecord,
     CellState,
@@ -86,6 +89,7 @@ class Fleet:
         self._reads = Reads(store, courier)
         self._rekeying = Rekeying(store, courier, clock)
         self._forwards = Forwards(store, courier, clock)
+        self._attempt: Attempt | None = None
 
     def _act(self, by: Principal) -> Act:
         return Act(by, self._clock.now())
@@ -112,6 +116,12 @@ class Fleet:
         return await self._store.read(lambda tx: tx.identities.projects(by.organization_id))
 
     # --- who did what --------------------------------------------------------------------
+
+    def recording(self, attempt: Attempt, /) -> Self:
+        """Return this service for one attempt, whose deed is written with what the attempt changes."""
+        bound = copy(self)
+        bound._attempt = attempt  # noqa: SLF001 - its own kind
+        return bound
 
     async def note(self, deed: Deed, /) -> None:
         """Write down a deed; it is on disk when this returns."""
@@ -163,13 +173,13 @@ class Fleet:
             CellState.PENDING,
             act.now,
         )
-        await self._store.write(lambda tx: membership.register(tx, act, cell))
+        await self._recorded(act, cell.id, lambda tx: membership.register(tx, act, cell))
         return cell
 
     async def enrolment_token(self, by: Principal, cell_id: CellID, thumbprint: str, /) -> dict[str, Any]:
         """Return ``{token, rootKey}``: for 15 minutes, this cell and this key; older tokens end."""
         act, jti = self._act(by), self._new_id()
-        await self._store.write(lambda tx: membership.expect(tx, act, cell_id, jti, thumbprint))
+        await self._recorded(act, cell_id, lambda tx: membership.expect(tx, act, cell_id, jti, thumbprint))
         claims = {"organization": by.organization_id, "cell": cell_id, "thumbprint": thumbprint, "jti": jti}
         token = await self._keys.sign(lambda key: tokens.issue_enrolment(key, now=act.now, **claims))
         return {"token": token, "rootKey": self._keys.root.jwk()}
@@ -177,7 +187,7 @@ class Fleet:
     async def retire_cell(self, by: Principal, cell_id: CellID, /) -> None:
         """Let a cell in no more and close its tunnels."""
         act = self._act(by)
-        await self._store.write(lambda tx: membership.retire(tx, act, cell_id))
+        await self._recorded(act, cell_id, lambda tx: membership.retire(tx, act, cell_id))
         await self._courier.link.close(cell_id)
 
     async def rotate_keys(self, by: Principal, cell_id: CellID, /) -> str:
@@ -189,17 +199,20 @@ class Fleet:
     async def create_group(self, by: Principal, new: NewGroup, /) -> CreatedGroup:
         """Write a group's first generation and its sealed password."""
         act, own = self._act(by), GroupID(self._new_id())
-        return await self._changed(lambda tx: groups.create(tx, act, new, own, self._choose))
+        return await self._changed(act, own, lambda tx: groups.create(tx, act, new, own, self._choose))
 
     async def update_group(self, by: Principal, group_id: GroupID, changes: GroupChanges, /) -> str | None:
         """Write the changes; return the new password if one was to be generated."""
         act = self._act(by)
-        return await self._changed(lambda tx: groups.update(tx, act, group_id, changes, self._choose))
+        choose = self._choose
+        return await self._changed(
+            act, group_id, lambda tx: groups.update(tx, act, group_id, changes, choose)
+        )
 
     async def terminate_group(self, by: Principal, group_id: GroupID, /, *, force: bool) -> None:
         """Write that it should go, with its workspaces if ``force``."""
         act = self._act(by)
-        await self._changed(lambda tx: groups.terminate(tx, act, group_id, force=force))
+        await self._changed(act, group_id, lambda tx: groups.terminate(tx, act, group_id, force=force))
 
     async def group(self, by: Principal, group_id: GroupID, /) -> GroupRecord:
         """Return one group, also a terminated one."""
@@ -217,7 +230,7 @@ class Fleet:
     async def create_workspace(self, by: Principal, new: NewWorkspace, /) -> WorkspaceID:
         """Write a workspace's first generation."""
         act, own = self._act(by), WorkspaceID(self._new_id())
-        await self._changed(lambda tx: workspaces.create(tx, act, new, own))
+        await self._changed(act, own, lambda tx: workspaces.create(tx, act, new, own))
         return own
 
     async def update_workspace(
@@ -225,12 +238,12 @@ class Fleet:
     ) -> None:
         """Write all changes as one new generation."""
         act = self._act(by)
-        await self._changed(lambda tx: workspaces.update(tx, act, workspace_id, changes))
+        await self._changed(act, workspace_id, lambda tx: workspaces.update(tx, act, workspace_id, changes))
 
     async def suspend_workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> None:
         """Write that it should not run; no effect if so."""
         act = self._act(by)
-        await self._changed(lambda tx: workspaces.suspend(tx, act, workspace_id))
+        await self._changed(act, workspace_id, lambda tx: workspaces.suspend(tx, act, workspace_id))
 
     async def resume_workspace(
         self, by: Principal, workspace_id: WorkspaceID, /, *, disable_auto_suspend: bool
@@ -238,13 +251,15 @@ class Fleet:
         """Write that it should run; no effect if so."""
         act = self._act(by)
         await self._changed(
-            lambda tx: workspaces.resume(tx, act, workspace_id, disable_auto_suspend=disable_auto_suspend)
+            act,
+            workspace_id,
+            lambda tx: workspaces.resume(tx, act, workspace_id, disable_auto_suspend=disable_auto_suspend),
         )
 
     async def terminate_workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> None:
         """Write that it should go; always lawful."""
         act = self._act(by)
-        await self._changed(lambda tx: workspaces.terminate(tx, act, workspace_id))
+        await self._changed(act, workspace_id, lambda tx: workspaces.terminate(tx, act, workspace_id))
 
     async def workspace(self, by: Principal, workspace_id: WorkspaceID, /) -> WorkspaceRecord:
         """Return one workspace, also a terminated one."""
@@ -341,7 +356,23 @@ class Fleet:
 
         return await self._store.scan(look)
 
-    async def _changed(self, change: Callable[[Transaction], R]) -> R:
-        result = await self._store.write(change)
+    async def _changed(self, act: Act, own: str, change: Callable[[Transaction], R]) -> R:
+        result = await self._recorded(act, own, change)
         faults.reach(faults.Step.INTENT_COMMITTED)
+        return result
+
+    async def _recorded(self, act: Act, own: str, change: Callable[[Transaction], R]) -> R:
+        """Write a change to what has the id ``own``, and in the same commit who made it."""
+        attempt = self._attempt
+        if attempt is None:
+            return await self._store.write(change)
+        deed = attempt.deed(act.now, own)
+
+        def both(tx: Transaction) -> R:
+            result = change(tx)
+            tx.audit.add(deed)
+            return result
+
+        result = await self._store.write(both)
+        attempt.on_record = True
         return result

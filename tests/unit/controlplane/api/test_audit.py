@@ -35,6 +35,21 @@ async def test_each_change_is_on_record_with_who_what_and_how_it_ended(world: An
     )
 
 
+async def test_each_call_is_on_record_once(world: Any) -> None:
+    group = await world.group()
+    workspace = await world.workspace(group=group)
+    await world.client.post("/v1/workspaces", json={"name": "w", "workspaceGroupID": "none"})
+    await world.client.patch(f"/v1/workspaceGroups/{group}", json={})
+    await world.client.delete(f"/v1/workspaces/{workspace}")
+    assert [(each["action"], each.get("objectID"), each["status"]) for each in await deeds(world)] == [
+        ("create group", group, 200),
+        ("create workspace", workspace, 200),
+        ("create workspace", None, 400),
+        ("update group", group, 200),
+        ("terminate workspace", workspace, 200),
+    ]
+
+
 async def test_what_was_refused_is_on_record_too(world: Any) -> None:
     workspace = await world.workspace()
     assert (await world.client.patch(f"/v1/workspaces/{workspace}", json={"size": "S-0"})).status_code == 409
