@@ -22,11 +22,11 @@ from lightkube import KubeConfig
 from byoc import log
 from byoc.clock import SystemClock
 from byoc.dataplane.files import FileStorage
+from byoc.dataplane.kubernetes import manifests
 from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import Json, kind_of
-from byoc.dataplane.kubernetes.manifests import space
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.ledger import Ledger
@@ -117,7 +117,9 @@ def fill(api: MemoryApi, wanted: list[WorkspaceSpec]) -> None:
     for spec in wanted:
         limits = Limits.wanted(spec)
         intended = Intended(spec.id, spec.group_id, limits, Doors(), engine.disk_gib(limits), kept=True)
-        for each in [space(intended), *engine.claims(intended), *engine.watched(intended)]:
+        around = [manifests.space(intended), manifests.binding(intended), *engine.claims(intended)]
+        secret = engine.secret(intended, manifests.Secrets("", "", "", ""))
+        for each in [*around, *engine.watched(intended), secret]:
             api.put(kind_of(each).plural, each)
 
 

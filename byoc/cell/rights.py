@@ -13,6 +13,7 @@ from byoc.cell.incluster import (
     AUTOSCALER,
     CONTROL,
     CONTROL_GROUP,
+    ENGINE_FILES,
     ENGINE_OPERATOR,
     ENROLMENT,
     INSTALLED,
@@ -22,6 +23,7 @@ from byoc.cell.incluster import (
     SHOWN,
     STORAGE_CLASS,
     TOKEN,
+    VENDOR_OPERATOR,
 )
 
 _RBAC: Final = "rbac.authorization.k8s.io"
@@ -79,6 +81,26 @@ AGENT_IN_CLUSTER: Final = (
         "as before, where engines have an operator: what it was told to run, and what it says of it",
     ),
     Right("policy", ("poddisruptionbudgets",), _LOOK, "as before: one that somebody removed is put back"),
+    Right(
+        "",
+        ("resourcequotas", "limitranges", "serviceaccounts"),
+        ("list", "watch"),
+        "as before: a limit that somebody lifted is put back",
+    ),
+    Right(
+        "",
+        ("configmaps", "secrets"),
+        ("list", "watch"),
+        "as before, an engine's settings and certificate; those of this name only, which nobody else gives",
+        names=(ENGINE_FILES,),
+    ),
+    Right(
+        "apps",
+        ("deployments",),
+        ("list", "watch"),
+        "as before, where engines have an operator: this one's, and no other",
+        names=(VENDOR_OPERATOR,),
+    ),
     Right("", ("nodes",), _LOOK, "zones of machines; an instance that died is a node that is gone"),
     Right(
         "",

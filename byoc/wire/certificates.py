@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -113,6 +113,15 @@ def issued(authority: bytes, certificate: bytes) -> bool:
     except (UsageError, ValueError, TypeError, InvalidSignature):
         return False
     return True
+
+
+def belongs(pair: Certificate) -> bool:
+    """Whether the key is that of the certificate."""
+    try:
+        key = serialization.load_pem_private_key(pair.key, None)
+        return key.public_key() == _read(pair.certificate).public_key()
+    except (UsageError, ValueError, TypeError, UnsupportedAlgorithm):
+        return False
 
 
 def fingerprint(certificate: bytes) -> str:

@@ -34,11 +34,14 @@ _MEANT: Final = {
         "PodDisruptionBudget",
         "engine",
     ): "the engine may be moved, by a person; the pod tells the autoscaler not to",
-    ("ConfigMap", "engine"): "`my.cnf`, and the script that initialises a new volume once",
+    ("ConfigMap", "byoc-engine"): "`my.cnf`, and the script that initialises a new volume once",
     ("Service", "svc-ID-ddl"): "headless: the pod's own address, as a name",
     ("Service", "svc-ID-dml"): "the same; this name is the endpoint that the API returns",
     ("PersistentVolumeClaim", "data"): "the volume; made once by the agent, never by a controller",
-    ("Secret", "engine"): "the engine's certificate and key, the cell's authority, hashes of our own account",
+    (
+        "Secret",
+        "byoc-engine",
+    ): "the engine's certificate and key, the cell's authority, hashes of our own account",
     ("StatefulSet", "engine"): "one pod, or none while suspended",
 }
 _OPERATED: Final = ClusterSettings(
@@ -61,7 +64,7 @@ _MEANT_OPERATED: Final = {
     ): "of the group: under which the nodes run, and by which AWS knows their part of the bucket",
     ("Service", "svc-ID-ddl"): "headless: the master aggregator",
     ("Service", "svc-ID-dml"): "headless: all aggregators; this name is the endpoint that the API returns",
-    ("Secret", "engine"): "the engine's certificate and key, the cell's authority",
+    ("Secret", "byoc-engine"): "the engine's certificate and key, the cell's authority",
     ("MemsqlCluster", "cluster"): "what the operator is told to run, licence and hash of `admin` included",
     ("ServiceAccount", "sdb-operator"): "under which the operator runs",
     ("RoleBinding", "sdb-operator"): "gives the operator its rights here, and nowhere else",

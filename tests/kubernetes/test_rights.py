@@ -19,6 +19,7 @@ VOLUMES = "/api/v1/persistentvolumes"
 OURS, OTHER, THEIRS = "byoc-ws-one", "byoc-ws-three", "somebody-elses"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 VERSION = "pod-security.kubernetes.io/enforce-version"
+ENGINES = "metadata.name=byoc-engine"
 LABEL = "byoc.dev/workspace"
 
 
@@ -92,6 +93,8 @@ ALLOWED: dict[str, Asked] = {
     "ask what it may do": ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", REVIEW),
     "see the machines": ("GET", "/api/v1/nodes", None),
     "give a machine up": ("PATCH", MACHINE, [{"op": "add", "path": "/spec/taints/-", "value": OUT}]),
+    "hear of edits of engines' secrets": ("GET", f"/api/v1/secrets?fieldSelector={ENGINES}", None),
+    "hear of edits of engines' settings": ("GET", f"/api/v1/configmaps?fieldSelector={ENGINES}", None),
     "read the policy": ("GET", f"{CORE}/configmaps/byoc-policy", None),
 }  # fmt: skip
 REFUSED: dict[str, Asked] = {
@@ -113,6 +116,12 @@ REFUSED: dict[str, Asked] = {
     "give rights to a stranger": ("POST", bindings(OURS), binding(account=("default", THEIRS))),
     "read a workspace's secrets unbound": ("GET", f"{SPACES}/{OURS}/secrets", None),
     "read another's secrets": ("GET", f"{SPACES}/{THEIRS}/secrets", None),
+    "read everybody's secrets": ("GET", "/api/v1/secrets", None),
+    "read everybody's by a label": ("GET", f"/api/v1/secrets?labelSelector={LABEL}", None),
+    "read those of another name": ("GET", "/api/v1/secrets?fieldSelector=metadata.name=byoc-keys", None),
+    "read all but those": ("GET", "/api/v1/secrets?fieldSelector=metadata.name!=byoc-engine", None),
+    "read everybody's settings": ("GET", "/api/v1/configmaps", None),
+    "read everybody's deployments": ("GET", "/apis/apps/v1/deployments", None),
     "make an object of another name at home": ("POST", f"{CORE}/configmaps", config("other")),
     "write the policy": ("PATCH", f"{CORE}/configmaps/byoc-policy", {"data": {"a": "b"}}),
     "write its own configuration": ("PATCH", f"{CORE}/configmaps/byoc-config", {"data": {"a": "b"}}),

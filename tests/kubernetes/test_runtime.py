@@ -20,6 +20,7 @@ from byoc.ids import GroupID, WorkspaceID, new_id
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, WorkspaceSpec
 from byoc.testing.walking import walk
+from byoc.wire.certificates import Certificate, belongs, make_authority
 from tests.kubernetes.cell import DOMAIN, SETTINGS, Cell
 
 Json = dict[str, Any]
@@ -61,14 +62,15 @@ def of(cell: Cell, spec: WorkspaceSpec, path: str) -> Json:
     """Return one object of a workspace; ``path`` is below its namespace."""
     group, _, rest = path.rpartition(":")
     root = f"/apis/{group}" if group else "/api/v1"
-    _, found = cell.plane.ask("admin", "GET", f"{root}/namespaces/{names.namespace(spec.id)}/{rest}")
+    whole = f"{root}/namespaces/{names.namespace(spec.id)}/{rest}".removesuffix("/")
+    _, found = cell.plane.ask("admin", "GET", whole)
     return found
 
 
 def meddle(cell: Cell, spec: WorkspaceSpec, method: str, path: str, change: Json | None = None) -> None:
     group, _, rest = path.rpartition(":")
     root = f"/apis/{group}" if group else "/api/v1"
-    whole = f"{root}/namespaces/{names.namespace(spec.id)}/{rest}"
+    whole = f"{root}/namespaces/{names.namespace(spec.id)}/{rest}".removesuffix("/")
     status, answer = cell.plane.ask("admin", method, whole, change, kind=MERGE if change else "")
     assert status == 200, answer
 
@@ -89,6 +91,7 @@ async def settled(
 
 
 WALL = "networking.k8s.io/v1:networkpolicies/sql"
+BINDING = "rbac.authorization.k8s.io/v1:rolebindings/byoc-agent"
 BEHIND = Situation(password_version=1)
 
 
@@ -117,17 +120,104 @@ class TestWalls:
         assert mending.reason is Reason.PUTTING_BACK
         assert len(of(cell, running, WALL)["spec"]["ingress"][0]["from"]) == 1
 
-    @pytest.mark.parametrize("what", ["service", "policy/v1:poddisruptionbudgets/engine", WALL])
+
+class TestByHand:
     async def test_what_somebody_removed_is_put_back(
-        self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec, what: str
+        self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec
     ) -> None:
-        path = f"services/{names.service(running.id, 'dml')}" if what == "service" else what
-        heard = asyncio.ensure_future(anext(runtime.watch()))
-        await asyncio.sleep(0)
-        meddle(cell, running, "DELETE", path)
-        assert await asyncio.wait_for(heard, 30) == running.id
-        assert (await settled(runtime, running, BEHIND))[0].reason is Reason.PUTTING_BACK
-        assert of(cell, running, path)["metadata"]["name"] in path
+        seen = await runtime.observe(running.id)
+        for path in around(running):
+            before = of(cell, running, path)
+            meddle(cell, running, "DELETE", path)
+            await putting_back(runtime, running)
+            assert said(of(cell, running, path)) == said(before), path
+        await nothing_is_written(runtime, running)
+        assert (await runtime.observe(running.id)).started_at == seen.started_at
+
+    async def test_what_somebody_changed_is_put_back(
+        self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec
+    ) -> None:
+        seen = await runtime.observe(running.id)
+        for path, change in edits(running).items():
+            before = of(cell, running, path)
+            meddle(cell, running, "PATCH", path, change)
+            assert said(of(cell, running, path)) != said(before), path
+            await putting_back(runtime, running)
+            assert said(of(cell, running, path)) == said(before), path
+        strange = make_authority(name="somebody's", now=SystemClock().now()).key
+        change = {"data": {"tls.key": base64.b64encode(strange).decode()}}
+        meddle(cell, running, "PATCH", "secrets/byoc-engine", change)
+        await putting_back(runtime, running)
+        data = of(cell, running, "secrets/byoc-engine")["data"]
+        assert belongs(Certificate(*(base64.b64decode(data[name]) for name in ("tls.crt", "tls.key"))))
+        await nothing_is_written(runtime, running)
+        assert (await runtime.observe(running.id)).started_at == seen.started_at
+
+
+def around(spec: WorkspaceSpec) -> list[str]:
+    """Return every object of a workspace but its volume and what runs."""
+    return [
+        *(f"services/{names.service(spec.id, which)}" for which in ("ddl", "dml")),
+        "policy/v1:poddisruptionbudgets/engine",
+        WALL,
+        "networking.k8s.io/v1:networkpolicies/default-deny",
+        "configmaps/byoc-engine",
+        "secrets/byoc-engine",
+        "resourcequotas/workspace",
+        "limitranges/workspace",
+        BINDING,
+    ]
+
+
+def edits(spec: WorkspaceSpec) -> dict[str, Json]:
+    """Return a change for each, by its path."""
+    more = [{"port": 3306, "name": "sql", "targetPort": "sql"}, {"port": 3307, "name": "theirs"}]
+    privileged = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit")}
+    return {
+        f"services/{names.service(spec.id, 'ddl')}": {"spec": {"ports": more}},
+        f"services/{names.service(spec.id, 'dml')}": {"metadata": {"annotations": {names.HOSTNAME: "x.y"}}},
+        "policy/v1:poddisruptionbudgets/engine": {"spec": {"maxUnavailable": 0}},
+        WALL: {"spec": {"ingress": [{}]}},
+        "configmaps/byoc-engine": {"data": {"my.cnf": "[mariadbd]\n"}},
+        "secrets/byoc-engine": {"data": {"ca.crt": ""}},
+        "resourcequotas/workspace": {"spec": {"hard": {"pods": "9"}}},
+        "limitranges/workspace": {"spec": {"limits": [{"type": "Container"}]}},
+        BINDING: {"subjects": []},
+        "": {"metadata": {"labels": privileged, "annotations": {names.INTENDED: None}}},
+    }
+
+
+def said(found: Json) -> Json:
+    """Return what a person says of an object, without what the API server and controllers add."""
+    kept = {name: value for name, value in found.items() if name not in {"status", "metadata"}}
+    metadata = found["metadata"]
+    kept["spec"] = {n: v for n, v in (found.get("spec") or {}).items() if not n.startswith("clusterIP")}
+    annotations = metadata.get("annotations") or {}
+    if found["kind"] == "Secret":
+        # A lost certificate is another one afterwards.
+        kept["data"] = {name: text for name, text in found["data"].items() if not name.startswith("tls.")}
+        annotations = sorted(annotations)
+    return kept | {"labels": metadata.get("labels"), "annotations": annotations}
+
+
+async def putting_back(runtime: KubernetesRuntime, spec: WorkspaceSpec) -> None:
+    """Wait until the runtime has heard of it, and has done what it does then."""
+    heard: set[Reason] = set()
+    async with asyncio.timeout(60):
+        while Reason.PUTTING_BACK not in heard:
+            await asyncio.sleep(0.02)
+            steps = await settled(runtime, spec, BEHIND)
+            assert {step.phase for step in steps} == {Phase.RUNNING}
+            heard |= {step.reason for step in steps}
+
+
+async def nothing_is_written(runtime: KubernetesRuntime, spec: WorkspaceSpec) -> None:
+    """See that what was put back is whole to the runtime too, or it would put it back for ever."""
+    before = runtime._cluster.traffic.writes
+    for _ in range(3):
+        (rest,) = await settled(runtime, spec, BEHIND)
+        assert rest.reason is Reason.ANSWERED_SQL
+    assert runtime._cluster.traffic.writes == before
 
 
 class TestNames:
@@ -156,7 +246,7 @@ class TestCertificates:
             assert (before.sql_ready, before.amiss) == (True, True)
             steps = await settled(runtime, spec, BEHIND)
             assert steps[0].reason is Reason.PUTTING_BACK
-            held = base64.b64decode(of(cell, spec, "secrets/engine")["data"]["tls.crt"])
+            held = base64.b64decode(of(cell, spec, "secrets/byoc-engine")["data"]["tls.crt"])
             assert lasts(held, SystemClock().now())
             shown = runtime._held[spec.id].following
             async with asyncio.timeout(60):

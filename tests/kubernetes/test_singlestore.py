@@ -214,12 +214,21 @@ async def test_what_somebody_took_from_a_running_one_is_put_back_and_sql_goes_on
 ) -> None:
     started = (await runtime.observe(running.id)).started_at
     operator.asleep.add(names.namespace(running.id))
+    more = [
+        f"serviceaccounts/{names.account(running.group_id)}",
+        "serviceaccounts/sdb-operator",
+        "rbac.authorization.k8s.io/v1:rolebindings/sdb-operator",
+        "secrets/byoc-engine",
+        "resourcequotas/workspace",
+    ]
     deployment = path_of(running, "apps/v1:deployments/sdb-operator")
     try:
         assert operated.plane.ask("admin", "DELETE", deployment)[0] == 200
         change = {"spec": {"leafSpec": {"storageGB": 7}}}
         status, _ = operated.plane.ask("admin", "PATCH", path_of(running, ORDER), change, kind=MERGE)
         assert status == 200
+        for each in more:
+            assert operated.plane.ask("admin", "DELETE", path_of(running, each))[0] == 200
         await until(runtime, running, because(Reason.PUTTING_BACK))
         steps = await until(runtime, running, lambda taken: taken.done)
     finally:
@@ -227,7 +236,18 @@ async def test_what_somebody_took_from_a_running_one_is_put_back_and_sql_goes_on
     assert {taken.phase for taken in steps} == {Phase.RUNNING}
     assert of(operated, running, "apps/v1:deployments/sdb-operator")["spec"]["replicas"] == 1
     assert of(operated, running, ORDER)["spec"]["leafSpec"]["storageGB"] == 1
+    assert [of(operated, running, each)["metadata"]["name"] for each in more] == [
+        each.rpartition("/")[2] for each in more
+    ]
     assert (await runtime.observe(running.id)).started_at == started
+    idle = path_of(running, "apps/v1:deployments/sdb-operator")
+    assert operated.plane.ask("admin", "PATCH", idle, {"spec": {"replicas": 0}}, kind=MERGE)[0] == 200
+    await until(runtime, running, because(Reason.PUTTING_BACK))
+    await until(runtime, running, lambda taken: taken.done)
+    assert of(operated, running, "apps/v1:deployments/sdb-operator")["spec"]["replicas"] == 1
+    before = runtime._cluster.traffic.writes
+    assert (await until(runtime, running, lambda taken: taken.done))[0].done
+    assert runtime._cluster.traffic.writes == before
 
 
 async def test_without_a_licence_or_the_vendor_s_kind_of_object_the_start_says_so_and_is_tried_again(

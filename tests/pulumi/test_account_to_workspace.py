@@ -155,7 +155,7 @@ def bootstrapped(site: ClusterSite, instance: Instance, reach: Mapping[str, str]
 def served(site: ClusterSite, workspace: Mapping[str, Any], statement: str) -> Any:
     """Ask the workspace's engine where its pod is, under the name and the authority that its users know."""
     space = f"/api/v1/namespaces/byoc-ws-{workspace['workspaceID']}"
-    pod, secret = site.ask(f"{space}/pods/engine-0"), site.ask(f"{space}/secrets/engine")
+    pod, secret = site.ask(f"{space}/pods/engine-0"), site.ask(f"{space}/secrets/byoc-engine")
     name = workspace["endpoint"].removesuffix(":3306")
     tls = sql.Tls(base64.b64decode(secret["data"]["ca.crt"]).decode(), name)
     with sql.connect(pod["status"]["podIP"], 3306, "admin", PASSWORD, tls=tls) as session:

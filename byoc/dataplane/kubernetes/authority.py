@@ -110,9 +110,8 @@ class Authority:
 
     def secrets(self, workspace: WorkspaceID, held: Json | None) -> manifests.Secrets:
         """Return what an engine's Secret is to hold: of ``held``, what is there, all that is still good."""
-        data = {name: base64.b64decode(text) for name, text in ((held or {}).get("data") or {}).items()}
-        pair = Certificate(data.get("tls.crt", b""), data.get("tls.key", b""))
-        if not pair.key or not self.stands(pair.certificate):
+        pair = _pair((held or {}).get("data") or {})
+        if not certificates.belongs(pair) or not self.stands(pair.certificate):
             hosts = names.hosts(workspace, self._settings)
             pair = make_server_certificate(self._line.signing, names=hosts, now=self._clock.now())
         return manifests.Secrets(
@@ -141,6 +140,11 @@ def lasts(certificate: bytes, now: datetime) -> bool:
         return _expires_at(certificate) - now > RENEW_BEFORE
     except ByocError:
         return False
+
+
+def _pair(data: Json) -> Certificate:
+    held = {name: base64.b64decode(str(data.get(name, ""))) for name in ("tls.crt", "tls.key")}
+    return Certificate(held["tls.crt"], held["tls.key"])
 
 
 def _wish(found: Json) -> Wish | None:

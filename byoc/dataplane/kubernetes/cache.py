@@ -13,9 +13,9 @@ from typing import Final, Protocol, TypeVar
 from byoc import log
 from byoc.cell.incluster import WORKSPACE_LABEL
 from byoc.clock import Clock
-from byoc.dataplane.kubernetes import kinds, names
+from byoc.dataplane.kubernetes import kinds, manifests, names
 from byoc.dataplane.kubernetes.client import Change, Cluster, Labels
-from byoc.dataplane.kubernetes.drift import differs
+from byoc.dataplane.kubernetes.drift import differs, sealed
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import Json, Kind
 from byoc.dataplane.kubernetes.views import Claim, Order, Pod, Set, Space, Volume, version
@@ -31,15 +31,49 @@ FOLLOWED: Final = (
     kinds.BUDGET,
     kinds.NETWORK_POLICY,
     kinds.VOLUME,
+    kinds.CONFIG_MAP,
+    kinds.SECRET,
+    kinds.QUOTA,
+    kinds.LIMIT_RANGE,
+    kinds.ROLE_BINDING,
 )
 """Namespaces first: they say what the others were made from."""
-_CHECKED: Final = (
-    kinds.STATEFUL_SET,
-    kinds.SERVICE,
-    kinds.BUDGET,
-    kinds.NETWORK_POLICY,
-    kinds.MEMSQL_CLUSTER,
+_CHECKED: Final = frozenset(
+    {
+        kinds.NAMESPACE,
+        kinds.STATEFUL_SET,
+        kinds.SERVICE,
+        kinds.BUDGET,
+        kinds.NETWORK_POLICY,
+        kinds.CONFIG_MAP,
+        kinds.SECRET,
+        kinds.QUOTA,
+        kinds.LIMIT_RANGE,
+        kinds.ROLE_BINDING,
+        kinds.ACCOUNT,
+        kinds.DEPLOYMENT,
+        kinds.MEMSQL_CLUSTER,
+    }
 )
+_OURS: Final = frozenset(
+    {
+        kinds.NAMESPACE,
+        kinds.CONFIG_MAP,
+        kinds.SECRET,
+        kinds.QUOTA,
+        kinds.LIMIT_RANGE,
+        kinds.ROLE_BINDING,
+        kinds.ACCOUNT,
+        kinds.DEPLOYMENT,
+    }
+)
+"""Of these, nothing matters that an operator makes: all that is followed bears the workspace's label."""
+_NAMED: Final = {
+    kinds.CONFIG_MAP: names.FILES,
+    kinds.SECRET: names.FILES,
+    kinds.DEPLOYMENT: names.OPERATOR,
+}
+"""Of these, the agent may not see any others: they may hold somebody's secrets."""
 _LONGEST_PAUSE: Final = 10.0
 _REMEMBERED: Final = 64
 _AT_ONCE: Final = 20
@@ -91,6 +125,15 @@ class View:
         return not (
             self.space or self.order or self.claims or self.sets or self.pods or self.volumes or self.parts
         )
+
+    @property
+    def intended(self) -> Intended | None:
+        """What its objects were made from; None where nobody knows."""
+        return self.space.intended if self.space is not None else None
+
+    def stands(self, kind: str, name: str) -> bool:
+        """Whether an object is there as it was made."""
+        return self.parts.get((kind, name), (0, False))[1]
 
     @property
     def claim(self) -> Claim | None:
@@ -247,16 +290,21 @@ class Cache:
 
     def amiss(self, view: View) -> bool:
         """Whether an object is gone or is not as it was made."""
-        if view.space is None or view.space.intended is None:
-            return False
-        wanted = self._manifests(view.space.intended)
-        return any(key not in view.parts or not view.parts[key][1] for key in wanted)
+        return view.claim is not None if view.intended is None else bool(self.missed(view))
+
+    def missed(self, view: View) -> list[Key]:
+        """Return the objects that are gone or not as they were made."""
+        if view.intended is None:
+            return [("Namespace", names.namespace(view.workspace))]
+        return [key for key in self._manifests(view.intended) if not view.stands(*key)]
 
     def _is_whole(self, view: View, kind: Kind, found: Json) -> bool:
-        if view.space is None or view.space.intended is None:
+        if view.intended is None:
             return True
-        wanted = self._manifests(view.space.intended).get((kind.name, found["metadata"]["name"]))
-        return wanted is None or not differs(wanted, found)
+        wanted = self._manifests(view.intended).get((kind.name, found["metadata"]["name"]))
+        if wanted is None:
+            return True
+        return not differs(wanted, found) and (kind is not kinds.SECRET or sealed(found))
 
     def _manifests(self, intended: Intended) -> dict[Key, Json]:
         known = self._wanted.get(intended)
@@ -265,7 +313,11 @@ class Cache:
                 self._wanted.pop(next(iter(self._wanted)))
             known = self._wanted[intended] = {
                 (each["kind"], each["metadata"]["name"]): _unnamed(each)
-                for each in self._engines.watched(intended)
+                for each in (
+                    manifests.space(intended),
+                    manifests.binding(intended),
+                    *self._engines.watched(intended),
+                )
             }
         return known
 
@@ -274,17 +326,18 @@ class Cache:
     async def _follow(self, kind: Kind) -> None:
         if kind is not kinds.NAMESPACE:
             await self._listed[kinds.NAMESPACE].wait()
-        labelled = kind is kinds.NAMESPACE or (self._engines.labelled and kind is not kinds.VOLUME)
+        labelled = kind in _OURS or (self._engines.labelled and kind is not kinds.VOLUME)
         labels: Labels | None = {WORKSPACE_LABEL: None} if labelled else None
+        fields = {"metadata.name": _NAMED[kind]} if kind in _NAMED else None
         errors = 0
         while True:
             try:
-                objects, number = await self._cluster.list(kind, labels=labels)
+                objects, number = await self._cluster.list(kind, labels=labels, fields=fields)
                 await self._replace(kind, objects, int(number))
                 self.undefined.discard(kind)
                 self._listed[kind].set()
                 while True:
-                    async for change in self._cluster.watch(kind, number, labels=labels):
+                    async for change in self._cluster.watch(kind, number, labels=labels, fields=fields):
                         errors = 0
                         number = change.object["metadata"]["resourceVersion"]
                         self._take(kind, change)

@@ -222,6 +222,7 @@ class Cluster:
         namespace: str = EVERYWHERE,
         *,
         labels: Labels | None = None,
+        fields: dict[str, str] | None = None,
     ) -> AsyncIterator[Change]:
         """Yield what changes after ``version``; ends when the server has said nothing for minutes.
 
@@ -234,6 +235,7 @@ class Cluster:
             self._client.watch(
                 _resource(kind),
                 labels=cast("Any", labels),
+                fields=cast("Any", fields),
                 resource_version=version,
                 **_place(kind, namespace),
             ),

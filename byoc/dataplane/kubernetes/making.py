@@ -10,11 +10,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final, Protocol, TypeVar
 
+from byoc import log
+from byoc.cell.incluster import AGENT
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import kinds, manifests, names
 from byoc.dataplane.kubernetes.authority import Authority
 from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.drift import differs
 from byoc.dataplane.kubernetes.engines import EngineKind
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import Json
@@ -27,6 +30,11 @@ _RIGHTS_SECONDS: Final = 10.0
 """How long a right that was just given may take to be known to every part of the API server."""
 _RIGHTS_PAUSE: Final = 0.05
 _POLL_SECONDS: Final = 0.05
+_NAMING: Final = frozenset({"apiVersion", "kind"})
+_REPLACED: Final = frozenset(
+    {kinds.STATEFUL_SET, kinds.DEPLOYMENT, kinds.SERVICE, kinds.NETWORK_POLICY, kinds.LIMIT_RANGE}
+)
+_LOG: Final = log.get(__name__)
 T = TypeVar("T")
 
 
@@ -69,15 +77,16 @@ class Making:
         limits = Limits.wanted(spec)
         disk = self._engines.disk_gib(limits)
         view = self.cache.view(spec.id)
-        before = view.space.intended if view.space is not None else None
+        before = view.intended
         held = self._engines.disk_held(view) or (before.disk_gib if before is not None else 0)
         image = self._engines.image
         wanted = Intended(spec.id, spec.group_id, limits, doors, max(disk, held), image=image)
+        kept = view.claim is not None and view.claim.password_version > 0
         if before is None:
-            return wanted
-        kept = before.kept or (view.claim is not None and view.claim.password_version > 0)
+            # Somebody took the word of it away: what is there says it too.
+            return replace(wanted, running=view.set is not None and view.set.replicas > 0, kept=kept)
         image = image if upgraded else before.image or image
-        return replace(wanted, running=before.running, kept=kept, image=image)
+        return replace(wanted, running=before.running, kept=before.kept or kept, image=image)
 
     async def volume(self, intended: Intended) -> None:
         """Make the namespace, what stands in it without an engine, and the claims of the volumes."""
@@ -88,10 +97,18 @@ class Making:
     async def engine(self, intended: Intended) -> None:
         """Make everything as ``intended`` says, the volume apart: that must be there."""
         await self._space(intended)
-        held = await self.cluster.get(kinds.SECRET, names.ENGINE, names.namespace(intended.workspace))
+        place = names.namespace(intended.workspace)
+        held = await self._allowed(lambda: self.cluster.get(kinds.SECRET, names.FILES, place))
         secrets = self._authority.secrets(intended.workspace, held)
         await asyncio.gather(self._surround(intended), self.apply(self._engines.secret(intended, secrets)))
         await self._engines.raise_(self, intended)
+
+    async def mend(self, intended: Intended) -> None:
+        """Make everything as it should be, while it serves."""
+        missed = [" ".join(key) for key in self.cache.missed(self.cache.view(intended.workspace))]
+        if missed:
+            _LOG.warning("putting back", workspace=intended.workspace, objects=missed)
+        await self.engine(intended)
 
     async def stopped(self, intended: Intended) -> None:
         """Take the pod away, and the endpoint's names with it; all else stays."""
@@ -108,10 +125,14 @@ class Making:
     # --- one object ----------------------------------------------------------------------
 
     async def _space(self, intended: Intended) -> None:
-        made = self.cache.view(intended.workspace).space
         self.cache.note(kinds.NAMESPACE, await self.cluster.apply(manifests.space(intended)))
-        if made is None:
-            await self.apply(manifests.binding(intended))
+        view, binding = self.cache.view(intended.workspace), manifests.binding(intended)
+        if view.stands("RoleBinding", AGENT):
+            return
+        if ("RoleBinding", AGENT) in view.parts:
+            # What one gives is never changed: another one has to come in its place.
+            await self.cluster.delete(kinds.ROLE_BINDING, AGENT, names.namespace(intended.workspace))
+        await self.apply(binding)
 
     async def _surround(self, intended: Intended) -> None:
         around = self._engines.surroundings(intended)
@@ -119,17 +140,24 @@ class Making:
 
     async def apply(self, manifest: Json) -> None:
         """Apply one object; a right given a moment ago is waited for."""
+        found = await self._allowed(lambda: self.cluster.apply(manifest))
+        body = {name: value for name, value in manifest.items() if name not in _NAMING}
+        if kinds.kind_of(manifest) in _REPLACED and differs(body, found):
+            # A member that somebody else has added to a list is theirs, and applying leaves it there.
+            body["metadata"] = found["metadata"]
+            found = await self.cluster.replace({**manifest, **body})
+        self.cache.note(kinds.kind_of(manifest), found)
+
+    async def _allowed(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask for what a right given a moment ago allows: it takes a while to be known."""
         ends = self._clock.monotonic() + _RIGHTS_SECONDS
         while True:
             try:
-                found = await self.cluster.apply(manifest)
+                return await ask()
             except Forbidden:
                 if self._clock.monotonic() >= ends:
                     raise
                 await self._clock.sleep(_RIGHTS_PAUSE)
-            else:
-                self.cache.note(kinds.kind_of(manifest), found)
-                return
 
     async def off(self, work: Callable[[], T]) -> T:
         """Do blocking work in a thread."""

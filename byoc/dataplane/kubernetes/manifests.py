@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from byoc.cell.incluster import AGENT, ENGINE_APP, ENGINE_OPERATOR, NAMESPACE, WORKSPACE_LABEL
-from byoc.dataplane.kubernetes import engine_files, names, sizing
+from byoc.dataplane.kubernetes import drift, engine_files, names, sizing
 from byoc.dataplane.kubernetes.intended import Intended, limits_text
 from byoc.dataplane.kubernetes.kinds import Json
 from byoc.dataplane.kubernetes.settings import ClusterSettings
@@ -91,7 +91,7 @@ def config(intended: Intended, settings: ClusterSettings) -> Json:
         "prepare.sh": engine_files.prepare(),
         "volume": engine_files.KEPT if intended.kept else engine_files.NEW,
     }
-    return made(intended, "v1", "ConfigMap", names.ENGINE, data=data)
+    return made(intended, "v1", "ConfigMap", names.FILES, data=data)
 
 
 def claim(intended: Intended, settings: ClusterSettings) -> Json:
@@ -117,8 +117,18 @@ def secret(intended: Intended, secrets: Secrets) -> Json:
         "tls.key": secrets.key,
         "ca.crt": secrets.authority,
     }
+    return sealed(intended, texts)
+
+
+def sealed(intended: Intended, texts: Mapping[str, str]) -> Json:
+    """Return the engine's Secret with ``texts`` in it."""
     data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
-    return made(intended, "v1", "Secret", names.ENGINE, type="Opaque", data=data)
+    return vessel(intended, annotations={names.SEAL: drift.seal(data)}, data=data)
+
+
+def vessel(intended: Intended, **more: Any) -> Json:
+    """Return the engine's Secret, but for what only the agent knows."""
+    return made(intended, "v1", "Secret", names.FILES, type="Opaque", **more)
 
 
 def engine(intended: Intended, settings: ClusterSettings) -> Json:
@@ -157,8 +167,7 @@ def resources(compute: sizing.Compute) -> Json:
 
 def watched(intended: Intended, settings: ClusterSettings) -> list[Json]:
     """Return the objects in which a change by somebody else is seen at once."""
-    around = [*_walls(intended), budget(intended), *services(intended, settings)]
-    return [*around, engine(intended, settings)]
+    return [*surroundings(intended, settings), vessel(intended), engine(intended, settings)]
 
 
 # --- the pod -----------------------------------------------------------------------------
@@ -186,8 +195,8 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
         "containers": [_engine(image, wanted)],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": names.CLAIM}},
-            {"name": "settings", "configMap": {"name": names.ENGINE}},
-            {"name": "secrets", "secret": {"secretName": names.ENGINE, "defaultMode": 0o440}},
+            {"name": "settings", "configMap": {"name": names.FILES}},
+            {"name": "secrets", "secret": {"secretName": names.FILES, "defaultMode": 0o440}},
             {"name": "run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],

@@ -78,7 +78,7 @@ class MariaDB:
         return manifests.secret(intended, secrets)
 
     def watched(self, intended: Intended) -> list[Json]:
-        """Return walls, names and the StatefulSet."""
+        """Return everything but the volume."""
         return manifests.watched(intended, self._settings)
 
     # --- what is -------------------------------------------------------------------------

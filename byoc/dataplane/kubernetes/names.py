@@ -2,12 +2,22 @@
 
 from typing import Final
 
-from byoc.cell.incluster import ENGINE_APP, GROUP_PREFIX, SQL_PORT, WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.cell.incluster import (
+    ENGINE_APP,
+    ENGINE_FILES,
+    GROUP_PREFIX,
+    SQL_PORT,
+    VENDOR_OPERATOR,
+    WORKSPACE_LABEL,
+    WORKSPACE_PREFIX,
+)
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.ids import GroupID, WorkspaceID
 
 ENGINE: Final = "engine"
-"""StatefulSet, container, ConfigMap and Secret of an engine."""
+"""StatefulSet and container of an engine."""
+FILES: Final = ENGINE_FILES
+"""ConfigMap and Secret of an engine."""
 POD: Final = "engine-0"
 CLAIM: Final = "data"
 """The volume's claim."""
@@ -17,7 +27,7 @@ CLUSTER: Final = "cluster"
 """MemsqlCluster of a workspace, and what its operator names everything after."""
 MASTER: Final = f"node-{CLUSTER}-master"
 """StatefulSet of the node that answers, as the operator names it."""
-OPERATOR: Final = "sdb-operator"
+OPERATOR: Final = VENDOR_OPERATOR
 """Deployment, service account and RoleBinding of an engine's operator."""
 NODES: Final = (f"{ENGINE}-", f"node-{CLUSTER}-")
 """How names of pods begin that run an engine."""
@@ -36,6 +46,8 @@ PASSWORD_VERSION: Final = "byoc.dev/password-version"  # noqa: S105 - the name o
 """Annotation of the claim: version of the admin password in the volume."""
 HOSTNAME: Final = "external-dns.alpha.kubernetes.io/hostname"
 TTL: Final = "external-dns.alpha.kubernetes.io/ttl"
+SEAL: Final = "byoc.dev/seal"
+"""Annotation of a Secret: hashes of what the agent put in. An edit is seen by it, and no content is kept."""
 APP: Final = "app.kubernetes.io/name"
 
 

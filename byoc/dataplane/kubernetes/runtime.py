@@ -384,7 +384,7 @@ class KubernetesRuntime:
             case Action.RESTART | Action.UPGRADE:
                 await (self._restart if action is Action.RESTART else self._upgrade)(held, spec, doors)
             case Action.MEND:
-                await self._making.engine(self._making.intended(spec, doors))
+                await self._making.mend(self._making.intended(spec, doors))
                 held.following.renewed = True
             case Action.GROW:
                 await self._grow(held, spec, doors)

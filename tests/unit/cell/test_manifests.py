@@ -20,6 +20,7 @@ from byoc.cell.incluster import (
     AUTOSCALER,
     BUNDLE_LABEL,
     CONTROL_GROUP,
+    ENGINE_FILES,
     ENGINE_OPERATOR,
     GROUP_LABEL,
     NAMESPACE,
@@ -324,11 +325,12 @@ def test_what_the_agent_may_change_in_the_cluster_is_this_and_nothing_else() -> 
     }
 
 
-def test_the_agent_may_bind_one_role_and_read_no_secret_outside_its_namespace() -> None:
+def test_the_agent_may_bind_one_role_and_elsewhere_see_engines_secrets_only() -> None:
     (bind,) = (right for right in rights.AGENT_IN_CLUSTER if "bind" in right.verbs)
     assert (bind.resources, bind.verbs, bind.names) == (("clusterroles",), ("bind",), (ENGINE_OPERATOR,))
     for table in (rights.AGENT_IN_CLUSTER, rights.AUTOSCALER_IN_CLUSTER):
-        assert not any({"secrets", "configmaps"} & set(right.resources) for right in table)
+        reading = [right for right in table if {"secrets", "configmaps"} & set(right.resources)]
+        assert all((each.names, each.verbs) == ((ENGINE_FILES,), ("list", "watch")) for each in reading)
 
 
 def test_the_autoscaler_changes_machines_and_moves_pods() -> None:

@@ -47,7 +47,7 @@ class SingleStore:
 
     name = "SingleStore"
     container = "node"
-    followed: tuple[Kind, ...] = (kinds.MEMSQL_CLUSTER,)
+    followed: tuple[Kind, ...] = (kinds.MEMSQL_CLUSTER, kinds.ACCOUNT, kinds.DEPLOYMENT)
     # What an operator makes bears the labels that it chooses.
     labelled = False
     rolls = True
@@ -84,7 +84,7 @@ class SingleStore:
         return manifests.secret(intended, secrets)
 
     def watched(self, intended: Intended) -> list[Json]:
-        """Return walls, names and the MemsqlCluster."""
+        """Return everything but the volumes, and the secrets within."""
         return manifests.seen(intended, self._settings)
 
     # --- what is -------------------------------------------------------------------------

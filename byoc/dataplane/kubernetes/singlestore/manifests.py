@@ -5,7 +5,6 @@ namespace only, in which nothing else is; customers reach aggregators only; node
 the cell has a bucket, what answers on 443, and nothing else.
 """
 
-import base64
 from typing import Final
 
 from byoc.cell.incluster import ENGINE_APP, ENGINE_OPERATOR, WORKSPACE_LABEL
@@ -70,8 +69,7 @@ def secret(intended: Intended, secrets: Secrets) -> Json:
         "tls.ca": secrets.authority,
         "ca.crt": secrets.authority,
     }
-    data = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
-    return made(intended, "v1", "Secret", names.ENGINE, type="Opaque", data=data)
+    return manifests.sealed(intended, texts)
 
 
 def operator(intended: Intended, settings: ClusterSettings) -> list[Json]:
@@ -111,8 +109,18 @@ def deployment(intended: Intended, settings: ClusterSettings) -> Json:
 
 def seen(intended: Intended, settings: ClusterSettings) -> list[Json]:
     """Return the objects in which a change by somebody else is seen at once."""
-    around = [*_walls(intended, settings), manifests.budget(intended), *services(intended, settings)]
-    return [*around, watched(intended, settings)] if intended.running else around
+    around = [*surroundings(intended, settings), manifests.vessel(intended)]
+    if not intended.running:
+        return around
+    return [*around, watched(intended, settings), *_unpinned(operator(intended, settings))]
+
+
+def _unpinned(made: list[Json]) -> list[Json]:
+    """Leave out which image an operator has: a newer one comes with the next action, never by itself."""
+    for each in made:
+        if each["kind"] == "Deployment":
+            del each["spec"]["template"]["spec"]["containers"][0]["image"]
+    return made
 
 
 def _shape(intended: Intended, settings: ClusterSettings) -> Shape:

@@ -115,7 +115,7 @@ def watched(intended: Intended, settings: ClusterSettings) -> Json:
         "serviceAccountName": names.account(intended.group),
         # Of the operator's own Services; customers are given ours.
         "serviceSpec": {"type": "ClusterIP", "headless": True},
-        "secureConnectionSpec": {"sslSecretName": names.ENGINE, "clientServerConnection": "enable"},
+        "secureConnectionSpec": {"sslSecretName": names.FILES, "clientServerConnection": "enable"},
         **({"globalVariables": {"enable_eks_irsa": "ON"}} if settings.bucket else {}),
         "schedulingDetails": {each.role: place for each in nodes.every},
         **_node_specs(intended, settings, nodes),

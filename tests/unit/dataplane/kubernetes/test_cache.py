@@ -15,7 +15,7 @@ from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import kind_of
 from byoc.ids import WorkspaceID
 from byoc.testing.clock import ManualClock
-from tests.unit.dataplane.kubernetes.goldens import EXAMPLES, SETTINGS, WORKSPACE
+from tests.unit.dataplane.kubernetes.goldens import EXAMPLES, SETTINGS, WORKSPACE, objects
 from tests.unit.dataplane.kubernetes.test_client import CONFIG
 
 Json = dict[str, Any]
@@ -37,14 +37,16 @@ class Site:
         self.cache = Cache(cluster, chosen(SETTINGS), clock, self.rung.append)
 
     def tell_all(self) -> None:
-        self.cache.note(kinds.NAMESPACE, told(manifests.space(EXAMPLE), 1))
-        for number, each in enumerate(manifests.watched(EXAMPLE, SETTINGS), 2):
+        for number, each in enumerate(objects(EXAMPLE), 1):
             self.cache.note(kind_of(each), told(each, number))
-        self.cache.note(kinds.CLAIM, told(manifests.claim(EXAMPLE, SETTINGS), 50))
 
     @property
     def amiss(self) -> bool:
         return self.cache.amiss(self.cache.view(WORKSPACE))
+
+    @property
+    def missed(self) -> list[tuple[str, str]]:
+        return self.cache.missed(self.cache.view(WORKSPACE))
 
 
 @pytest.fixture
@@ -78,6 +80,64 @@ def test_a_changed_object_is_amiss_and_rings_and_one_put_back_is_not(site: Site)
     assert not site.amiss
 
 
+ALL = [pytest.param(each, id=f"{each['kind']}-{each['metadata']['name']}") for each in objects(EXAMPLE)]
+WATCHED = [each for each in ALL if not str(each.id).startswith("PersistentVolumeClaim")]
+
+
+@pytest.mark.parametrize("made", WATCHED)
+def test_any_object_but_a_volume_is_missed_once_it_is_gone_or_bears_our_labels_no_more(
+    site: Site, made: Json
+) -> None:
+    kind, name, number = kind_of(made), made["metadata"]["name"], 70
+    for label in made["metadata"]["labels"]:
+        edited = told(made, number)
+        edited["metadata"]["labels"][label] = "other"
+        site.cache.note(kind, edited)
+        assert site.missed == [(kind.name, name)]
+        number += 1
+    site.cache.note(kind, told(made, number))
+    assert site.missed == []
+    site.cache.note_gone(kind, WORKSPACE, name, number)
+    assert site.missed == [(kind.name, name)]
+    assert site.amiss
+
+
+@pytest.mark.parametrize(
+    "made", [each for each in ALL if each.id in {"Secret-byoc-engine", "ConfigMap-byoc-engine"}]
+)
+def test_another_content_is_missed_and_what_somebody_adds_is_theirs(site: Site, made: Json) -> None:
+    for key in made["data"]:
+        for changed in ({key: "b3RoZXI="}, {}):
+            edited = told(made, 70)
+            del edited["data"][key]
+            edited["data"] |= changed
+            site.cache.note(kind_of(made), edited)
+            assert site.amiss, key
+    more = told(made, 71)
+    more["data"]["theirs"] = "b3RoZXI="
+    site.cache.note(kind_of(made), more)
+    assert not site.amiss
+
+
+def test_a_secret_without_a_seal_is_amiss_and_none_is_remembered(site: Site) -> None:
+    (made,) = (each for each in objects(EXAMPLE) if each["kind"] == "Secret")
+    unsealed = told(made, 70)
+    unsealed["metadata"]["annotations"] = {}
+    site.cache.note(kinds.SECRET, unsealed)
+    assert site.amiss
+    assert made["data"]["tls.key"] not in repr(site.cache.view(WORKSPACE))
+
+
+def test_a_namespace_whose_word_somebody_took_away_is_amiss_while_there_is_a_volume(site: Site) -> None:
+    space = told(manifests.space(EXAMPLE), 70)
+    space["metadata"]["annotations"] = {}
+    site.cache.note(kinds.NAMESPACE, space)
+    assert site.missed == [("Namespace", names.namespace(WORKSPACE))]
+    assert site.amiss
+    site.cache.note_gone(kinds.CLAIM, WORKSPACE, names.CLAIM, 80)
+    assert not site.amiss
+
+
 def test_of_two_tellings_the_newer_stands(site: Site) -> None:
     site.cache.note(kinds.NETWORK_POLICY, wall(70))
     site.cache.note(kinds.NETWORK_POLICY, wall(60, ingress=[{}]))
@@ -95,7 +155,7 @@ def test_a_removed_object_is_amiss_unless_it_was_made_anew(site: Site) -> None:
 async def test_a_list_that_names_an_object_no_more_takes_it_away(site: Site) -> None:
     await site.cache._replace(kinds.CLAIM, [], 80)
     assert site.cache.view(WORKSPACE).claim is None
-    for kind in (kinds.NAMESPACE, *{kind_of(each) for each in manifests.watched(EXAMPLE, SETTINGS)}):
+    for kind in {kind_of(each) for each in objects(EXAMPLE)}:
         await site.cache._replace(kind, [], 80)
     assert site.cache.view(WORKSPACE).empty
     assert site.cache.views == {}
