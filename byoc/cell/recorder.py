@@ -8,7 +8,7 @@ recorded is what the same program registers with the engine, resource by resourc
 import asyncio
 import contextvars
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
@@ -67,8 +67,21 @@ class Recording:
         return (each for each in self.resources if each.kind == kind)
 
 
+class AtOnce(ThreadPoolExecutor):
+    """Does what a loop would hand to a thread at once: an answer that takes no time needs none."""
+
+    def submit(self, work: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Return the end of ``work``."""
+        ended: Future[Any] = Future()
+        try:
+            ended.set_result(work(*args, **named))
+        except Exception as error:  # noqa: BLE001 - whoever waits for it is told
+            ended.set_exception(error)
+        return ended
+
+
 class _Monitor(mocks.MockMonitor):
-    """Answers registrations; Pulumi calls it from a thread that knows nothing of the run's settings."""
+    """Answers registrations, from what it was made with and nothing else."""
 
     def __init__(self, facts: Facts, stack: str) -> None:
         self.facts = facts
@@ -189,8 +202,7 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Give the program an event loop and a thread of its own, and leave nothing behind."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    # One thread: registrations take turns anyway, and an answer takes no time.
-    loop.set_default_executor(ThreadPoolExecutor(1))
+    loop.set_default_executor(AtOnce())
     try:
         yield loop
     finally:

@@ -6,28 +6,25 @@ stock mocks forget dependencies and options, and let two resources share a URN.
 
 import asyncio
 import contextvars
-import gc
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import pulumi
 from google.protobuf import empty_pb2
 from pulumi.runtime import mocks as sdk
-from pulumi.runtime import resource as sdk_resource
 from pulumi.runtime import rpc, settings
-from pulumi.runtime import stack as sdk_stack
-from pulumi.runtime.proto import resource_pb2, source_pb2
+from pulumi.runtime.proto import resource_pb2
 from pulumi.runtime.stack import run_in_stack
 
+from byoc.cell.recorder import AtOnce
 from tests.emulated import resources
 from tests.emulated.handlers import handler
 from tests.emulated.handlers.handler import REGION, UNKNOWN, Aws, Properties, Refused
 from tests.emulated.semantics import foreseen, merged
+from tests.emulated.spared import spared
 
 PROJECT, STACK = "byoc", "test"
 _STACK_TYPE = "pulumi:pulumi:Stack"
@@ -222,7 +219,7 @@ def deploy(
 
 
 def _run(program: Callable[[], None], monitor: StrictMonitor, config: dict[str, str]) -> None:
-    with _uncollected(), _loop() as loop, _waiting_once(), _untraced():
+    with spared(), _loop() as loop:
         settings.set_root_resource(None)  # type: ignore[arg-type]  # a program starts without one
         settings.configure(_settings(monitor))
         pulumi.runtime.set_all_config(
@@ -254,8 +251,7 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
     """Give the program an event loop of its own, and leave nothing behind."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    # One thread: the runs of a test are the same each time, whatever the machine does beside.
-    loop.set_default_executor(ThreadPoolExecutor(1))
+    loop.set_default_executor(AtOnce())
     # A task that failed has told run_in_stack; the loop need not tell the log once more.
     loop.set_exception_handler(lambda *_: None)
     try:
@@ -268,48 +264,6 @@ def _loop() -> Iterator[asyncio.AbstractEventLoop]:
         loop.run_until_complete(loop.shutdown_default_executor())
         asyncio.set_event_loop(None)
         loop.close()
-
-
-@contextmanager
-def _waiting_once() -> Iterator[None]:
-    """Let the SDK wait for all of its tasks at once, or the first that fails.
-
-    It waits for the first of them to end, each time again for all the others: half the time of a run.
-    """
-
-    async def wait(tasks: Any, **_: Any) -> Any:
-        return await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-
-    inside: Any = sdk_stack
-    inside.asyncio = SimpleNamespace(**{**vars(asyncio), "wait": wait})
-    try:
-        yield
-    finally:
-        inside.asyncio = asyncio
-
-
-@contextmanager
-def _untraced() -> Iterator[None]:
-    """Keep the SDK from reading the sources of every caller of every resource, for an engine to show."""
-    inside: Any = sdk_resource
-    trace = inside._get_stack_trace
-    inside._get_stack_trace = source_pb2.StackTrace
-    try:
-        yield
-    finally:
-        inside._get_stack_trace = trace
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Collect garbage after the run: during it, each collection looks through the whole test session."""
-    collects = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collects:
-            gc.enable()
 
 
 def _registration(urn: str, request: Any) -> Registration:

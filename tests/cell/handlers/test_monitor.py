@@ -2,12 +2,16 @@
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pulumi
 import pulumi_aws as aws_sdk
 import pytest
+from pulumi.runtime import resource as sdk
 
+from byoc.cell.assume import complete
+from byoc.cell.program import program as cell
 from tests.cell.handlers.examples import REGION, trust
 from tests.emulated.handlers.handler import UNKNOWN, Aws, Refused
 from tests.emulated.monitor import AccountMocks, Deployment, Mocks, PlainMocks, deploy
@@ -217,3 +221,40 @@ def test_a_destroyed_stack_leaves_nothing(aws: Aws) -> None:
     assert stack.held == {}
     assert aws("s3").list_buckets()["Buckets"] == []
     assert aws("iam").list_roles()["Roles"] == []
+
+
+@pytest.mark.parametrize("preview", [False, True])
+def test_a_run_registers_the_same_with_what_it_is_spared(
+    monkeypatch: pytest.MonkeyPatch, *, preview: bool
+) -> None:
+    make = cell(complete({"account": "123456789012"})[0])
+    spared = [deploy(each, PlainMocks(), preview=preview) for each in (program(), make)]
+    monkeypatch.setattr("tests.emulated.monitor.spared", nullcontext)
+    assert spared == [deploy(each, PlainMocks(), preview=preview) for each in (program(), make)]
+
+
+def test_aliases_of_a_spared_run_are_the_sdks(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Their URNs are worked out by the same function as those that nobody reads.
+    parent = pulumi.Alias(name="was", parent=pulumi.ROOT_STACK_RESOURCE)
+    asked = {"parent_urn": "urn:pulumi:test::byoc::byoc:test:Part::part", "of": "other"}
+
+    def urns() -> list[Any]:
+        found: list[Any] = []
+
+        def run() -> None:
+            for urn in (
+                sdk.create_urn("n", "a:b:C", asked["parent_urn"]),
+                sdk.create_urn("n", "a:b:C"),
+                sdk.create_urn("n", "a:b:C", None, asked["of"], asked["of"]),
+                sdk.create_urn(pulumi.Output.from_input("n"), "a:b:C", asked["parent_urn"]),
+            ):
+                urn.apply(found.append)
+            pulumi.ComponentResource("byoc:test:Part", "part", None, pulumi.ResourceOptions(aliases=[parent]))
+
+        made = deploy(run, PlainMocks())
+        return [*sorted(found), [each.aliases for each in made.resources.values()]]
+
+    spared = urns()
+    monkeypatch.setattr("tests.emulated.monitor.spared", nullcontext)
+    assert spared == urns()
+    assert len(spared) == 5
