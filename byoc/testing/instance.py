@@ -4,8 +4,10 @@ For tests that need every process for real. The instance is driven over its publ
 the standard library only, so that nothing of the code under test helps to judge it.
 """
 
+import contextlib
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,19 +17,29 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from byoc.errors import Failed
 
 T = TypeVar("T")
+_FIRST_PORT: Final = 10_000
+_PORTS: Final = 1_300
+_WORKERS: Final = 8
 
 
 def free_port() -> int:
-    """Return a TCP port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a TCP port of loopback that is free now, and that nobody gets by chance until it is used.
+
+    Below what the kernel gives to whoever does not care, and each worker of a run has a range of its own.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _WORKERS
+    while True:
+        port = _FIRST_PORT + worker * _PORTS + secrets.randbelow(_PORTS)
+        # The next one too: a gateway takes it where it is free.
+        with socket.socket() as probe, socket.socket() as beside, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            beside.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def eventually(what: str, probe: Callable[[], T | None], *, seconds: float = 60.0) -> T:

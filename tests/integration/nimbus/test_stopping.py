@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import socket
 import sys
 from typing import Any
 
@@ -11,15 +10,9 @@ import pytest
 from byoc.errors import Unreachable
 from byoc.nimbus.http import HttpRequest
 from byoc.nimbus.stream import Stream
+from byoc.testing.instance import free_port
 
 Site = Any
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 async def test_a_gateway_told_to_stop_takes_nothing_new_lets_the_old_finish_and_exits_with_zero(
