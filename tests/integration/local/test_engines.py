@@ -90,11 +90,11 @@ def walk_and_be_killed(cell: Path, workspace: WorkspaceID, seconds: float) -> No
 
 
 def list_engines(cell: Path) -> list[int]:
-    found = (each for each in psutil.process_iter(["cmdline"]) if each.status() != psutil.STATUS_ZOMBIE)
     return [
         each.pid
-        for each in found
-        if any(str(cell / "volumes") in word for word in each.info["cmdline"] or ())
+        for each in psutil.process_iter(["cmdline", "status"])
+        if each.info["status"] != psutil.STATUS_ZOMBIE
+        and any(str(cell / "volumes") in word for word in each.info["cmdline"] or ())
     ]
 
 
