@@ -138,6 +138,7 @@ class Bootstrap:
         begun = earlier is not None and earlier.stage is not Stage.DESTROYED
         if begun and earlier is not None:
             check_step(str(earlier.values.get("kubernetes", version)), version)
+            check_engine(earlier.values, self._said(pinned))
         wanted = Wanted(
             kubernetes=version, vpc_id=self._asked.vpc_id, subnet_ids=self._asked.subnet_ids, existing=begun
         )
@@ -326,6 +327,21 @@ def check_step(now: str, wanted: str) -> None:
         raise PreconditionFailed(
             f"the cluster has Kubernetes {now}; EKS goes one minor version at a time",
             hint=f"upgrade to {following} first",
+        )
+
+
+def check_engine(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse another engine for a cell that stands: no engine reads the volumes of another.
+
+    Raises:
+        PreconditionFailed: it is asked for.
+    """
+    usual = config.SETTINGS["engine"].default
+    was, wanted = (str(said.get("engine", usual)) for said in (before, now))
+    if was != wanted:
+        raise PreconditionFailed(
+            f"the cell's engine is `{was}`; its volumes are of no use to `{wanted}`",
+            hint="make another cell for the other engine",
         )
 
 

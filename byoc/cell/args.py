@@ -12,6 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import Final
 
+from byoc.cell.engine import Engine
 from byoc.cell.naming import check_cell_name
 from byoc.errors import UsageError
 
@@ -355,6 +356,7 @@ class CellArgs:
     agent: Image
     network: NewVpc | GivenVpc = field(default_factory=NewVpc)
     nodes: Nodes = field(default_factory=Nodes)
+    engine: Engine = field(default_factory=Engine)
     roles: GivenRoles | None = None
     key_arn: str = ""
     boundary_arn: str = ""

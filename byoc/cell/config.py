@@ -21,6 +21,7 @@ from byoc.cell.args import (
     NewVpc,
     Nodes,
 )
+from byoc.cell.engine import Engine, EngineKind
 from byoc.cell.images import released_agent
 from byoc.errors import UsageError
 
@@ -42,6 +43,7 @@ class Setting:
 
 _NODES: Final = Nodes()
 _VPC: Final = NewVpc()
+_ENGINE: Final = Engine()
 
 SETTINGS: Final[Mapping[str, Setting]] = {
     "name": Setting("string", None, "Name of the cell: 2 to 24 lower-case letters, digits and hyphens."),
@@ -58,6 +60,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "agentRepository": Setting("string", "", "Image of the Nimbus client; empty for this release's."),
     "agentDigest": Setting("string", "", "Its digest; empty for this release's."),
     "imageRegistry": Setting("string", "", "Registry that mirrors the images, by their paths."),
+    "engine": Setting("string", _ENGINE.kind.value, "What workspaces run: mysql or singlestore."),
+    "engineImage": Setting("string", "", "Its image, by digest; empty for MariaDB of this release."),
+    "operatorImage": Setting("string", "", "Image of its operator, by digest, for singlestore."),
+    "licenceSecret": Setting(
+        "string", _ENGINE.licence, "Secret in byoc-system in which you keep the engine's licence."
+    ),
     "cidr": Setting("string", _VPC.cidr, "Range of the VPC, /16 to /21."),
     "nat": Setting("string", _VPC.nat.value, "none, single or per-zone."),
     "vpc": Setting("object", {}, "An existing VPC as the preflight saw it; empty to make one."),
@@ -125,6 +133,7 @@ def from_mapping(settings: Mapping[str, Any], *, assumed: bool = False) -> CellA
             workspace_maximum=said["workspaceMaximum"],
             disk_gib=said["diskGib"],
         ),
+        engine=_engine(said),
         roles=_roles(said["roles"]),
         key_arn=said["keyArn"],
         boundary_arn=said["boundaryArn"],
@@ -162,6 +171,7 @@ def to_mapping(args: CellArgs) -> dict[str, Any]:
         "agentRepository": args.agent.repository if own_image else "",
         "agentDigest": args.agent.digest if own_image else "",
         "imageRegistry": args.image_registry,
+        **_engine_mapping(args.engine),
         "cidr": own.cidr,
         "nat": own.nat.value,
         "vpc": vpc_to_mapping(network) if isinstance(network, GivenVpc) else {},
@@ -290,6 +300,24 @@ def _agent(said: Mapping[str, Any]) -> Image:
             " --agent-image takes; in a stack that is agentRepository@agentDigest",
         )
     return released
+
+
+def _engine(said: Mapping[str, Any]) -> Engine:
+    return Engine(
+        kind=_choice(EngineKind, said["engine"], "engine"),
+        image=said["engineImage"],
+        operator_image=said["operatorImage"],
+        licence=said["licenceSecret"],
+    )
+
+
+def _engine_mapping(engine: Engine) -> dict[str, str]:
+    return {
+        "engine": engine.kind.value,
+        "engineImage": engine.image,
+        "operatorImage": engine.operator_image,
+        "licenceSecret": engine.licence,
+    }
 
 
 def _network(said: Mapping[str, Any]) -> NewVpc | GivenVpc:

@@ -58,7 +58,9 @@ def bundle(args: CellArgs) -> Bundle:
     Raises:
         UsageError: the customer's policy is no TOML, or no autoscaler fits the version of Kubernetes.
     """
-    config = config_of(args.gateway, {"domain": domain(args)}, bucket_name(args, "ledger"))
+    config = config_of(
+        args.gateway, {"domain": domain(args), **args.engine.runtime()}, bucket_name(args, "ledger")
+    )
     objects = [
         namespace_of(args.facts.kubernetes),
         _storage_class(args),

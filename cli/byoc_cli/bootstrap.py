@@ -9,8 +9,10 @@ import typer
 
 from byoc.errors import UsageError
 from byoc_cli.bootstrapping import Run
+from byoc_cli.chosen_engine import EngineFile, cell_settings, engine_file
 from byoc_cli.context import Context, of
 from byoc_cli.engines import repeatable
+from byoc_cli.files import text_of
 from byoc_cli.plan import settings_in
 from byoc_cli.tree import ACCOUNT, verb
 
@@ -86,6 +88,7 @@ def bootstrap(
     kubernetes: Kubernetes = None,
     agent_image: AgentImage = None,
     image_registry: ImageRegistry = None,
+    engine: EngineFile = None,
     policy: Policy = None,
     aws_profile: AwsProfile = None,
     validate_only: ValidateOnly = False,
@@ -105,7 +108,8 @@ def bootstrap(
         settings_in(config) if config else {},
         {"name": name, "region": region, "gatewayUrl": gateway, "gatewayCa": text_of(gateway_ca)}
         | {"cidr": cidr, "nat": nat, "kubernetes": kubernetes, "imageRegistry": image_registry}
-        | {"policy": policy_text(policy), **image_of(agent_image)},
+        | {"policy": policy_text(policy), **image_of(agent_image)}
+        | cell_settings(engine_file(given, engine)),
     )
     run = Run(given, _asked(settings, vpc, subnet), aws_profile, install=install_pulumi)
     if validate_only or dry_run:
@@ -122,7 +126,8 @@ def _settings(given: Context, file: Mapping[str, Any], flags: Mapping[str, Any])
     }
     said = {key: value for key, value in flags.items() if value is not None}
     settings = {**file, **{key: value for key, value in environment.items() if value}, **said}
-    for key, flag, question in _QUESTIONS:
+    ours = settings.get("engine") == "singlestore"
+    for key, flag, question in (*_QUESTIONS, *(_OF_SINGLESTORE if ours else ())):
         if not settings.get(key):
             settings[key] = _ask(given, flag, question)
     return settings
@@ -132,6 +137,10 @@ _QUESTIONS: Final = (
     ("name", "--name", "the name of the cell"),
     ("region", "--region", "the AWS region, such as eu-west-1"),
     ("gatewayUrl", "--gateway", "the address of the gateway, wss://…"),
+)
+_OF_SINGLESTORE: Final = (
+    ("engineImage", "--engine FILE", "the image of SingleStore's nodes, REPOSITORY@sha256:…"),
+    ("operatorImage", "--engine FILE", "the image of SingleStore's operator, REPOSITORY@sha256:…"),
 )
 
 
@@ -144,16 +153,6 @@ def _ask(given: Context, flag: str, question: str) -> str:
     if not answer:
         raise UsageError(f"{question} is not given", hint=f"add {flag}")
     return answer
-
-
-def text_of(path: Path | None) -> str | None:
-    """Return what a file holds that an option names."""
-    if path is None:
-        return None
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read") from error
 
 
 def policy_text(path: Path | None) -> str | None:

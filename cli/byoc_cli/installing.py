@@ -1,7 +1,6 @@
 """``byoc cell install`` and ``byoc cell destroy --context``: a cell in a cluster that is there already."""
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from byoc.errors import UsageError
-from byoc_cli.bootstrap import AgentImage, Gateway, GatewayCa, Policy, image_of, policy_text, text_of
+from byoc_cli.bootstrap import AgentImage, Gateway, GatewayCa, Policy, image_of, policy_text
+from byoc_cli.chosen_engine import EngineFile, engine_file, engine_settings
 from byoc_cli.context import Context, of
 from byoc_cli.engines import repeatable
+from byoc_cli.files import text_of
 from byoc_cli.output import Format
 
 if TYPE_CHECKING:
@@ -33,10 +34,6 @@ EgressProxy = Annotated[
 ]
 StorageClass = Annotated[
     str, typer.Option("--storage-class", metavar="NAME", help="Of the volumes; else the default one.")
-]
-EngineFile = Annotated[
-    Path | None,
-    typer.Option("--engine", metavar="FILE", help="Which engine its workspaces have, as JSON; else MariaDB."),
 ]
 Provider = Annotated[str, typer.Option("--provider", help="AWS, Azure or GCP.")]
 RegionName = Annotated[
@@ -72,7 +69,7 @@ def install(
     url = gateway or given.environment.get("BYOC_GATEWAY")
     if not url:
         raise UsageError("the address of the gateway is not given", hint="add --gateway wss://…")
-    runtime = engine_settings(engine)
+    runtime = engine_settings(engine_file(given, engine))
     open_api = opener(given, context)
     connection = given.connection()
     given.client(connection).whoami()
@@ -91,27 +88,6 @@ def install(
                                  wait_timeout))  # fmt: skip
     given.out.done(f"cell {name} is connected", {"cellID": cell, "name": name, "bundle": made.digest}, cell)
     given.out.note(f"\nNext: {given.program} group create demo --region {name}")
-
-
-def engine_settings(path: Path | None) -> dict[str, Any]:
-    """Return what a file says of the engine: settings of the cell's runtime, checked.
-
-    Raises:
-        UsageError: it is no JSON object, or the runtime would not take it.
-    """
-    text = text_of(path)
-    if text is None:
-        return {}
-    from byoc.dataplane.kubernetes.settings import ClusterSettings  # noqa: PLC0415 - where a file is given
-
-    try:
-        said = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{path} is no JSON: {error}") from error
-    if not isinstance(said, dict):
-        raise UsageError(f"{path} is no JSON object", hint='{"engine": "singlestore", …}')
-    ClusterSettings.from_json(said)
-    return said
 
 
 def take_out(given: Context, name: str, context: str, *, keep_data: bool, force: bool) -> list[str]:

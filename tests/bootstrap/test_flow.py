@@ -138,6 +138,21 @@ def test_a_destroyed_cell_of_the_same_name_settles_nothing(account: Account, tmp
     assert flow(account, tmp_path).prepare().args.facts.ami_release == "1.34.2-20261101"
 
 
+def test_a_cell_that_stands_keeps_its_engine(account: Account, tmp_path: Path) -> None:
+    image = f"registry.example/node@sha256:{'1' * 64}"
+    wanted = {"engine": "singlestore", "engineImage": image, "operatorImage": image}
+    asked = Asked(settings=SETTINGS | wanted)
+    standing(account, PINNED)
+    with pytest.raises(PreconditionFailed, match="no use to `singlestore`"):
+        flow(account, tmp_path, asked=asked).prepare()
+    standing(account, PINNED | wanted)
+    assert flow(account, tmp_path).prepare().args.engine.image == image
+    with pytest.raises(PreconditionFailed, match="no use to `mysql`"):
+        flow(account, tmp_path, asked=Asked(settings=SETTINGS | {"engine": "mysql"})).prepare()
+    standing(account, PINNED, Stage.DESTROYED)
+    assert flow(account, tmp_path, asked=asked).prepare().args.engine.image == image
+
+
 @pytest.mark.parametrize(
     ("now", "wanted", "words"),
     [("1.33", "1.35", "one minor version at a time"), ("1.34", "1.33", "cannot go back")],

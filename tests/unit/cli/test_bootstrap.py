@@ -134,6 +134,47 @@ def test_a_policy_that_is_no_toml_is_refused_with_its_line(byoc: Any, tmp_path: 
     assert "line 1" in ended.err
 
 
+NODE = f"registry.example/node@sha256:{'1' * 64}"
+SINGLESTORE = {"engine": "singlestore", "image": NODE, "operatorImage": NODE, "licence": "ours"}
+
+
+@pytest.mark.parametrize("by", ["flag", "environment"])
+def test_the_engine_is_said_by_a_file_as_for_any_other_cluster(
+    byoc: Any, environment: dict[str, str], tmp_path: Path, by: str
+) -> None:
+    file = tmp_path / "engine.json"
+    file.write_text(json.dumps(SINGLESTORE | {"image": "node:8.9"}))
+    if by == "environment":
+        environment["BYOC_ENGINE"] = str(file)
+    words = ("bootstrap", *WHERE, *(("--engine", str(file)) if by == "flag" else ()), "-o", "json")
+    refused = byoc(*words, account=Asked())
+    assert (refused.code, refused.error["message"]) == (2, "kubernetes.image: cannot be `node:8.9`")
+    file.write_text(json.dumps(SINGLESTORE))
+    asked = Asked()
+    assert byoc(*words, account=asked).code == 9, "and then it is the account's turn"
+    assert asked.wanted
+
+
+def test_what_a_cell_in_aws_settles_itself_is_refused_in_the_engines_file(byoc: Any, tmp_path: Path) -> None:
+    file = tmp_path / "engine.json"
+    file.write_text(json.dumps(SINGLESTORE | {"domain": "sales.example"}))
+    ended = byoc("bootstrap", *WHERE, "--engine", str(file), "-o", "json", account=Asked())
+    assert ended.code == 2
+    assert "`domain` is settled by a cell in AWS itself" in ended.error["message"]
+
+
+def test_images_of_singlestore_that_nobody_named_are_asked_for(byoc: Any, tmp_path: Path) -> None:
+    file = tmp_path / "cell.toml"
+    file.write_text('engine = "singlestore"\n')
+    words = ("bootstrap", *WHERE, "--config", str(file))
+    ended = byoc(*words, "-o", "json", account=Asked())
+    assert (ended.code, ended.error["hint"]) == (2, "add --engine FILE")
+    asked = Asked()
+    answered = byoc(*words, stdin=f"{NODE}\n{NODE}\n", terminal=True, account=asked)
+    assert (answered.code, bool(asked.wanted)) == (9, True)
+    assert answered.err.index("SingleStore's nodes") < answered.err.index("SingleStore's operator")
+
+
 def test_a_profile_that_does_not_exist_is_named(byoc: Any) -> None:
     ended = byoc("bootstrap", *WHERE, "--validate-only", "--aws-profile", "nobody", "-o", "json")
     assert (ended.code, ended.error["message"]) == (9, "there is no AWS profile `nobody`")

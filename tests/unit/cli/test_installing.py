@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from byoc.errors import UsageError
-from byoc_cli.installing import engine_settings
+from byoc_cli.chosen_engine import engine_settings
 
 IMAGE = "registry.example/singlestore/node:8.9.3@sha256:" + 64 * "0"
 
