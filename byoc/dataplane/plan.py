@@ -8,12 +8,15 @@ reason that a person can read.
 
     intent        seen                               step
     terminated    anything left                      remove -> TERMINATED removed
-    suspended     a process                          stop -> SUSPENDED
+    suspended     it answers, databases to detach    detach
+                  a process                          stop -> SUSPENDED
+                  all detached, a volume left        release -> SUSPENDED
     running       no volume, one must exist          FAILED volume-missing (nothing is initialised)
                   no volume                          wait for group, wait for password, copy template
                   no process                         start
                   process, no SQL yet                wait for SQL
                   exited, unresponsive               start again, later each time; FAILED after five
+                  SQL, databases to attach           attach
                   SQL, older password in the engine  set password
                   SQL, other limits in the engine    resize online, or restart
                   SQL, other doors, or meddled with  mend
@@ -26,7 +29,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from byoc.dataplane.runtime import Action, Doors, Failures, Limits, Observation, Process
+from byoc.dataplane.runtime import Action, Databases, Doors, Failures, Limits, Observation, Process
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, WorkspaceSpec
 
@@ -118,9 +121,18 @@ def _without_volume(seen: Observation) -> Step:
 
 
 def _suspend(seen: Observation, decided: Reason | None) -> Step:
+    databases = seen.databases
+    if databases is None:
+        databases = Databases()
+    if databases.detachable and seen.process is Process.RUNNING:
+        return Step(Action.DETACH, Phase.STOPPING, Reason.DETACHING_DATABASES, 20)
     if seen.process is not Process.ABSENT:
-        return Step(Action.STOP, Phase.STOPPING, Reason.STOPPING_ENGINE)
-    return Step(None, Phase.SUSPENDED, decided or Reason.STOPPED_AS_ASKED)
+        silent = Reason.ENGINE_SILENT if databases.detachable else Reason.STOPPING_ENGINE
+        return Step(Action.STOP, Phase.STOPPING, databases.kept or silent)
+    if databases.away and databases.volumes:
+        return Step(Action.RELEASE, Phase.STOPPING, Reason.RELEASING_VOLUMES, 80)
+    ended = Reason.DATABASES_DETACHED if databases.away else databases.kept or Reason.STOPPED_AS_ASKED
+    return Step(None, Phase.SUSPENDED, decided or ended)
 
 
 def _run(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: datetime) -> Step:
@@ -138,7 +150,7 @@ def _run(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: date
         case Process.STARTING | Process.RUNNING if not seen.sql_ready:
             return Step(Action.WAIT_FOR_SQL, _way_up(seen), seen.waiting_for or Reason.WAITING_FOR_SQL, 60)
         case _:
-            return _adjust(spec, situation, seen)
+            return _attach(seen) or _adjust(spec, situation, seen)
 
 
 def _create(situation: Situation) -> Step:
@@ -149,12 +161,19 @@ def _create(situation: Situation) -> Step:
     return Step(Action.CREATE_VOLUME, Phase.PROVISIONING, Reason.COPYING_TEMPLATE, 10)
 
 
+def _attach(seen: Observation) -> Step | None:
+    """Before anybody can log in to an engine that was made anew; what failed is tried again elsewhere."""
+    if seen.databases is None or not seen.databases.attach or seen.databases.missing:
+        return None
+    return Step(Action.ATTACH, _way_up(seen), Reason.ATTACHING_DATABASES, 70)
+
+
 def _adjust(spec: WorkspaceSpec, situation: Situation, seen: Observation) -> Step:
     if seen.password_version < situation.password_version:
-        phase = Phase.PROVISIONING if seen.password_version == 0 else Phase.UPDATING
+        phase = _way_up(seen) if seen.password_version == 0 else Phase.UPDATING
         return Step(Action.SET_PASSWORD, phase, Reason.SETTING_PASSWORD, 80)
     if seen.password_version == 0:
-        return Step(None, Phase.PROVISIONING, Reason.WAITING_FOR_PASSWORD, 80)
+        return Step(None, _way_up(seen), Reason.WAITING_FOR_PASSWORD, 80)
     if seen.limits != Limits.wanted(spec):
         if seen.restart_needed:
             return Step(Action.RESTART, Phase.UPDATING, Reason.RESTARTING_FOR_SIZE, 50)
@@ -170,13 +189,17 @@ def _mend(situation: Situation, seen: Observation) -> Step | None:
         return Step(Action.MEND, Phase.RUNNING, Reason.APPLYING_FIREWALL)
     if seen.amiss:
         return Step(Action.MEND, Phase.RUNNING, Reason.PUTTING_BACK)
+    if seen.databases is not None and seen.databases.missing:
+        again = Action.ATTACH if seen.databases.attach else None
+        return Step(again, Phase.RUNNING, Reason.DATABASES_NOT_ATTACHED)
     if seen.room is None:
         return None
     return Step(Action.GROW if seen.room.grow_to_gib else None, Phase.RUNNING, seen.room.why)
 
 
 def _way_up(seen: Observation) -> Phase:
-    if seen.password_version == 0:
+    returning = seen.databases is not None and seen.databases.returning
+    if seen.password_version == 0 and not returning:
         return Phase.PROVISIONING
     failed = seen.failures.crashes + seen.failures.starts > 0
     return Phase.HEALING if failed or seen.process is Process.EXITED else Phase.STARTING

@@ -60,6 +60,12 @@ class Action(StrEnum):
     """Put what belongs to the workspace back as it should be: who may connect, what somebody changed."""
     UPGRADE = "upgrade"
     """Have the engine run the image that the cell's settings name; only where ``outdated`` was seen."""
+    DETACH = "detach"
+    """Have the engine detach its databases to the cell's bucket, each on record; one try."""
+    RELEASE = "release"
+    """Remove the volumes, and whatever else an engine needs; only where ``Databases.away`` was seen."""
+    ATTACH = "attach"
+    """Have a running engine attach what is on record as detached; one try for each database."""
     STOP = "stop"
     REMOVE = "remove"
     """End the process and remove the volume, completely."""
@@ -108,6 +114,29 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
+class Databases:
+    """How the databases of a workspace stand that can be suspended without its volumes.
+
+    Attributes:
+        detachable: the cell suspends so, and nothing has been found yet that speaks against it.
+        away: all are on record as detached: its volumes, if there are any left, hold nothing.
+        volumes: some volume is left.
+        kept: why its volumes are kept although the cell suspends without them; None for no reason.
+        returning: its engine is on its way back, or is back, from such a suspension.
+        attach: those on record are to be attached now.
+        missing: how many are on record as detached although its engine is back.
+    """
+
+    detachable: bool = False
+    away: bool = False
+    volumes: bool = False
+    kept: Reason | None = None
+    returning: bool = False
+    attach: bool = False
+    missing: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Failures:
     """What went wrong since all was last well.
 
@@ -149,7 +178,7 @@ class Observation:
     """What is.
 
     Attributes:
-        exists: there is a whole volume.
+        exists: there is a whole volume, or all databases are on record as detached from it.
         sql_ready: ``SELECT 1`` was answered over the socket and over TCP, now or so shortly ago that the
             runtime's patience has not ended.
         limits: in force in the running engine; None while none runs.
@@ -165,6 +194,7 @@ class Observation:
         remains: there is no whole volume, but something that has to be removed.
         outdated: the engine is not the one that the cell's settings name now.
         room: of the volume; None where there is enough, or nobody knows.
+        databases: how they stand; None where they are on the volume, and stay there.
     """
 
     exists: bool = False
@@ -184,6 +214,7 @@ class Observation:
     remains: bool = False
     outdated: bool = False
     room: Room | None = None
+    databases: Databases | None = None
 
 
 @dataclass(frozen=True, slots=True)

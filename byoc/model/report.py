@@ -77,6 +77,15 @@ class Reason(StrEnum):
     EXPANDING_VOLUME = "expanding-volume"
     VOLUME_AT_LIMIT = "volume-at-limit"
     VOLUME_CANNOT_GROW = "volume-cannot-grow"
+    DETACHING_DATABASES = "detaching-databases"
+    DATABASES_DETACHED = "databases-detached"
+    RELEASING_VOLUMES = "releasing-volumes"
+    ATTACHING_DATABASES = "attaching-databases"
+    DATABASES_NOT_ATTACHED = "databases-not-attached"
+    DATABASE_ON_VOLUMES = "database-on-volumes"
+    DATABASE_ELSEWHERE = "database-elsewhere"
+    DETACH_REFUSED = "detach-refused"
+    ENGINE_SILENT = "engine-silent"
     APPLYING_FIREWALL = "applying-firewall"
     PUTTING_BACK = "putting-back"
     ADOPTED = "adopted"
@@ -152,6 +161,29 @@ EXPLANATIONS: dict[Reason, str] = {
         "larger size has a larger one"
     ),
     Reason.VOLUME_CANNOT_GROW: "its volume is nearly full, and the cell's storage cannot expand volumes",
+    Reason.DETACHING_DATABASES: "detaching the databases to the cell's bucket",
+    Reason.DATABASES_DETACHED: (
+        "the SQL server and its volumes are gone, its databases are in the cell's bucket"
+    ),
+    Reason.RELEASING_VOLUMES: "removing the volumes: every database is on record as detached",
+    Reason.ATTACHING_DATABASES: "attaching the databases again",
+    Reason.DATABASES_NOT_ATTACHED: (
+        "a database could not be attached again; it is in the cell's bucket and is tried again; the record "
+        "in the cell names it"
+    ),
+    Reason.DATABASE_ON_VOLUMES: (
+        "volumes are kept: a database lies on them and in no bucket; the record in the cell names it"
+    ),
+    Reason.DATABASE_ELSEWHERE: (
+        "volumes are kept: a database lies in a bucket from which the cell could not attach it; the record "
+        "in the cell names it"
+    ),
+    Reason.DETACH_REFUSED: (
+        "volumes are kept: the SQL server would not detach a database; the record in the cell names it"
+    ),
+    Reason.ENGINE_SILENT: (
+        "volumes are kept: the SQL server did not answer, so that nothing could be detached"
+    ),
     Reason.APPLYING_FIREWALL: "letting in whom the group's firewall ranges name, and nobody else",
     Reason.PUTTING_BACK: "putting back what somebody removed or changed in the cell's cluster",
     Reason.ADOPTED: "found again by the cell, data untouched",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from byoc.clock import Clock
 from byoc.dataplane.runtime import (
     Action,
+    Databases,
     Doors,
     Failures,
     Limits,
@@ -49,6 +50,7 @@ class MemoryRuntime:
         memory_bytes: of the pretended machine.
         online: whether limits can be changed without a restart.
         firewall: whether workspaces have doors.
+        detaching: whether workspaces are suspended without volumes.
 
     Attributes:
         acts: every (workspace, action) that was carried out, in order.
@@ -56,12 +58,19 @@ class MemoryRuntime:
     """
 
     def __init__(
-        self, clock: Clock, *, memory_bytes: int = 64 * _GIB, online: bool = True, firewall: bool = False
+        self,
+        clock: Clock,
+        *,
+        memory_bytes: int = 64 * _GIB,
+        online: bool = True,
+        firewall: bool = False,
+        detaching: bool = False,
     ) -> None:
         self._clock = clock
         self._memory_bytes = memory_bytes
         self._online = online
         self._firewall = firewall
+        self._databases = Databases(detachable=True) if detaching else None
         self._workspaces: dict[WorkspaceID, _Workspace] = {}
         self._ended: asyncio.Queue[WorkspaceID] = asyncio.Queue()
         self._ports = 0
@@ -106,14 +115,13 @@ class MemoryRuntime:
             case Action.RESTART:
                 self._stop(held)
                 self._start(spec, held)
-            case Action.GROW | Action.UPGRADE:
-                grown = action is Action.GROW
-                held.seen = replace(held.seen, room=None) if grown else replace(held.seen, outdated=False)
             case Action.STOP:
                 self._stop(held)
             case Action.REMOVE:
                 self._workspaces.pop(spec.id, None)
                 self.passwords.pop(spec.id, None)
+            case _:
+                self._move(held, action)
 
     async def watch(self) -> AsyncIterator[WorkspaceID]:
         """Yield the id of each workspace that was crashed."""
@@ -151,7 +159,10 @@ class MemoryRuntime:
     async def stored_bytes(self, workspace: WorkspaceID) -> int:
         """Return ``volume_bytes`` where there is a volume."""
         held = self._workspaces.get(workspace)
-        return self.volume_bytes if held is not None and held.seen.exists else 0
+        if held is None or not held.seen.exists:
+            return 0
+        databases = held.seen.databases
+        return 0 if databases is not None and databases.away and not databases.volumes else self.volume_bytes
 
     async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
         """Return values for every metric; those of use come from :meth:`use` and :meth:`work`."""
@@ -258,7 +269,38 @@ class MemoryRuntime:
             return
         endpoint = f"127.0.0.1:{_FIRST_PORT + self._ports}"
         self._ports += 1
-        held.seen = Observation(exists=True, endpoint=endpoint, failures=held.seen.failures)
+        held.seen = Observation(
+            exists=True, endpoint=endpoint, failures=held.seen.failures, databases=self._databases
+        )
+
+    def _move(self, held: _Workspace, action: Action) -> None:
+        """Have volume, image or databases as asked, which in memory takes no time and is never refused."""
+        databases = held.seen.databases
+        if action in {Action.GROW, Action.UPGRADE}:
+            grown = action is Action.GROW
+            held.seen = replace(held.seen, room=None) if grown else replace(held.seen, outdated=False)
+        if databases is None:
+            return
+        if action is Action.DETACH and held.seen.process is Process.RUNNING and databases.kept is None:
+            databases = Databases(away=True, volumes=True, returning=True, attach=True)
+        elif action is Action.RELEASE and databases.away:
+            # The password lay on the volume.
+            databases = replace(databases, volumes=False)
+            held.seen = replace(held.seen, password_version=0)
+        elif action is Action.ATTACH and held.seen.sql_ready:
+            databases = Databases(detachable=True, returning=True)
+        held.seen = replace(held.seen, databases=databases)
+
+    def keep_volumes(self, workspace: WorkspaceID, reason: Reason) -> None:
+        """Let something speak against detaching, until the workspace runs again."""
+        held = self._workspaces[workspace]
+        held.seen = replace(held.seen, databases=Databases(kept=reason, returning=True, attach=True))
+
+    def miss(self, workspace: WorkspaceID, count: int) -> None:
+        """Let some databases not be attached."""
+        held = self._workspaces[workspace]
+        databases = Databases(detachable=True, returning=True, attach=count > 0, missing=count)
+        held.seen = replace(held.seen, databases=databases)
 
     def _start(self, spec: WorkspaceSpec, held: _Workspace) -> None:
         if held.seen.process not in {Process.ABSENT, Process.EXITED}:

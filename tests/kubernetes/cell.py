@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
-from byoc.dataplane.kubernetes.settings import SINGLESTORE, ClusterSettings
+from byoc.dataplane.kubernetes.settings import DETACH, SINGLESTORE, ClusterSettings
 from tests.emulated.machines.world import World
 from tests.emulated.singlestore.operator import CRD, Operator, program
 from tests.kubernetes.plane import Plane
@@ -41,6 +42,8 @@ OPERATED = ClusterSettings(
     size_divisor=128,
 )
 """Of a cell whose workspaces have an operator."""
+BOTTOMLESS = replace(OPERATED, bucket="kept", region="eu-central-1", suspend=DETACH)
+"""The same, and its workspaces are suspended without volumes."""
 SETTINGS = ClusterSettings(domain=DOMAIN, memory_bytes=MEMORY, size_divisor=128)
 
 
@@ -102,8 +105,10 @@ def licensed(plane: Plane, world: World, folder: Path) -> Operator:
     assert status == 201, answer
     put(plane, _namespace())
     put_licence(plane)
-    world.images.programs["singlestore/node"] = program(world.images.engine, folder / "node")
-    made = Operator(world.api)
+    world.images.programs["singlestore/node"] = program(
+        world.images.engine, folder / "node", folder / "buckets"
+    )
+    made = Operator(world.api, folder / "buckets")
     world.employ(made.run)
     return made
 

@@ -141,7 +141,7 @@ def internal(door: Door) -> sql.Session:
     return connected(door, INTERNAL)
 
 
-def connected(door: Door, user: str) -> sql.Session:
+def connected(door: Door, user: str, *, answer_timeout: float = PATIENCE) -> sql.Session:
     """Return a session of ``user``, whose password the door holds.
 
     Raises:
@@ -154,7 +154,7 @@ def connected(door: Door, user: str) -> sql.Session:
         door.password,
         tls=sql.Tls(door.authority, door.name),
         timeout=PATIENCE,
-        answer_timeout=PATIENCE,
+        answer_timeout=answer_timeout,
     )
 
 

@@ -15,6 +15,7 @@ from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.door import Door, Heard
 from byoc.dataplane.kubernetes.intended import Intended
+from byoc.dataplane.kubernetes.inventory import Listed
 from byoc.dataplane.kubernetes.kinds import Json, Kind
 from byoc.dataplane.kubernetes.manifests import Secrets
 from byoc.dataplane.runtime import Limits
@@ -61,6 +62,48 @@ class Site(Protocol):
         ...
 
 
+class Detaching(Protocol):
+    """An engine that can do without its volumes, its databases being in a bucket."""
+
+    def place(self, intended: Intended) -> tuple[str, str]:
+        """Return where a workspace's databases lie, as ``bucket/path``, and the bucket's region."""
+        ...
+
+    def shut(self, door: Door) -> None:
+        """End what customers are doing. Blocks, as all that follows.
+
+        Raises:
+            Unreachable, NotAuthenticated, TooManyRequests, UsageError: it was not done.
+        """
+        ...
+
+    def listed(self, door: Door, place: str) -> Listed:
+        """Return which databases are attached; those below ``place`` can be detached.
+
+        Raises:
+            Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
+        """
+        ...
+
+    def detach(self, door: Door, database: str) -> None:
+        """Detach a database, once all of it is in the bucket.
+
+        Raises:
+            UsageError: the engine said no.
+            Unreachable, NotAuthenticated, TooManyRequests: it is not known whether it was done.
+        """
+        ...
+
+    def attach(self, door: Door, database: str, place: str, region: str) -> None:
+        """Attach a database from the bucket.
+
+        Raises:
+            UsageError: the engine said no.
+            Unreachable, NotAuthenticated, TooManyRequests: it is not known whether it was done.
+        """
+        ...
+
+
 class EngineKind(Protocol):
     """One kind of engine.
 
@@ -72,6 +115,7 @@ class EngineKind(Protocol):
         followed: kinds of objects beyond those of every workspace.
         labelled: whether all objects of a workspace bear its label.
         rolls: whether somebody else replaces pods once their definition changed.
+        detaching: how it can be suspended without volumes; None where it cannot.
     """
 
     name: str
@@ -81,6 +125,11 @@ class EngineKind(Protocol):
     followed: tuple[Kind, ...]
     labelled: bool
     rolls: bool
+
+    @property
+    def detaching(self) -> Detaching | None:
+        """See above; read, never set."""
+        ...
 
     # --- what there is to be: pure -------------------------------------------------------
 

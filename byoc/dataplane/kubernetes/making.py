@@ -20,6 +20,7 @@ from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.drift import differs
 from byoc.dataplane.kubernetes.engines import EngineKind
 from byoc.dataplane.kubernetes.intended import Intended
+from byoc.dataplane.kubernetes.inventory import Inventory
 from byoc.dataplane.kubernetes.kinds import Json
 from byoc.dataplane.runtime import Doors, Limits
 from byoc.errors import Forbidden
@@ -115,6 +116,18 @@ class Making:
         await self._space(intended)
         await self._engines.lower(self, intended)
         await asyncio.gather(*(self.apply(each) for each in self._engines.services(intended)))
+
+    async def shut(self, intended: Intended) -> None:
+        """Let nobody in but ourselves; all else goes on."""
+        alone = replace(intended, doors=Doors())
+        await self._space(alone)
+        await self._surround(alone)
+
+    async def record(self, workspace: WorkspaceID, inventory: Inventory) -> None:
+        """Write down how the databases of a workspace stand; returns once it is stored."""
+        said = {"metadata": {"annotations": {names.DATABASES: inventory.to_text()}}}
+        changed = await self.cluster.merge(kinds.NAMESPACE, names.namespace(workspace), said)
+        self.cache.note(kinds.NAMESPACE, changed)
 
     async def prove_kept(self, intended: Intended) -> None:
         """From now on the volume is never initialised again."""

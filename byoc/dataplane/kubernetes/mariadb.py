@@ -20,7 +20,7 @@ from byoc.dataplane.kubernetes.door import (
     set_variables,
     take_new_certificate,
 )
-from byoc.dataplane.kubernetes.engines import Site
+from byoc.dataplane.kubernetes.engines import Detaching, Site
 from byoc.dataplane.kubernetes.following import waiting_for
 from byoc.dataplane.kubernetes.intended import Intended, limits_text
 from byoc.dataplane.kubernetes.kinds import Json, Kind
@@ -44,6 +44,7 @@ class MariaDB:
     followed: tuple[Kind, ...] = ()
     labelled = True
     rolls = False
+    detaching: Detaching | None = None
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings

@@ -24,12 +24,31 @@ async def remove(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: 
     Raises:
         Unreachable, Forbidden, …: the cluster.
     """
+    ends = clock.monotonic() + _PATIENCE
+    await clear(cluster, cache, workspace, clock)
+    if cache.view(workspace).space is not None:
+        await cluster.delete(kinds.NAMESPACE, names.namespace(workspace))
+    while clock.monotonic() < ends and not cache.view(workspace).empty:
+        await cache.news(workspace, _POLL_SECONDS)
+    return cache.view(workspace).empty
+
+
+async def clear(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: Clock) -> bool:
+    """Take an engine and its claims away, and what its operator made; returns whether all of it is gone.
+
+    The volumes themselves go after their claims.
+
+    Raises:
+        Unreachable, Forbidden, …: the cluster.
+    """
     place, ends = names.namespace(workspace), clock.monotonic() + _PATIENCE
     view = cache.view(workspace)
     if view.order is not None:
         # Who would bring back all the rest goes first.
         await cluster.delete(kinds.DEPLOYMENT, names.OPERATOR, place)
         await cluster.delete(kinds.MEMSQL_CLUSTER, names.CLUSTER, place)
+        # Its password is that of an engine that is no more; the next operator makes another.
+        await cluster.delete(kinds.SECRET, names.CLUSTER, place)
     for name in list(view.sets):
         await cluster.delete(kinds.STATEFUL_SET, name, place)
     for name in list(view.pods):
@@ -41,11 +60,7 @@ async def remove(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: 
     while clock.monotonic() < ends and _engine_left(view := cache.view(workspace)):
         await cache.news(workspace, _POLL_SECONDS)
     await _let_go(cluster, view)
-    if view.space is not None:
-        await cluster.delete(kinds.NAMESPACE, place)
-    while clock.monotonic() < ends and not cache.view(workspace).empty:
-        await cache.news(workspace, _POLL_SECONDS)
-    return cache.view(workspace).empty
+    return not _engine_left(view)
 
 
 def _engine_left(view: View) -> bool:

@@ -19,6 +19,7 @@ from byoc import __version__, log
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import door, kinds, names, sizing
 from byoc.dataplane.kubernetes.authority import Authority
+from byoc.dataplane.kubernetes.away import Away, Trying, away, standing
 from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
@@ -27,14 +28,15 @@ from byoc.dataplane.kubernetes.engines import CannotStart
 from byoc.dataplane.kubernetes.following import Following
 from byoc.dataplane.kubernetes.growth import Growth, Volumes
 from byoc.dataplane.kubernetes.making import Making
+from byoc.dataplane.kubernetes.measured import committed, outdated, samples
 from byoc.dataplane.kubernetes.owned import what_answers
 from byoc.dataplane.kubernetes.removal import remove
-from byoc.dataplane.kubernetes.settings import ClusterSettings
+from byoc.dataplane.kubernetes.settings import DETACH, ClusterSettings
 from byoc.dataplane.kubernetes.tending import Tending
 from byoc.dataplane.runtime import Action, Doors, Limits, Observation, Process, Secrets
 from byoc.errors import ByocError, NotAuthenticated
 from byoc.ids import WorkspaceID
-from byoc.model.metrics import Metric, Sample
+from byoc.model.metrics import Sample
 from byoc.model.report import CellFacts, Reason
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
 
@@ -59,6 +61,7 @@ class _Held:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     following: Following = field(default_factory=Following)
     growth: Growth = field(default_factory=Growth)
+    trying: Trying = field(default_factory=Trying)
     generation: int = 0
     shape: Shape = ()
 
@@ -136,9 +139,7 @@ class KubernetesRuntime:
     async def list(self) -> list[WorkspaceID]:
         """Return every workspace that has a volume here."""
         await self._open()
-        return sorted(
-            name for name, view in self._cache.views.items() if view.claim is not None or view.volumes
-        )
+        return sorted(name for name, view in self._cache.views.items() if _exists(view) or view.volumes)
 
     def fits(self, limits: Limits, *, committed_bytes: int) -> bool:
         """Whether the cell may have ``limits`` beside ``committed_bytes`` of others."""
@@ -149,7 +150,7 @@ class KubernetesRuntime:
 
     def has_room(self, workspace: WorkspaceID, limits: Limits) -> bool:
         """Whether the cell may have a workspace of ``limits`` beside the others."""
-        return self.fits(limits, committed_bytes=self._committed(workspace))
+        return self.fits(limits, committed_bytes=self._beside(workspace))
 
     def facts(self) -> CellFacts:
         """Engine, the version that its image names, and what the cell may have."""
@@ -178,14 +179,7 @@ class KubernetesRuntime:
             counted = await self._engines.count(self._making, self._door(workspace, view.pod.address))
         except ByocError:
             return ()
-        divisor = self._settings.size_divisor
-        machine = {
-            Metric.CPU_RESOURCE_LIMITS: sizing.compute(limits, divisor).millicores / 1000,
-            Metric.MEM_TOTAL_B: float(sizing.nominal_memory(limits, divisor)),
-            Metric.DISK_TOTAL_B: float(sum(each.disk_gib for each in view.claims.values()) * 2**30),
-        }
-        node = f"node-{workspace}-0"
-        return tuple(Sample(metric, value, node) for metric, value in (counted | machine).items())
+        return samples(view, limits, counted, self._settings.size_divisor)
 
     async def stored_bytes(self, workspace: WorkspaceID) -> int:
         """Return the size of the workspace's disk."""
@@ -272,14 +266,6 @@ class KubernetesRuntime:
         at, now = self._clock.now(), self._clock.monotonic()
         held.following.look(view, held.generation, at, now, rolling=self._engines.rolling(view))
 
-    def _outdated(self, view: View) -> bool:
-        """Whether the engine runs another image than the cell's settings name now."""
-        intended = view.space.intended if view.space is not None else None
-        image = self._engines.image
-        told = intended is not None and intended.image not in {"", image}
-        other = not self._engines.rolls and view.pod is not None and view.pod.image != image
-        return told or other
-
     def _amiss(self, view: View) -> bool:
         return self._cache.amiss(view) or self._engines.lacks(view)
 
@@ -333,8 +319,11 @@ class KubernetesRuntime:
             amiss=ready and (self._amiss(view) or not self._certified(following)),
             waiting_for=waiting if alive and not ready else None,
             remains=not exists and not view.empty,
-            outdated=ready and self._outdated(view),
+            outdated=ready and outdated(view, self._engines),
             room=self._volumes.room(view, held.growth, following.failures, ready=ready),
+            databases=standing(
+                view, held.trying, self._clock.monotonic(), chosen=self._settings.suspend == DETACH
+            ),
         )
 
     def _waiting_for(self, view: View, following: Following) -> Reason | None:
@@ -373,23 +362,26 @@ class KubernetesRuntime:
         match action:
             case Action.CREATE_VOLUME:
                 await self._create(spec, doors)
-            case Action.START:
-                await self._start(held, spec, doors)
             case Action.WAIT_FOR_SQL:
                 await self._wait(held, spec.id)
             case Action.SET_PASSWORD:
                 await self._set_password(held, spec, secrets)
-            case Action.RESIZE_ONLINE:
-                await self._resize(held, spec, doors)
-            case Action.RESTART | Action.UPGRADE:
-                await (self._restart if action is Action.RESTART else self._upgrade)(held, spec, doors)
             case Action.MEND:
                 await self._making.mend(self._making.intended(spec, doors))
                 held.following.renewed = True
-            case Action.GROW:
-                await self._grow(held, spec, doors)
             case Action.STOP | Action.REMOVE:
                 await (self._stop if action is Action.STOP else self._remove)(held, spec.id)
+            case Action.DETACH | Action.RELEASE | Action.ATTACH:
+                await self._move_databases(held, spec, doors, action)
+            case _:
+                change = {
+                    Action.START: self._start,
+                    Action.RESIZE_ONLINE: self._resize,
+                    Action.RESTART: self._restart,
+                    Action.UPGRADE: self._upgrade,
+                    Action.GROW: self._grow,
+                }
+                await change[action](held, spec, doors)
 
     async def _create(self, spec: WorkspaceSpec, doors: Doors) -> None:
         if not _exists(self._cache.view(spec.id)):
@@ -401,13 +393,16 @@ class KubernetesRuntime:
         held.following.stopped()
 
     async def _start(self, held: _Held, spec: WorkspaceSpec, doors: Doors) -> None:
+        housing = self._making.intended(spec, doors, upgraded=True)
+        if self._away is not None and not await self._away.house(housing):
+            return
         view, following = self._cache.view(spec.id), held.following
         if self._engines.lost(view):
             self._failed(held, spec, Reason.VOLUME_MISSING)
             return
         if following.process(view, self._clock.monotonic()) in _ALIVE and view.wanted:
             return
-        if not self.fits(Limits.wanted(spec), committed_bytes=self._committed(spec.id)):
+        if not self.fits(Limits.wanted(spec), committed_bytes=self._beside(spec.id)):
             self._failed(held, spec, Reason.MEMORY_SHORT)
             return
         if view.pod is not None and view.pod.ended is not None:
@@ -421,6 +416,17 @@ class KubernetesRuntime:
             await self._making.engine(replace(intended, running=True))
         except CannotStart as error:
             self._failed(held, spec, error.reason)
+
+    async def _move_databases(self, held: _Held, spec: WorkspaceSpec, doors: Doors, action: Action) -> None:
+        view = self._cache.view(spec.id)
+        if self._away is None:
+            return
+        if action is Action.RELEASE:
+            await self._away.release(spec.id)
+        elif view.pod is not None and _runs(view):
+            door, intended = self._door(spec.id, view.pod.address), self._making.intended(spec, doors)
+            attaching = action is Action.ATTACH
+            await self._away.move(intended, door, held.trying, attaching=attaching)
 
     async def _wait(self, held: _Held, workspace: WorkspaceID) -> None:
         ends = self._clock.monotonic() + _WAIT_SECONDS
@@ -472,7 +478,7 @@ class KubernetesRuntime:
         view, wanted = self._cache.view(spec.id), Limits.wanted(spec)
         if view.pod is None or not _runs(view):
             return
-        if not self.fits(wanted, committed_bytes=self._committed(spec.id)):
+        if not self.fits(wanted, committed_bytes=self._beside(spec.id)):
             self._failed(held, spec, Reason.MEMORY_SHORT)
             return
         intended = self._making.intended(spec, doors)
@@ -536,13 +542,8 @@ class KubernetesRuntime:
             await self._stop(held, workspace)
 
     async def _until_gone(self, workspace: WorkspaceID, uid: str, seconds: float) -> None:
-        """Wait until the pod ``uid`` is gone, or any for an empty one."""
-        ends = self._clock.monotonic() + seconds
-        while self._clock.monotonic() < ends:
-            pod = self._cache.view(workspace).pod
-            if pod is None or (uid and pod.uid != uid):
-                return
-            await self._cache.news(workspace, _WAIT_SECONDS)
+        """Wait until the pod ``uid`` is gone."""
+        await self._making.until(workspace, seconds, lambda view: view.pod is None or view.pod.uid != uid)
 
     # --- small things --------------------------------------------------------------------
 
@@ -550,6 +551,11 @@ class KubernetesRuntime:
     def _making(self) -> Making:
         assert self._authority is not None  # noqa: S101 - every call opens first
         return Making(self._cluster, self._cache, self._authority, self._engines, self._clock, self._off)
+
+    @property
+    def _away(self) -> Away | None:
+        detaching = self._engines.detaching
+        return Away(self._making, detaching, self._clock) if detaching is not None else None
 
     def _door(self, workspace: WorkspaceID, address: str) -> Door:
         assert self._authority is not None  # noqa: S101 - every call opens first
@@ -562,14 +568,8 @@ class KubernetesRuntime:
         except ByocError as error:
             _LOG.info("certificate not taken yet", error=error.message)
 
-    def _committed(self, workspace: WorkspaceID) -> int:
-        """Return the memory that the other workspaces have, as their sizes say."""
-        others = (
-            view.space.intended.limits
-            for name, view in self._cache.views.items()
-            if name != workspace and view.wanted and view.space is not None and view.space.intended
-        )
-        return sum(sizing.nominal_memory(limits, self._settings.size_divisor) for limits in others)
+    def _beside(self, workspace: WorkspaceID) -> int:
+        return committed(self._cache.views, workspace, self._settings.size_divisor)
 
     def _failed(self, held: _Held, spec: WorkspaceSpec, reason: Reason) -> None:
         failures = held.following.failures
@@ -591,7 +591,7 @@ _ALIVE: Final = frozenset({Process.STARTING, Process.RUNNING, Process.UNRESPONSI
 
 
 def _exists(view: View) -> bool:
-    return view.claim is not None
+    return view.claim is not None or away(view)
 
 
 def _runs(view: View) -> bool:

@@ -19,6 +19,8 @@ MARIADB: Final = (
 """MariaDB's own image, of the release that the tests run."""
 MYSQL: Final = "mysql"
 SINGLESTORE: Final = "singlestore"
+VOLUMES: Final = "volumes"
+DETACH: Final = "detach"
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
@@ -35,6 +37,7 @@ class ClusterSettings:
         licence: Secret in the agent's namespace whose key ``licence`` holds the engine's licence.
         bucket: where databases without limits are kept, empty for none.
         region: of the bucket.
+        suspend: what a suspended workspace keeps: its ``volumes``; ``detach``: databases in the bucket.
         storage_class: of the volumes.
         priority_class: of the pods; empty for the cluster's default.
         node_selector: labels of the machines that workspaces run on.
@@ -51,6 +54,7 @@ class ClusterSettings:
     licence: str = LICENCE
     bucket: str = ""
     region: str = ""
+    suspend: str = VOLUMES
     storage_class: str = STORAGE_CLASS
     priority_class: str = WORKSPACE_PRIORITY
     node_selector: Mapping[str, str] = field(default_factory=lambda: {GROUP_LABEL: WORKSPACE_GROUP})
@@ -77,6 +81,7 @@ class ClusterSettings:
             ("licence", isinstance(read.licence, str) and bool(_NAME.fullmatch(read.licence))),
             ("bucket", isinstance(read.bucket, str) and (not read.bucket or bool(read.region))),
             ("region", isinstance(read.region, str)),
+            ("suspend", read.suspend in (VOLUMES, DETACH)),
             ("sizeDivisor", _whole(read.size_divisor)),
             ("volumeGrowth", _whole(read.volume_growth)),
             ("memoryBytes", read.memory_bytes is None or _whole(read.memory_bytes)),
@@ -87,6 +92,7 @@ class ClusterSettings:
             if not right:
                 raise UsageError(f"kubernetes.{name}: cannot be `{str(value[name])[:80]}`", hint=_HINTS[name])
         read._see_images(value)
+        read._see_suspension()
         return read
 
     def _see_images(self, value: Mapping[str, Any]) -> None:
@@ -96,6 +102,15 @@ class ClusterSettings:
         for name in ("image", "operatorImage"):
             if not value.get(name):
                 raise UsageError(f"kubernetes.{name} is missing for `{SINGLESTORE}`", hint=_HINTS[name])
+
+    def _see_suspension(self) -> None:
+        """See that databases have somewhere to go that are to be detached."""
+        if self.suspend == DETACH and not (self.engine == SINGLESTORE and self.bucket):
+            message = (
+                f"kubernetes.suspend: `{DETACH}` needs a bucket, and an engine that keeps databases in one"
+            )
+            hint = f"name `bucket` and `region` for the engine `{SINGLESTORE}`, or leave it at `{VOLUMES}`"
+            raise UsageError(message, hint=hint)
 
 
 def _by_digest(image: Any) -> bool:
@@ -114,6 +129,7 @@ _FIELDS: Final = {
     "licence": "licence",
     "bucket": "bucket",
     "region": "region",
+    "suspend": "suspend",
     "storageClass": "storage_class",
     "priorityClass": "priority_class",
     "nodeSelector": "node_selector",
@@ -129,6 +145,7 @@ _HINTS: Final = {
     "licence": "the name of a Secret in byoc-system",
     "bucket": "the name of a bucket, and its region beside it",
     "region": "a region's name",
+    "suspend": "`volumes` or `detach`",
     "volumeGrowth": "a whole number from 1",
     "sizeDivisor": "a whole number from 1",
     "memoryBytes": "a whole number of bytes",

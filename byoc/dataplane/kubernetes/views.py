@@ -13,6 +13,7 @@ from typing import Any, Final, Self
 from byoc.clock import parse_stamp
 from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.intended import Intended, limits_from
+from byoc.dataplane.kubernetes.inventory import Inventory
 from byoc.dataplane.runtime import Limits
 from byoc.ids import WorkspaceID
 
@@ -29,14 +30,17 @@ class Space:
     version: int
     intended: Intended | None
     deleting: bool
+    databases: Inventory | None = None
 
     @classmethod
     def read(cls, found: Json) -> Self:
         """Read the object."""
         metadata = found["metadata"]
         workspace = names.workspace_of(metadata["name"]) or WorkspaceID("")
-        text = (metadata.get("annotations") or {}).get(names.INTENDED, "")
-        return cls(version(found), Intended.from_text(workspace, text), _deleting(found))
+        said = metadata.get("annotations") or {}
+        intended = Intended.from_text(workspace, said.get(names.INTENDED, ""))
+        databases = Inventory.from_text(said.get(names.DATABASES, ""))
+        return cls(version(found), intended, _deleting(found), databases)
 
 
 @dataclass(frozen=True, slots=True)

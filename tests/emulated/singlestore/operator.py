@@ -76,21 +76,27 @@ WORDS: Final = (
     (re.escape(speech.USE), _USE),
     (re.escape(speech.PROCESSOR), _PROCESSOR),
     (re.escape(speech.STATUS), _STATUS),
-    (r" ON S3 '[^']*' CONFIG '[^']*' CREDENTIALS '[^']*'", ""),
+    (
+        re.escape(speech.SCHEMATA),
+        f"{speech.SCHEMATA} WHERE SCHEMA_NAME NOT IN ('mysql', 'performance_schema', 'sys')",
+    ),
+    (r"information_schema\.MV_BOTTOMLESS_(DATABASES|STATUS)", "memsql.unlimited"),
     (r" REQUIRE SSL", ""),
 )
 """What the cell says to SingleStore, and how MariaDB is told it."""
 
 
-def program(engine: Program, folder: Path) -> Program:
-    """Return the image of a node, which has the SQL server of ``engine``."""
+def program(engine: Program, folder: Path, buckets: Path) -> Program:
+    """Return the image of a node with the SQL server of ``engine``; ``buckets`` stands for all of S3."""
     folder.mkdir()
+    buckets.mkdir()
+    buckets.chmod(0o777)
     shutil.copy(Path(__file__).with_name("node.py"), folder)
     (folder / "words.json").write_text(json.dumps(WORDS), encoding="utf-8")
     for each in (folder, *folder.iterdir()):
         each.chmod(0o755)
     command, seen = ["/usr/bin/python3", "/opt/node/node.py"], Mount(folder, "/opt/node")
-    return Program(command, [*engine.mounts, seen], engine.environment)
+    return Program(command, [*engine.mounts, seen, Mount(buckets, "/opt/buckets")], engine.environment)
 
 
 class Operator:
@@ -98,13 +104,15 @@ class Operator:
 
     Attributes:
         asleep: namespaces in which the operator runs and does nothing.
+        buckets: the folder that stands for all of S3.
 
     Args:
         open_api: opens the API as a user.
     """
 
-    def __init__(self, open_api: Callable[[str], Api]) -> None:
+    def __init__(self, open_api: Callable[[str], Api], buckets: Path) -> None:
         self.asleep: set[str] = set()
+        self.buckets = buckets
         self._open = open_api
         self._orders: dict[str, Json] = {}
         self._pods: dict[str, dict[str, Json]] = {}

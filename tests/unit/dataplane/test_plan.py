@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from byoc.dataplane.plan import LONGEST_DELAY, MAX_FAILED_STARTS, Situation, Step, delay, plan
-from byoc.dataplane.runtime import Action, Failures, Limits, Observation, Process, Secrets
+from byoc.dataplane.runtime import Action, Databases, Failures, Limits, Observation, Process, Secrets
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, UpdateWindow, WorkspaceSpec
@@ -129,6 +129,68 @@ def test_suspended_says_who_wanted_it() -> None:
     assert (decided.phase, decided.reason) == (Phase.SUSPENDED, Reason.AUTO_SUSPENDED_IDLE)
     assert asked.done
     assert decided.done
+
+
+SUSPENDED = replace(SPEC, desired=Desired.SUSPENDED)
+DETACHABLE = Databases(detachable=True)
+AWAY = Databases(away=True, volumes=True, returning=True, attach=True)
+GONE = replace(AWAY, volumes=False)
+KEPT = Databases(kept=Reason.DATABASE_ON_VOLUMES, returning=True, attach=True)
+
+
+@pytest.mark.parametrize(
+    ("seen", "databases", "step"),
+    [
+        (RUNS, DETACHABLE, Step(Action.DETACH, Phase.STOPPING, Reason.DETACHING_DATABASES, 20)),
+        # An engine that does not answer can detach nothing: its volumes are kept.
+        (
+            replace(RUNS, process=Process.UNRESPONSIVE, sql_ready=False),
+            DETACHABLE,
+            Step(Action.STOP, Phase.STOPPING, Reason.ENGINE_SILENT),
+        ),
+        (
+            replace(RUNS, sql_ready=False),
+            DETACHABLE,
+            Step(Action.DETACH, Phase.STOPPING, Reason.DETACHING_DATABASES, 20),
+        ),
+        (STOPPED, DETACHABLE, Step(None, Phase.SUSPENDED, Reason.STOPPED_AS_ASKED)),
+        (RUNS, AWAY, Step(Action.STOP, Phase.STOPPING, Reason.STOPPING_ENGINE)),
+        (STOPPED, AWAY, Step(Action.RELEASE, Phase.STOPPING, Reason.RELEASING_VOLUMES, 80)),
+        (STOPPED, GONE, Step(None, Phase.SUSPENDED, Reason.DATABASES_DETACHED)),
+        (RUNS, KEPT, Step(Action.STOP, Phase.STOPPING, Reason.DATABASE_ON_VOLUMES)),
+        (STOPPED, KEPT, Step(None, Phase.SUSPENDED, Reason.DATABASE_ON_VOLUMES)),
+    ],
+)
+def test_volumes_go_once_every_database_is_on_record_as_detached_and_no_sooner(
+    seen: Observation, databases: Databases, step: Step
+) -> None:
+    assert plan(SUSPENDED, READY, replace(seen, databases=databases), START) == step
+
+
+MADE_ANEW = replace(RUNS, password_version=0)
+MISSING = Databases(detachable=True, returning=True, missing=1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "databases", "step"),
+    [
+        (STOPPED, GONE, Step(Action.START, Phase.STARTING, Reason.STARTING_ENGINE, 40)),
+        (MADE_ANEW, GONE, Step(Action.ATTACH, Phase.STARTING, Reason.ATTACHING_DATABASES, 70)),
+        (RUNS, KEPT, Step(Action.ATTACH, Phase.STARTING, Reason.ATTACHING_DATABASES, 70)),
+        (MADE_ANEW, MISSING, Step(Action.SET_PASSWORD, Phase.STARTING, Reason.SETTING_PASSWORD, 80)),
+        (RUNS, MISSING, Step(None, Phase.RUNNING, Reason.DATABASES_NOT_ATTACHED)),
+        (
+            RUNS,
+            replace(MISSING, attach=True),
+            Step(Action.ATTACH, Phase.RUNNING, Reason.DATABASES_NOT_ATTACHED),
+        ),
+        (RUNS, DETACHABLE, Step(None, Phase.RUNNING, Reason.ANSWERED_SQL)),
+    ],
+)
+def test_what_was_detached_is_attached_before_anybody_can_log_in_and_again_while_it_serves(
+    seen: Observation, databases: Databases, step: Step
+) -> None:
+    assert plan(SPEC, READY, replace(seen, databases=databases), START) == step
 
 
 def test_a_lost_volume_is_said_even_of_a_suspended_workspace() -> None:
@@ -252,6 +314,17 @@ observations = st.builds(
         last=st.none() | st.sampled_from(Reason),
         at=st.just(START),
     ),
+    databases=st.none()
+    | st.builds(
+        Databases,
+        detachable=st.booleans(),
+        away=st.booleans(),
+        volumes=st.booleans(),
+        kept=st.none() | st.just(Reason.DETACH_REFUSED),
+        returning=st.booleans(),
+        attach=st.booleans(),
+        missing=st.integers(0, 2),
+    ),
 )
 situations = st.builds(
     Situation,
@@ -280,6 +353,12 @@ def test_whatever_is_seen_there_is_a_sane_answer(
         assert seen.sql_ready
     if step.phase is Phase.RUNNING:
         assert seen.sql_ready
+    if step.action is Action.DETACH:
+        assert seen.process is Process.RUNNING
+    if step.action is Action.RELEASE:
+        assert seen.databases is not None
+        assert seen.databases.away
+        assert seen.process is Process.ABSENT
     if step.action is not None and desired is Desired.RUNNING:
         assert step.phase is not Phase.FAILED
 
@@ -287,10 +366,10 @@ def test_whatever_is_seen_there_is_a_sane_answer(
 class Walk(RuleBasedStateMachine):
     """Any order of intents, steps and trouble; then repeating plan and act ends."""
 
-    @initialize(online=st.booleans())
-    def begin(self, online: bool) -> None:
+    @initialize(online=st.booleans(), detaching=st.booleans())
+    def begin(self, online: bool, detaching: bool) -> None:
         self.clock = ManualClock()
-        self.runtime = MemoryRuntime(self.clock, online=online)
+        self.runtime = MemoryRuntime(self.clock, online=online, detaching=detaching)
         self.spec = replace(SPEC, generation=1)
         self.situation = Situation()
         self.loop = asyncio.new_event_loop()
@@ -321,6 +400,17 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def decide_to_suspend(self) -> None:
         self.situation = replace(self.situation, auto_suspended=Reason.AUTO_SUSPENDED_SCHEDULED)
+
+    @rule(missing=st.integers(0, 2))
+    def not_all_are_attached(self, missing: int) -> None:
+        if self.seen().databases is not None and self.seen().sql_ready:
+            self.runtime.miss(self.spec.id, missing)
+
+    @rule()
+    def something_speaks_against_detaching(self) -> None:
+        databases = self.seen().databases
+        if databases is not None and databases.detachable:
+            self.runtime.keep_volumes(self.spec.id, Reason.DATABASE_ON_VOLUMES)
 
     @rule(size=st.sampled_from(["S-00", "S-0", "S-1"]), scale=st.sampled_from([1, 2, 4]))
     def resize(self, size: str, scale: int) -> None:

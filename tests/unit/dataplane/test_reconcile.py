@@ -66,6 +66,31 @@ class TestLifecycle:
         assert cell.acts().count(Action.CREATE_VOLUME) == 1
         assert cell.observed() == 3
 
+    async def test_suspended_without_volumes_it_comes_back_with_its_endpoint_and_its_password(
+        self, tmp_path: Path, clock: ManualClock
+    ) -> None:
+        runtime = MemoryRuntime(clock, detaching=True)
+        async with cells.started(tmp_path, clock, runtime, new_id) as cell:
+            await cell.bring_up()
+            endpoint, told = cell.view().endpoint, len(cell.story())
+            suspended = following(ORDERS, desired=Desired.SUSPENDED)
+            await cell.put(suspended)
+            assert cell.story()[told:] == [
+                (Phase.STOPPING, Reason.DETACHING_DATABASES),
+                (Phase.STOPPING, Reason.STOPPING_ENGINE),
+                (Phase.STOPPING, Reason.RELEASING_VOLUMES),
+                (Phase.SUSPENDED, Reason.DATABASES_DETACHED),
+            ]
+            assert await runtime.stored_bytes(ORDERS.id) == 0
+            await cell.put(following(suspended, desired=Desired.RUNNING))
+            assert cell.story()[-3:] == [
+                (Phase.STARTING, Reason.ATTACHING_DATABASES),
+                (Phase.STARTING, Reason.SETTING_PASSWORD),
+                (Phase.RUNNING, Reason.ANSWERED_SQL),
+            ]
+            assert cell.view().endpoint == endpoint
+            assert cell.observed() == 3
+
     async def test_a_resize_is_made_online(self, cell: MemoryCell) -> None:
         await cell.bring_up()
         await cell.put(following(ORDERS, size="S-0", scale_factor=2))

@@ -15,7 +15,7 @@ from byoc.dataplane.engine_sql import Answer
 from byoc.dataplane.kubernetes import kinds, names
 from byoc.dataplane.kubernetes.cache import View
 from byoc.dataplane.kubernetes.door import Door, Heard
-from byoc.dataplane.kubernetes.engines import CannotStart, Site
+from byoc.dataplane.kubernetes.engines import CannotStart, Detaching, Site
 from byoc.dataplane.kubernetes.following import waiting_for
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import Json, Kind
@@ -54,6 +54,8 @@ class SingleStore:
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
+        # Whatever the cell's settings say now: a workspace may have been suspended by others.
+        self.detaching: Detaching | None = Bottomless(settings)
         self.image = settings.image
         self.version = settings.image.partition("@")[0].rpartition(":")[2]
 
@@ -198,7 +200,12 @@ class SingleStore:
         await self._tell(site, intended, sql.native_hash(password))
         if not await self._logs_in(site, intended.workspace, door, password):
             return False
-        if first:
+        view = site.cache.view(intended.workspace)
+        had = view.space.databases if view.space is not None else None
+        if first and had is not None:
+            # It has had its first database; whether it still has, was the customer's to say.
+            await site.off(partial(speech.require_tls, door))
+        elif first:
             storage = speech.storage_clause(self._settings.bucket, self._settings.region, intended)
             await site.off(partial(speech.prepare_customer, door, storage))
         return True
@@ -239,6 +246,22 @@ class SingleStore:
                 return True
             await site.cache.news(workspace, _POLL_SECONDS)
         return False
+
+
+class Bottomless:
+    """How its databases are told to go to the bucket and to come back."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+
+    def place(self, intended: Intended) -> tuple[str, str]:
+        """Return where a workspace's databases lie, and the bucket's region."""
+        return speech.place_of(self._settings.bucket, intended), self._settings.region
+
+    shut = staticmethod(speech.shut)
+    listed = staticmethod(speech.listed)
+    detach = staticmethod(speech.detach)
+    attach = staticmethod(speech.attach)
 
 
 def operators(view: View) -> list[Pod]:

@@ -5,7 +5,8 @@ invariants are those of ``door``: an answer counts only from the engine that is 
 in a statement.
 """
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -14,7 +15,8 @@ from byoc.dataplane.engine_sql import INTERNAL, Answer
 from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.door import Door, Heard, connected, shown
 from byoc.dataplane.kubernetes.intended import Intended
-from byoc.errors import NotAuthenticated, TooManyRequests, Unreachable
+from byoc.dataplane.kubernetes.inventory import Listed
+from byoc.errors import NotAuthenticated, TooManyRequests, Unreachable, UsageError
 from byoc.model.metrics import Metric
 
 ROOT: Final = "root"
@@ -32,6 +34,25 @@ PROCESSOR: Final = (
 )
 STATUS: Final = "SHOW STATUS EXTENDED"
 LIMITS: Final = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('max_connections', 'max_connection_threads')"
+SCHEMATA: Final = "SELECT SCHEMA_NAME FROM information_schema.SCHEMATA"
+UNLIMITED: Final = (
+    "SELECT DISTINCT d.DATABASE_NAME, d.STORAGE_ID, s.BUCKET, s.STORAGE_DIRECTORY "
+    "FROM information_schema.MV_BOTTOMLESS_DATABASES d "
+    "JOIN information_schema.MV_BOTTOMLESS_STATUS s ON s.STORAGE_ID = d.STORAGE_ID"
+)
+"""Some releases list detached ones too; those are in no schema."""
+CLUSTER: Final = "cluster"
+SYSTEM: Final = frozenset({"information_schema", "memsql"})
+TABLES_OF_CLUSTER: Final = (
+    "SELECT COUNT(*) FROM information_schema.TABLES "
+    "WHERE TABLE_SCHEMA = 'cluster' AND TABLE_TYPE = 'BASE TABLE'"
+)
+SESSIONS: Final = (
+    "SELECT ID FROM information_schema.PROCESSLIST WHERE USER NOT IN ('root', 'byoc_internal', "
+    "'distributed', 'system user', 'event_scheduler', 'unauthenticated user') AND ID <> CONNECTION_ID()"
+)
+_MOVING_SECONDS: Final = 300.0
+"""An engine answers once all of a database is in the bucket, or is read from there."""
 _COUNTED: Final = {
     "Successful_read_queries": Metric.SUCCESSFUL_READ_QUERIES,
     "Successful_write_queries": Metric.SUCCESSFUL_WRITE_QUERIES,
@@ -89,18 +110,107 @@ def prepare_customer(door: Door, storage: str) -> None:
     Raises:
         Unreachable, NotAuthenticated, UsageError: it was not done.
     """
+    require_tls(door)
+    with connected(door, INTERNAL) as session:
+        session.execute(f"CREATE DATABASE IF NOT EXISTS cluster{storage}")
+
+
+def require_tls(door: Door) -> None:
+    """Have ``admin`` use TLS.
+
+    Raises:
+        Unreachable, NotAuthenticated, UsageError: it was not done.
+    """
     with connected(door, INTERNAL) as session:
         session.execute("GRANT USAGE ON *.* TO 'admin'@'%' REQUIRE SSL")
-        session.execute(f"CREATE DATABASE IF NOT EXISTS cluster{storage}")
 
 
 def storage_clause(bucket: str, region: str, intended: Intended) -> str:
     """Return where a database without limits is kept: in the group's part; nothing without a bucket."""
-    if not bucket:
-        return ""
+    return _stored(place_of(bucket, intended), region) if bucket else ""
+
+
+def place_of(bucket: str, intended: Intended) -> str:
+    """Return ``bucket/path`` of a workspace's databases: within its group's part."""
+    return f"{bucket}/{names.account(intended.group)}/{intended.workspace}"
+
+
+def _stored(place: str, region: str) -> str:
     # Rights come by the pods' own account: there is no credential to say.
-    place = f"{bucket}/{names.account(intended.group)}/{intended.workspace}"
     return f" ON S3 '{place}' CONFIG '{{\"region\":\"{region}\"}}' CREDENTIALS '{{}}'"
+
+
+# --- databases in the bucket ----------------------------------------------------------------------
+
+
+def shut(door: Door) -> None:
+    """End the sessions of customers at the master; ours and the engine's own go on.
+
+    Raises:
+        Unreachable, NotAuthenticated, TooManyRequests, UsageError: it was not done.
+    """
+    with connected(door, INTERNAL) as session:
+        for (number,) in session.execute(SESSIONS).rows:
+            # One that has ended by itself is no more.
+            with contextlib.suppress(UsageError):
+                session.execute(f"KILL CONNECTION {int(number)}")
+
+
+def listed(door: Door, place: str) -> Listed:
+    """Return which databases are attached, the engine's own apart.
+
+    Raises:
+        Unreachable, NotAuthenticated, TooManyRequests, UsageError: it does not answer as it should.
+    """
+    with connected(door, INTERNAL) as session:
+        attached = {str(name) for (name,) in session.execute(SCHEMATA).rows}
+        kept = [tuple(map(str, row)) for row in session.execute(UNLIMITED).rows]
+        ((tables,),) = session.execute(TABLES_OF_CLUSTER).rows
+    return sorted_out(attached, kept, place, tables_of_cluster=int(tables))
+
+
+def sorted_out(
+    attached: Collection[str], kept: Iterable[tuple[str, ...]], place: str, *, tables_of_cluster: int
+) -> Listed:
+    """Sort attached databases by where they lie; ``kept`` are name, storage id, bucket and folder. Pure."""
+    bucket, _, path = place.partition("/")
+    rows = [each for each in kept if each[0] in attached]
+    below = {
+        name: storage
+        for name, storage, held_in, folder in rows
+        if held_in == bucket and f"{folder.strip('/')}/".startswith(f"{path}/")
+    }
+    named = {each[0] for each in rows}
+    # One is the engine's own under a name that, where there is no bucket, was made for customers.
+    own = SYSTEM if tables_of_cluster else SYSTEM | {CLUSTER}
+    return Listed(below, tuple(sorted(set(attached) - named - own)), tuple(sorted(named - set(below))))
+
+
+def detach(door: Door, database: str) -> None:
+    """Detach a database: the engine uploads what is not in the bucket yet.
+
+    Raises:
+        UsageError: the engine said no.
+        Unreachable, NotAuthenticated, TooManyRequests: it is not known whether it was done.
+    """
+    with connected(door, INTERNAL, answer_timeout=_MOVING_SECONDS) as session:
+        # Never with FORCE, which leaves behind what was not uploaded.
+        session.execute(f"DETACH DATABASE {_quoted(database)}")
+
+
+def attach(door: Door, database: str, place: str, region: str) -> None:
+    """Attach a database at its newest state.
+
+    Raises:
+        UsageError: the engine said no.
+        Unreachable, NotAuthenticated, TooManyRequests: it is not known whether it was done.
+    """
+    with connected(door, INTERNAL, answer_timeout=_MOVING_SECONDS) as session:
+        session.execute(f"ATTACH DATABASE {_quoted(database)}{_stored(place, region)}")
+
+
+def _quoted(name: str) -> str:
+    return f"`{name.replace('`', '``')}`"
 
 
 def logs_in(door: Door, password: str) -> bool:

@@ -336,8 +336,49 @@ class TestSpeech:
         assert '{"region":"eu-central-1"}' in said
         assert speech.storage_clause("", "", EXAMPLE) == ""
 
+    def test_databases_are_sorted_by_whether_the_cell_could_attach_them_again(self) -> None:
+        place = "bucket/byoc-group-g/w"
+        kept = [
+            ("orders", "1", "bucket", "byoc-group-g/w/orders_0"),
+            ("whole", "2", "bucket", "/byoc-group-g/w"),
+            ("neighbour", "3", "bucket", "byoc-group-g/w2"),
+            ("foreign", "4", "another", "byoc-group-g/w"),
+            ("gone", "5", "bucket", "byoc-group-g/w"),
+        ]
+        attached = {
+            "orders",
+            "whole",
+            "neighbour",
+            "foreign",
+            "ledger",
+            "cluster",
+            "memsql",
+            "information_schema",
+        }
+        found = speech.sorted_out(attached, kept, place, tables_of_cluster=0)
+        assert found.unlimited == {"orders": "1", "whole": "2"}
+        assert found.elsewhere == ("foreign", "neighbour")
+        assert found.local == ("ledger",)
+        # One in which somebody has made a table is not taken for the engine's own.
+        assert speech.sorted_out(attached, kept, place, tables_of_cluster=1).local == ("cluster", "ledger")
+
 
 class TestSettings:
+    @pytest.mark.parametrize("missing", ["engine", "bucket"])
+    def test_databases_are_detached_only_where_they_can_lie_in_a_bucket(self, missing: str) -> None:
+        image = OPERATED_SETTINGS.image
+        given = {
+            "engine": "singlestore",
+            "image": image,
+            "operatorImage": image,
+            "bucket": "b",
+            "region": "r",
+            "suspend": "detach",
+        }
+        assert ClusterSettings.from_json(given).suspend == "detach"
+        with pytest.raises(UsageError, match=r"kubernetes\.suspend: `detach` needs a bucket"):
+            ClusterSettings.from_json({name: value for name, value in given.items() if name != missing})
+
     def test_an_engine_of_which_we_name_no_image_is_told_both(self) -> None:
         image = OPERATED_SETTINGS.image
         with pytest.raises(UsageError, match=r"kubernetes\.image is missing"):
@@ -356,6 +397,7 @@ class TestSettings:
             ("licence", "Not A Name"),
             ("bucket", "without-a-region"),
             ("region", 1),
+            ("suspend", "sleep"),
         ],
     )
     def test_what_cannot_be_is_named(self, name: str, value: object) -> None:
