@@ -46,7 +46,9 @@ def stamp(moment: datetime) -> str:
 
     The ``Z`` matters: a widely used client drops any other offset unread.
     """
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat()[: -len("+00:00")] + "Z"
 
 
 def parse_stamp(text: str) -> datetime:
