@@ -88,7 +88,7 @@ class BareEngine:
 
     def _connect(self) -> Any:
         return pymysql.connect(
-            unix_socket=str(self.socket), user=command.INTERNAL, password="bare", autocommit=True
+            unix_socket=str(self.socket), user=engine_sql.INTERNAL, password="bare", autocommit=True
         )
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -92,11 +93,19 @@ class Cell:
 
     def tokens(self, count: int) -> list[str]:
         """Sign requests; they live a minute."""
-        given = {"issuer": "cp", "cell": CELL, "sub": "ann", "method": "PUT", "target": TARGET, "body": BODY}
-        now, verbs = SystemClock().now(), (Verb.CELL_READ,)
-        return [
-            issue_request(self.signing, **given, now=now, jti=new_id(), verbs=verbs) for _ in range(count)
-        ]
+        issue = partial(
+            issue_request,
+            self.signing,
+            issuer="cp",
+            cell=CELL,
+            sub="ann",
+            method="PUT",
+            target=TARGET,
+            body=BODY,
+            now=SystemClock().now(),
+            verbs=(Verb.CELL_READ,),
+        )
+        return [issue(jti=new_id()) for _ in range(count)]
 
     async def command(self, token: str) -> None:
         """One guarded command: checked, recorded, on disk; done; its outcome recorded."""
@@ -135,7 +144,7 @@ async def commands(folder: Path, single: int) -> list[Figure]:
 def signatures(key: SigningKey) -> float:
     """Ed25519 checks that one core does in a second, and nothing else."""
     message = b"x" * 400
-    mark, public = key.material.sign(message), key.public.material
+    mark, public = key.material.sign(message), key.material.public_key()
     used = time.process_time()
     for _ in range(1000):
         public.verify(mark, message)

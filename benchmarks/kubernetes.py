@@ -188,7 +188,7 @@ def _many() -> list[Figure]:
     """What the agent itself takes with up to a thousand workspaces, over an API server in memory."""
     figures = []
     for count in (10, 100, 1000):
-        program = [sys.executable, Path(__file__).with_name("many.py"), str(count)]
+        program = [sys.executable, str(Path(__file__).with_name("many.py")), str(count)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         answer = subprocess.run(program, stdout=subprocess.PIPE, env=environment, check=True).stdout
         found = json.loads(answer)
