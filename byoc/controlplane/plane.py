@@ -87,7 +87,7 @@ def assemble(
     ``link``: another way to the cells than the gateways; a test's.
     """
     counters = Counters()
-    courier = Courier(link or gateways, keys, clock, make_id, counters)
+    courier = Courier(link or gateways, store, keys, clock, make_id, counters)
     ingest = Ingest(store, keys, clock, counters)
     return ControlPlane(
         store=store,

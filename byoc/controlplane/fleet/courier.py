@@ -18,6 +18,7 @@ from byoc.model.records import CellRecord
 from byoc.model.verbs import Verb
 from byoc.nimbus.http import HttpRequest, HttpResponse
 from byoc.nimbus.stream import Stream
+from byoc.store.seam import Store
 from byoc.wire import tokens
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import ANSWER_HEADER, encode
@@ -116,12 +117,23 @@ class Parcel:
 
 
 class Courier:
-    """Signs and sends."""
+    """Signs and sends.
+
+    Args:
+        store: asked for a cell anew where an answer bears a key that is not known yet.
+    """
 
     def __init__(
-        self, link: Link, keys: ControlPlaneKeys, clock: Clock, new_id: NewID, counters: Counters
+        self,
+        link: Link,
+        store: Store,
+        keys: ControlPlaneKeys,
+        clock: Clock,
+        new_id: NewID,
+        counters: Counters,
     ) -> None:
         self.link = link
+        self._store = store
         self._keys = keys
         self._clock = clock
         self._new_id = new_id
@@ -144,7 +156,7 @@ class Courier:
             cell.id, HttpRequest(parcel.method, parcel.target, headers, body), TIMEOUT
         )
         faults.reach(faults.Step.ANSWER_RECEIVED)
-        self._check(cell, answer, jti)
+        await self._believe(cell, answer, jti)
         return answer
 
     def _token(self, key: Signer, cell: CellRecord, parcel: Parcel, body: bytes, jti: str) -> str:
@@ -163,12 +175,22 @@ class Courier:
             changes=parcel.changes,
         )
 
-    def _check(self, cell: CellRecord, answer: HttpResponse, jti: str) -> None:
-        signed = answer.headers.get(ANSWER_HEADER, "")
+    async def _believe(self, cell: CellRecord, answer: HttpResponse, jti: str) -> None:
         try:
-            keys = believed(cell, self._clock.now())
-            tokens.check_answer(signed, keys, jti=jti, status=answer.status, body=answer.body)
+            try:
+                self._check(cell, answer, jti)
+            except (BadToken, UsageError):
+                # Its keys may have been replaced while it was asked.
+                self._check(await self._anew(cell), answer, jti)
         except (BadToken, UsageError) as error:
             self._counters.forged_answers += 1
             _LOG.warning("answer not signed by the cell", status=answer.status, problem=error.message)
             raise Unreachable("an answer came that the cell has not signed; it counts as none") from error
+
+    def _check(self, cell: CellRecord, answer: HttpResponse, jti: str) -> None:
+        signed, keys = answer.headers.get(ANSWER_HEADER, ""), believed(cell, self._clock.now())
+        tokens.check_answer(signed, keys, jti=jti, status=answer.status, body=answer.body)
+
+    async def _anew(self, cell: CellRecord) -> CellRecord:
+        held = await self._store.read(lambda tx: tx.cells.get(cell.id))
+        return cell if held is None else held.record

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from byoc.controlplane.fleet.believing import PREVIOUS_LIFE
+from byoc.controlplane.fleet.courier import Parcel
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys
 from byoc.errors import CellAway, RefusedByCell, Unreachable
+from byoc.model.verbs import Verb
 from byoc.nimbus.http import HttpRequest, HttpResponse
 from tests.integration.fleet.realcell import RealCell
 from tests.integration.fleet.world import CHALLENGE, GATEWAY, World
@@ -58,6 +60,19 @@ async def test_a_cell_changes_its_keys_and_no_request_is_dropped(fleet: World, t
             "keys-prepared",
             "keys-changed",
         ] * 2
+
+
+async def test_an_answer_that_was_under_way_while_the_keys_changed_is_believed(
+    fleet: World, tmp_path: Path
+) -> None:
+    """Asked when the next keys were not known yet, answered when they are in use."""
+    async with connected(fleet, tmp_path / "cell") as real:
+        record = await fleet.fleet.cell(fleet.by, real.id)
+        await fleet.fleet.rotate_keys(fleet.by, real.id)
+        courier = fleet.fleet._courier
+        answer = await courier.send(record, Parcel("GET", "/cell/v1/status", "ann", verbs=(Verb.CELL_READ,)))
+        assert answer.status == 200
+        assert fleet.plane.counters.forged_answers == 0
 
 
 async def test_the_key_before_is_believed_for_an_hour_and_no_longer(fleet: World, tmp_path: Path) -> None:
