@@ -1,5 +1,3 @@
 """byoc: managed database workspaces in the customer's own account."""
 
-from importlib.metadata import version
-
-__version__ = version("nimbus-byoc")
+__version__ = "0.1.0"

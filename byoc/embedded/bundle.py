@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
+from byoc import __version__
 from byoc.embedded.files import read_json
 from byoc.embedded.places import Places
 from byoc.errors import Failed
@@ -59,8 +60,6 @@ def _contents(places: Places, checks: Sequence[Check]) -> Iterator[tuple[str, st
 
 
 def _machine() -> Mapping[str, str]:
-    from byoc import __version__  # noqa: PLC0415 - reads the installed metadata
-
     return {
         "byoc": __version__,
         "python": platform.python_version(),

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from byoc import __version__
 from byoc.errors import ByocError, Cancelled, Failed, UsageError
 from byoc_cli import context, operate, tree
 from byoc_cli.context import Context
@@ -35,8 +36,6 @@ _BETTER: Final = (
 
 def _version(ctx: typer.Context, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from byoc import __version__  # noqa: PLC0415 - reads the installed metadata
-
         context.of(ctx).out.text(f"byoc {__version__}")
         raise typer.Exit
 
