@@ -98,6 +98,8 @@ class Detail(FromJSON):
     reason_text: str = ""
     since: datetime | None = None
     auto_suspended_at: datetime | None = None
+    databases_attached: int | None = None
+    databases_missing: int | None = None
     endpoint: str = ""
     cell_id: str = ""
     cell_name: str = ""

@@ -29,7 +29,7 @@ from byoc.dataplane.volumes import LOOK_SECONDS
 from byoc.errors import ByocError
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model import suspension
-from byoc.model.report import Phase
+from byoc.model.report import Attachments, Phase
 from byoc.model.spec import Desired, GroupSpec, WorkspaceSpec
 from byoc.model.suspension import Activity
 
@@ -266,6 +266,7 @@ class Reconciler:
             progress=step.progress,
             endpoint=seen.endpoint if running else None,
             password_version=seen.password_version,
+            attachments=_attachments(seen) if running else None,
         )
         if self._state.views.note(held, shown, now):
             _LOG.info("workspace", workspace=held.spec.id, phase=step.phase, reason=step.reason)
@@ -338,6 +339,13 @@ class Reconciler:
 def _intended(effective: WorkspaceSpec, held: HeldWorkspace) -> WorkspaceSpec:
     """The stored spec as scaled, unless its group ends; the plan is told of the cell's suspension apart."""
     return effective if effective.desired is Desired.TERMINATED else held.in_effect
+
+
+def _attachments(seen: Observation) -> Attachments | None:
+    databases = seen.databases
+    if databases is None or not databases.returning:
+        return None
+    return Attachments(databases.attached, databases.missing)
 
 
 def _engine(seen: Observation) -> Engine:

@@ -124,6 +124,7 @@ class Databases:
         kept: why its volumes are kept although the cell suspends without them; None for no reason.
         returning: its engine is on its way back, or is back, from such a suspension.
         attach: those on record are to be attached now.
+        attached: how many are on record as attached again, its engine being back.
         missing: how many are on record as detached although its engine is back.
     """
 
@@ -133,6 +134,7 @@ class Databases:
     kept: Reason | None = None
     returning: bool = False
     attach: bool = False
+    attached: int = 0
     missing: int = 0
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from byoc.dataplane.desired import HeldWorkspace
 from byoc.ids import WorkspaceID
-from byoc.model.report import Phase, Reason, Transition, WorkspaceReport
+from byoc.model.report import Attachments, Phase, Reason, Transition, WorkspaceReport
 from byoc.model.scaling import Change
 from byoc.wire.cell import spec_digest
 
@@ -31,6 +31,7 @@ class Seen:
     progress: int | None = None
     endpoint: str | None = None
     password_version: int = 0
+    attachments: Attachments | None = None
 
 
 class Views:
@@ -78,6 +79,7 @@ class Views:
             progress=seen.progress,
             endpoint=seen.endpoint,
             password_version=seen.password_version,
+            attachments=seen.attachments,
         )
         self._views[name] = new
         if changed:

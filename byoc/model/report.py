@@ -200,6 +200,14 @@ class Condition(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Attachments:
+    """What became of a workspace's databases when it came back without its volumes: numbers, never names."""
+
+    attached: int
+    missing: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkspaceReport:
     """What the cell says of one workspace.
 
@@ -213,6 +221,7 @@ class WorkspaceReport:
         password_version: version of the admin password that the engine answers to.
         spec: the stored spec, in full reports only.
         scale_factor: in effect by the cell's own decision; None where it is the spec's.
+        attachments: of a running one whose databases had been detached; None for any other.
     """
 
     id: WorkspaceID
@@ -229,6 +238,7 @@ class WorkspaceReport:
     password_version: int = 0
     spec: WorkspaceSpec | None = None
     scale_factor: int | None = None
+    attachments: Attachments | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from byoc.ids import WorkspaceID
-from byoc.model.report import Phase, Reason, WorkspaceReport
+from byoc.model.report import Attachments, Phase, Reason, WorkspaceReport
 from byoc.model.spec import (
     AutoScale,
     AutoSuspend,
@@ -144,8 +144,13 @@ def dump_report(report: WorkspaceReport) -> str:
             "last_resumed_at": to_number_or_none(report.last_resumed_at),
             "password_version": report.password_version,
             "scale_factor": report.scale_factor,
+            "attachments": _dump_attachments(report.attachments),
         }
     )
+
+
+def _dump_attachments(said: Attachments | None) -> list[int] | None:
+    return None if said is None else [said.attached, said.missing]
 
 
 def load_report(workspace: str, text: str) -> WorkspaceReport:
@@ -165,4 +170,5 @@ def load_report(workspace: str, text: str) -> WorkspaceReport:
         to_moment_or_none(read["last_resumed_at"]),
         read["password_version"],
         scale_factor=read.get("scale_factor"),
+        attachments=Attachments(*said) if (said := read.get("attachments")) else None,
     )

@@ -288,7 +288,7 @@ class MemoryRuntime:
             databases = replace(databases, volumes=False)
             held.seen = replace(held.seen, password_version=0)
         elif action is Action.ATTACH and held.seen.sql_ready:
-            databases = Databases(detachable=True, returning=True)
+            databases = Databases(detachable=True, returning=True, attached=2)
         held.seen = replace(held.seen, databases=databases)
 
     def keep_volumes(self, workspace: WorkspaceID, reason: Reason) -> None:
@@ -297,9 +297,11 @@ class MemoryRuntime:
         held.seen = replace(held.seen, databases=Databases(kept=reason, returning=True, attach=True))
 
     def miss(self, workspace: WorkspaceID, count: int) -> None:
-        """Let some databases not be attached."""
+        """Let some of three databases not be attached."""
         held = self._workspaces[workspace]
-        databases = Databases(detachable=True, returning=True, attach=count > 0, missing=count)
+        databases = Databases(
+            detachable=True, returning=True, attach=False, attached=3 - count, missing=count
+        )
         held.seen = replace(held.seen, databases=databases)
 
     def _start(self, spec: WorkspaceSpec, held: _Workspace) -> None:

@@ -1,9 +1,8 @@
 """The public Management API on the wire: what callers may send and what they get back.
 
-Called by the API routes; the one home of pydantic outside the Control Plane. Bodies are
-read the way the real service reads them: keys in any letter case, ``null`` means absent,
-unknown keys are refused. Answers are plain dicts typed by the classes below, which also
-make the OpenAPI document; they are never validated again on their way out.
+Called by the API routes; the one home of pydantic outside the Control Plane. Bodies are read as the real
+service reads them: keys in any letter case, ``null`` means absent, unknown keys are refused. Answers are
+plain dicts typed by the classes below, which also make the OpenAPI document; they are never validated again.
 """
 
 from functools import cache
@@ -568,6 +567,8 @@ class WorkspaceDetail(_DetailAlways, total=False):
     lastResumedAt: Stamp
     terminatedAt: Stamp
     passwordVersion: int
+    databasesAttached: int
+    databasesMissing: int
     cellLastSeenAt: Stamp
 
 

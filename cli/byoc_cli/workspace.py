@@ -84,6 +84,7 @@ SHOW: Final = View(
         Column(
             "auto-suspended", lambda each: stamp(at) if (at := each["detail"].auto_suspended_at) else None
         ),
+        Column("databases", lambda each: _databases(each["detail"])),
         Column("auto-scale", lambda each: _auto_scale(each["workspace"].auto_scale) or "off"),
         Column("firewall ranges", lambda each: firewall_text(each["group"])),
         Column("last resumed", lambda each: each["workspace"].raw.get("lastResumedAt")),
@@ -93,6 +94,14 @@ SHOW: Final = View(
     id=lambda each: str(each["workspace"].workspace_id),
     json=lambda each: {**each["detail"].raw, **each["workspace"].raw},
 )
+
+
+def _databases(detail: Any) -> str | None:
+    """Say what became of databases that had been detached; the cell alone knows their names."""
+    if detail.databases_missing is None:
+        return None
+    missing = f", {detail.databases_missing} not" if detail.databases_missing else ""
+    return f"{detail.databases_attached} attached again{missing}"
 
 
 def _generation(detail: Any) -> str:

@@ -276,7 +276,7 @@ async def test_one_that_cannot_be_attached_is_named_in_the_cell_and_tried_until_
     ]
     told = await runtime.observe(running.id)
     assert told.databases is not None
-    assert told.databases.missing == 1
+    assert (told.databases.attached, told.databases.missing) == (1, 1)
     assert "shop" not in repr(told)
     shop.with_name("elsewhere").rename(shop)
     monkeypatch.setattr(away, "AGAIN_SECONDS", 0.0)

@@ -182,6 +182,9 @@ def _add_report(shaped: WorkspaceDetail, report: WorkspaceReport, state: State) 
     shaped["reasonText"] = EXPLANATIONS[report.reason]
     shaped["since"] = stamp(report.since)
     shaped["passwordVersion"] = report.password_version
+    if report.attachments is not None:
+        shaped["databasesAttached"] = report.attachments.attached
+        shaped["databasesMissing"] = report.attachments.missing
     if report.progress is not None:
         shaped["progress"] = report.progress
     if report.endpoint and state is State.ACTIVE:

@@ -83,6 +83,7 @@ def standing(view: View, trying: Trying, now: float, *, chosen: bool) -> Databas
         kept=inventory.kept,
         returning=True,
         attach=not inventory.settled or bool(missing and trying.due(now)),
+        attached=len(inventory.databases) - missing if inventory.settled else 0,
         missing=missing,
     )
 

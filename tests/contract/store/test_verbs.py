@@ -9,6 +9,7 @@ import pytest
 from byoc.ids import IntervalID, KeyID, UserID, WorkspaceID
 from byoc.model.records import CellState
 from byoc.model.report import (
+    Attachments,
     Authority,
     CellFacts,
     Condition,
@@ -58,6 +59,7 @@ REPORT = WorkspaceReport(
     auto_suspended_at=NOW,
     last_resumed_at=LATER,
     password_version=2,
+    attachments=Attachments(3, 1),
 )
 
 

@@ -183,6 +183,12 @@ def test_an_absent_cell_is_said_and_repeated_and_only_the_timeout_is_8(byoc: Any
     assert ended.err.endswith("\nhint: see why with `byoc doctor --cell prod`\n")
 
 
+def test_show_says_how_many_databases_came_back_and_how_many_did_not(byoc: Any, plane: Any) -> None:
+    assert "databases" not in byoc("workspace", "show", "orders").out
+    plane.detail |= {"databasesAttached": 2, "databasesMissing": 1}
+    assert "2 attached again, 1 not" in byoc("workspace", "show", "orders").out
+
+
 def test_an_interrupt_is_130_and_says_what_goes_on(byoc: Any, plane: Any) -> None:
     plane.event("accepted")
     plane.story.append("interrupt")

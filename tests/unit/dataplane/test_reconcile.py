@@ -15,7 +15,7 @@ from byoc.dataplane.meter import HEARTBEAT_SECONDS
 from byoc.dataplane.passwords import Password
 from byoc.dataplane.runtime import Action, Doors, Observation, Secrets
 from byoc.ids import WorkspaceID, new_id
-from byoc.model.report import Phase, Reason
+from byoc.model.report import Attachments, Phase, Reason
 from byoc.model.spec import AutoSuspend, Desired, SuspendType, UpdateWindow, WorkspaceSpec
 from byoc.testing import cell as cells
 from byoc.testing.cell import GROUP, ORDERS, OTHER, MemoryCell, following
@@ -89,7 +89,13 @@ class TestLifecycle:
                 (Phase.RUNNING, Reason.ANSWERED_SQL),
             ]
             assert cell.view().endpoint == endpoint
+            assert cell.view().attachments == Attachments(2, 0)
             assert cell.observed() == 3
+            runtime.miss(ORDERS.id, 1)
+            cell.reconciler.wake(ORDERS.id)
+            await cell.settle()
+            assert (cell.phase(), cell.reason()) == (Phase.RUNNING, Reason.DATABASES_NOT_ATTACHED)
+            assert cell.view().attachments == Attachments(2, 1)
 
     async def test_a_resize_is_made_online(self, cell: MemoryCell) -> None:
         await cell.bring_up()

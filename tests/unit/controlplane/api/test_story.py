@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from byoc.model.report import Phase, Reason
+from byoc.model.report import Attachments, Phase, Reason
 
 
 class Stream:
@@ -189,6 +189,10 @@ async def test_detail_says_phase_reason_and_whether_the_cell_is_there(world: Any
     )
     detail = await world.ok("GET", path)
     assert (detail["state"], detail["autoSuspendedAt"]) == ("SUSPENDED", "2030-01-01T00:00:00Z")
+    assert "databasesMissing" not in detail
+    await world.report(workspace, Phase.RUNNING, Reason.DATABASES_NOT_ATTACHED, attachments=Attachments(2, 1))
+    detail = await world.ok("GET", path)
+    assert (detail["state"], detail["databasesAttached"], detail["databasesMissing"]) == ("ACTIVE", 2, 1)
 
 
 async def test_logs_are_text_if_the_cell_allows_and_403_if_not(world: Any) -> None:
