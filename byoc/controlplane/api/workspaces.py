@@ -2,6 +2,7 @@
 
 # ruff: noqa: FAST003 - path parameters keep the vendor's spelling, by alias
 
+import re
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Final
@@ -17,7 +18,6 @@ from byoc.controlplane.api.calls import (
     IncludeTerminated,
     WorkspaceInPath,
     answer,
-    check_name,
     documented,
     only,
 )
@@ -39,6 +39,8 @@ from byoc.wire.management import (
 
 router = APIRouter(prefix="/v1/workspaces", tags=["workspaces"])
 
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_LONGEST_NAME: Final = 32
 MOST_SHAPED: Final = 1024
 """Records whose shapes are kept; each is about 1 KB."""
 _GroupInQuery = Annotated[str, Query(alias="workspaceGroupID", json_schema_extra={"format": "uuid"})]
@@ -207,7 +209,7 @@ def parse_create(body: WorkspaceCreate) -> NewWorkspace:
         UsageError: a value breaks a rule.
     """
     return NewWorkspace(
-        name=check_name(body.name, "name", spaces=False),
+        name=_check_name(body.name),
         group_id=GroupID(parse_id(body.workspace_group_id, "workspaceGroupID")),
         size=parse_size(body.size).name if body.size is not None else _DEFAULTS.size,
         scale_factor=_multiplier(body.scale_factor, "scaleFactor") or _DEFAULTS.scale_factor,
@@ -236,6 +238,14 @@ def parse_update(body: WorkspaceUpdate) -> WorkspaceChanges:
         deployment_type=body.deployment_type,
         enable_kai=body.enable_kai,
     )
+
+
+def _check_name(name: str) -> str:
+    # The real service's rule, as its own client's tests have found it out.
+    if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
+        hint = f"1 to {_LONGEST_NAME} lower-case letters, digits and hyphens, no hyphen at either end"
+        raise UsageError("name: must be in a valid format", hint=hint)
+    return name
 
 
 def _multiplier(value: float | None, what: str) -> int | None:

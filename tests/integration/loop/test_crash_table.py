@@ -58,7 +58,7 @@ class Subject:
 
     def __init__(self, loop: Any, name: str) -> None:
         self.loop = loop
-        self.name = name.replace(" ", "-")
+        self.name = "orders"
         self.password = PASSWORD
         self.group = loop.group(name)
         loop.instance.ask("PATCH", f"/v1/workspaceGroups/{self.group}", {"adminPassword": PASSWORD})

@@ -180,13 +180,24 @@ async def test_a_group_holds_five_workspaces_and_names_are_taken_once(world: Any
     await world.refused(409, "POST", "/v1/workspaces", json=body | {"name": "w0"})
 
 
+@pytest.mark.parametrize("name", ["w", "0", "a-1", "a--b", "x" * 32])
+async def test_a_name_may_be_anything_that_a_host_may_be_called(world: Any, name: str) -> None:
+    assert (await world.read(await world.workspace(name)))["name"] == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Bad_Name!", "Orders", "a_b", "a.b", "a b", "a\n", "a\x00", "-a", "a-", "-", "é", "x" * 33]
+)
+async def test_any_other_name_is_refused_in_the_words_of_the_real_service(world: Any, name: str) -> None:
+    body = {"name": name, "workspaceGroupID": await world.group()}
+    answer = await world.client.post("/v1/workspaces", json=body)
+    assert (answer.status_code, answer.text) == (400, "name: must be in a valid format")
+    assert "lower-case letters, digits and hyphens" in answer.headers["byoc-hint"]
+
+
 @pytest.mark.parametrize(
     "fields",
     [
-        {"name": ""},
-        {"name": "a b"},
-        {"name": "a\x00"},
-        {"name": "x" * 256},
         {"name": None},
         {"size": "S-3"},
         {"size": 1},
