@@ -32,6 +32,7 @@ from byoc.dataplane.outward import Outward, Way
 from byoc.dataplane.policy import PolicyFile
 from byoc.dataplane.rates import Rates
 from byoc.dataplane.reconcile import Reconciler
+from byoc.dataplane.renewal import Succeed
 from byoc.dataplane.replay import InLedger, Replays, Seen
 from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.runtime import Runtime
@@ -82,6 +83,7 @@ class Memory:
         seen: the requests of the last two minutes.
         ledger: this agent's own chain.
         desk: the customer's papers, and the cell's own; None where they are files of the cell's folder.
+        succeed: has another authority of the engines follow; None where they have none.
         enrolled: awaited once the cell is enrolled, to put away what it was enrolled by.
         leading: whether this agent is the cell now; where there is one agent, it always is.
         epoch: of the term in which it leads; 0 where there is one agent.
@@ -95,6 +97,7 @@ class Memory:
     leading: Callable[[], bool] = lambda: True
     epoch: int = 0
     desk: Desk | None = None
+    succeed: Succeed | None = None
 
     @classmethod
     def of_files(cls, settings: AgentSettings, outside: "Outside") -> "Memory":
@@ -218,7 +221,7 @@ class Agent:
             self._state, runtime, self._clock, self._policy.current, self._count_rates
         )
         desk = memory.desk or FolderDesk(settings.cell, settings.control)
-        self._control = Control(desk, self._ledger, self._clock, self._changed)
+        self._control = Control(desk, self._ledger, self._clock, self._changed, memory.succeed)
         self._services = Services(
             self._policy,
             self._control.gate,

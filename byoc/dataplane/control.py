@@ -16,6 +16,7 @@ from byoc.dataplane.access import Gate
 from byoc.dataplane.approvals import Approvals
 from byoc.dataplane.bell import Bell
 from byoc.dataplane.desk import Desk
+from byoc.dataplane.renewal import Renewals, Succeed
 from byoc.dataplane.state import Record
 from byoc.errors import Failed, LedgerBroken, Unwritable, UsageError
 from byoc.model.control import Access, GlassNotes, Standing
@@ -51,10 +52,16 @@ class Control:
 
     Args:
         changed: called when there is something the Control Plane should know.
+        succeed: see ``renewal``.
     """
 
     def __init__(
-        self, desk: Desk, ledger: Record, clock: Clock, changed: Callable[[], None] = lambda: None
+        self,
+        desk: Desk,
+        ledger: Record,
+        clock: Clock,
+        changed: Callable[[], None] = lambda: None,
+        succeed: Succeed | None = None,
     ) -> None:
         self._desk = desk
         self._ledger = ledger
@@ -65,6 +72,7 @@ class Control:
         self.gate = Gate(desk, ledger, clock, recorded, _access_before(self._shown))
         self.approvals = Approvals(desk, ledger, clock, changed)
         self.heard = Heard()
+        self._renewals = Renewals(desk, ledger, succeed, self._shown.renewed if self._shown else None)
         self._glass = list(self._shown.glass) if self._shown else []
 
     async def run(self, on_access: Callable[[bool], object], describe: Describe) -> None:
@@ -80,6 +88,7 @@ class Control:
         revoked = self.gate.look()
         self.approvals.look()
         self._note_glass()
+        self._renewals.look()
         return revoked
 
     def show(self, describe: Describe, *, always: bool = True) -> None:
@@ -96,6 +105,7 @@ class Control:
                 last_command_at=self.heard.at,
                 last_command=self.heard.what,
                 glass=tuple(self._glass),
+                renewed=self._renewals.done,
             )
         )
         if not always and self._shown is not None and _alike(said, self._shown):

@@ -24,6 +24,21 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
+class Renewal:
+    """The wish that another authority of the cell's engines follows, and whose it is.
+
+    Attributes:
+        at_once: it signs as soon as it is made.
+        by: who, as this machine or AWS knows them.
+    """
+
+    at_once: bool = False
+    by: str = ""
+    at: datetime | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A yes or no to one change: this object, this generation, this content, as it was shown.
 
@@ -171,6 +186,7 @@ class Standing:
         refused: verbs refused since then.
         last_command_at, last_command: the newest request that was let in.
         glass: the break-glass notes that are in the ledger.
+        renewed: time of the newest wish for another authority that the cell has carried out.
         policy: digest of the policy in force.
         policy_problem: what is wrong with the newest text of it; empty where nothing is.
         ledger: chain, number and hash of its last record.
@@ -197,4 +213,5 @@ class Standing:
     copied: bool = False
     copies_late_since: datetime | None = None
     glass: tuple[str, ...] = ()
+    renewed: datetime | None = None
     workspaces: tuple[Served, ...] = ()

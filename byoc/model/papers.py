@@ -22,6 +22,8 @@ class Paper(StrEnum):
     """What was answered to changes that wait for approval."""
     GLASS = "glass.json"
     """Break-glass sessions, for the cell to put on record."""
+    AUTHORITY = "authority.json"
+    """The wish for another authority of the cell's engines."""
     REQUESTS = "requests.json"
     """Changes that wait for approval."""
     STANDING = "standing.json"
@@ -30,7 +32,7 @@ class Paper(StrEnum):
     """The policy text that is in force while the newest cannot be understood."""
 
 
-BY_CUSTOMER: Final = (Paper.POLICY, Paper.ACCESS, Paper.ANSWERS, Paper.GLASS)
+BY_CUSTOMER: Final = (Paper.POLICY, Paper.ACCESS, Paper.ANSWERS, Paper.GLASS, Paper.AUTHORITY)
 BY_CELL: Final = (Paper.REQUESTS, Paper.STANDING, Paper.ACCEPTED)
 CONTROL_FOLDER: Final = "control"
 """Where in a cell's folder the customer's papers are, but for the policy."""

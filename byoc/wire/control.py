@@ -18,6 +18,7 @@ from byoc.model.control import (
     Answers,
     GlassNote,
     GlassNotes,
+    Renewal,
     Request,
     Requests,
     Stage,
@@ -95,9 +96,23 @@ def set_access(papers: Papers, access: Access) -> None:
     Raises:
         UsageError: the reason is too long or not printable.
     """
-    if len(access.reason) > _LONGEST_REASON or not access.reason.isprintable():
-        raise UsageError(f"a reason is printable and has {_LONGEST_REASON} characters at most")
+    _check_reason(access.reason)
     edit(papers, Paper.ACCESS, lambda _: dump(access))
+
+
+def ask_renewal(papers: Papers, wish: Renewal) -> None:
+    """Lay down that another authority is to follow.
+
+    Raises:
+        UsageError: the reason is too long or not printable.
+    """
+    _check_reason(wish.reason)
+    edit(papers, Paper.AUTHORITY, lambda _: dump(wish))
+
+
+def _check_reason(reason: str) -> None:
+    if len(reason) > _LONGEST_REASON or not reason.isprintable():
+        raise UsageError(f"a reason is printable and has {_LONGEST_REASON} characters at most")
 
 
 def read_access(text: str) -> Access:

@@ -9,7 +9,7 @@ import typer
 from byoc.clock import stamp
 from byoc.durable import write_file
 from byoc.errors import NotFound, PreconditionFailed, UsageError
-from byoc_cli import authority, forward, installing, names, permissions, plan, standing, upgrade
+from byoc_cli import authority, forward, installing, names, permissions, plan, renewing, standing, upgrade
 from byoc_cli.context import of
 from byoc_cli.output import Column, View
 from byoc_cli.tree import ACCOUNT, noun, verb
@@ -100,6 +100,7 @@ def add(app: typer.Typer) -> None:
         ("show", show),
         ("connections", connections),
         ("ca", authority.ca),
+        ("renew-ca", renewing.renew_ca),
         ("events", events),
         ("enrol", enrol),
         ("forward", forward.forward),

@@ -79,8 +79,8 @@ class Cell:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await cluster.close()
-        assert cache.views == {}
-        assert self.world.faults == []
+        assert cache.views == {}, list(cache.views)
+        assert self.world.faults == [], self.world.faults
 
 
 @contextlib.contextmanager

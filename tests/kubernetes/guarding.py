@@ -16,6 +16,7 @@ from typing import Any
 from byoc.cell.control.papers import ApiPapers
 from byoc.cell.incluster import NAMESPACE
 from byoc.cell.installer.api import Api
+from byoc.dataplane.kubernetes.authority import SECRET, WISH
 from byoc.model.control import Request
 from byoc.testing.instance import Instance, eventually
 from byoc.wire.control import requests, standing
@@ -55,6 +56,8 @@ class Guarding:
         with self.undisturbed():
             thumbprint = self.rotated()
         assert thumbprint
+        self.byoc("cell", "renew-ca", "--reason", "an audit", *WHERE)
+        eventually("another authority is asked for", self.another_authority, seconds=MOST_SECONDS)
         with self.without_the_leaders_zone() as lost:
             eventually("the other leads", lambda: self.holder not in {lost, ""}, seconds=MOST_SECONDS)
             listed = json.loads(self.byoc("policy", "requests", *WHERE, "-o", "json").stdout)
@@ -97,6 +100,12 @@ class Guarding:
                 return next((one for one in requests(papers) if one.id != but), None)
 
         return eventually("a change waits for approval", shown, seconds=MOST_SECONDS)
+
+    def another_authority(self) -> bool:
+        """Whether the cell's authority was asked for a successor, or has one."""
+        path = f"/api/v1/namespaces/{NAMESPACE}/secrets/{SECRET}"
+        _, found = self.plane.ask("admin", "GET", path)
+        return WISH in (found["metadata"].get("annotations") or {}) or "coming.crt" in found["data"]
 
     def ask(self, change: str) -> None:
         """Ask the control plane for a change."""

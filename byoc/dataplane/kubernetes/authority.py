@@ -13,11 +13,16 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from lightkube import Client
+from lightkube.resources.core_v1 import Secret
+from lightkube.types import PatchType
+
 from byoc import log
 from byoc.cell.incluster import NAMESPACE, STATE_PREFIX
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import engine_files, kinds, manifests, names
 from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.connect import translated
 from byoc.dataplane.kubernetes.kinds import Json
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.kubernetes.succession import Succession, Wish
@@ -31,8 +36,8 @@ from byoc.wire.derive import SEED_BYTES, derived
 SECRET: Final = f"{STATE_PREFIX}ca"
 WISH: Final = "byoc.dev/authority"
 """Annotation of the Secret: ``next`` or ``now`` asks for a new authority; taken away once it is heard."""
-LOOK_SECONDS: Final = 1800.0
-"""How often the authority looks after itself."""
+LOOK_SECONDS: Final = 300.0
+"""How often the authority looks after itself; who asks for another one is heard within that."""
 RENEW_BEFORE: Final = SERVER_LIFE / 3
 """A certificate with less left than this is made anew."""
 _REMEMBERED: Final = 4096
@@ -140,6 +145,18 @@ def lasts(certificate: bytes, now: datetime) -> bool:
         return _expires_at(certificate) - now > RENEW_BEFORE
     except ByocError:
         return False
+
+
+def ask_for_another(client: Client, at_once: bool) -> None:
+    """Ask as a person in the cluster would.
+
+    Raises:
+        ByocError: it was not asked for.
+    """
+    wish = Wish.NOW if at_once else Wish.NEXT
+    change = {"metadata": {"annotations": {WISH: wish.value}}}
+    with translated(f"Secret {SECRET}"):
+        client.patch(Secret, SECRET, change, patch_type=PatchType.MERGE)
 
 
 def _pair(data: Json) -> Certificate:

@@ -9,6 +9,7 @@ everything go at once and stands for the next one; a stop that was asked for han
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 from lightkube import Client, KubeConfig
@@ -17,6 +18,7 @@ from byoc import log
 from byoc.clock import Clock
 from byoc.dataplane.agent import LEDGER, Agent, Announce, Memory, Outside, alone
 from byoc.dataplane.files import FileStorage
+from byoc.dataplane.kubernetes.authority import ask_for_another
 from byoc.dataplane.kubernetes.connect import kube_config, open_client
 from byoc.dataplane.kubernetes.desk import ClusterDesk
 from byoc.dataplane.kubernetes.lease import (
@@ -206,6 +208,7 @@ class Candidate:
         desk = ClusterDesk(self._place.client, settings.control, term.valid)
         memory = Memory(
             desk=desk,
+            succeed=partial(ask_for_another, self._place.client),
             kept=storage,
             seen=SharedReplays(storage),
             ledger=ledger,

@@ -311,7 +311,9 @@ class Life:
         if status != self._said:
             await self._place.awake()
             self._said = status
-            body = {"metadata": {"uid": self.uid}, "status": status}
+            # A machine that was away gives its pods other addresses; one family has one.
+            only = [{"$patch": "replace"}, *status["podIPs"]]
+            body = {"metadata": {"uid": self.uid}, "status": {**status, "podIPs": only}}
             await self._place.api.patch(f"{self.path}/status", body, STRATEGIC)
 
     def _status(self) -> Json:

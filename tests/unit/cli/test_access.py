@@ -183,3 +183,11 @@ def test_what_the_control_plane_can_do_where_no_agent_runs_is_nothing_yet(
     byoc("access", *word, "--dir", str(cell))
     told = byoc("access", "status", "--dir", str(cell)).out
     assert f"nothing: no agent runs; once one does, {later}\n" in told
+
+
+def test_a_cell_in_a_folder_is_asked_for_no_other_authority(byoc: Any, cell: Path) -> None:
+    for where in ((), ("--dir", str(cell))):
+        ended = byoc("cell", "renew-ca", *where)
+        assert ended.code == 9
+        assert "have no authority" in ended.err
+    assert not (cell / "control" / Paper.AUTHORITY).exists()

@@ -10,7 +10,8 @@ from byoc.dataplane.approvals import new_values
 from byoc.dataplane.control import Control
 from byoc.dataplane.desk import FolderDesk, FolderPapers
 from byoc.dataplane.ledger_verify import read_records
-from byoc.model.control import Access, Answer, Answers, Stage
+from byoc.errors import Unreachable
+from byoc.model.control import Access, Answer, Answers, Renewal, Stage
 from byoc.model.papers import BY_CUSTOMER, Paper
 from byoc.model.spec import Desired
 from byoc.model.verbs import Verb
@@ -18,7 +19,7 @@ from byoc.testing.cell import GROUP, ORDERS, following
 from byoc.wire.canonical import canonical
 from byoc.wire.cell import Delivery, encode
 from byoc.wire.control import answer as give
-from byoc.wire.control import dump, read_access, requests, set_access
+from byoc.wire.control import ask_renewal, dump, read_access, requests, set_access
 from tests.unit.dataplane.site import Site
 
 WAITS = 'approval = ["workspace.resize"]\n'
@@ -177,7 +178,7 @@ async def test_an_answer_that_cannot_be_recorded_does_not_count(
     assert requests(papers(site))[0].stage is Stage.APPROVED
 
 
-@pytest.mark.parametrize("paper", [Paper.ANSWERS, Paper.GLASS])
+@pytest.mark.parametrize("paper", [Paper.ANSWERS, Paper.GLASS, Paper.AUTHORITY])
 def test_a_paper_that_cannot_be_read_does_not_end_the_agent_and_says_nothing(
     site: Site, paper: Paper
 ) -> None:
@@ -187,6 +188,34 @@ def test_a_paper_that_cannot_be_read_does_not_end_the_agent_and_says_nothing(
 
     assert control.look() is False
     assert control.approvals.decided == ()
+
+
+def test_a_wish_for_another_authority_is_on_record_before_it_is_carried_out_and_is_so_once(
+    site: Site,
+) -> None:
+    folder, asked, fails = site.cell.folder, list[bool](), [True]
+
+    def succeed(at_once: bool) -> None:
+        if fails:
+            fails.pop()
+            raise Unreachable("the cluster is away")
+        asked.append(at_once)
+
+    def begun() -> Control:
+        return Control(FolderDesk(folder), site.cell.ledger, site.cell.clock, succeed=succeed)
+
+    control, now = begun(), site.cell.clock.now()
+    control.look()
+    assert asked == []
+    ask_renewal(papers(site), Renewal(at_once=True, by="ann", at=now, reason="a key was seen"))
+    for expected in ([], [True], [True]):
+        control.look()
+        assert asked == expected
+    control.show(lambda said: said)
+    begun().look()
+    assert asked == [True]
+    said = [one for one in read_records(folder / "ledger") if one["kind"] == "authority"]
+    assert [(one["atOnce"], one["by"], one["reason"]) for one in said] == [(True, "ann", "a key was seen")]
 
 
 @pytest.mark.parametrize("text", ["[]", "\x00", None])

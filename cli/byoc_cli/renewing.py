@@ -1,0 +1,48 @@
+"""``byoc cell renew-ca``: another authority for a cell's engines. Never passes the control plane."""
+
+from typing import Annotated, Final
+
+import typer
+
+from byoc.errors import PreconditionFailed, StillPending
+from byoc_cli.context import of
+from byoc_cli.inside import Where, at_a_cell, inside
+
+_POLL_SECONDS: Final = 0.5
+
+
+@at_a_cell
+def renew_ca(
+    ctx: typer.Context,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it is put on record.")] = "",
+    at_once: Annotated[
+        bool,
+        typer.Option("--at-once", help="Have it sign now, not in 14 days: the key is in wrong hands."),
+    ] = False,
+    *,
+    where: Where,
+) -> None:
+    """Have another authority of the cell follow the one that signs for its engines; see `byoc cell ca`."""
+    from byoc.model.control import Renewal  # noqa: PLC0415 - only this command needs it
+    from byoc.wire.control import ask_renewal, standing  # noqa: PLC0415 - slow to import
+
+    given = of(ctx)
+    if where.context is None and where.cell is None:
+        raise PreconditionFailed(
+            "the engines of a cell in a folder have no authority", hint="name a cell by --context or --cell"
+        )
+    way = inside(given, where)
+    wish = Renewal(at_once, way.who, given.clock.now(), reason)
+    ask_renewal(way.papers, wish)
+    waited = 0.0
+    while (said := standing(way.papers)) is None or said.renewed != wish.at:
+        if waited >= way.patience.total_seconds():
+            raise StillPending(
+                "the wish is stored, but the cell has not said yet that it has heard it",
+                hint="byoc access status",
+            )
+        given.sleep(_POLL_SECONDS)
+        waited += _POLL_SECONDS
+    when = "within minutes" if at_once else "14 days after it was told of, which is within minutes"
+    facts = {"atOnce": at_once, "cell": way.papers.place}
+    given.out.done(f"another authority follows; it signs {when}", facts, "asked")
