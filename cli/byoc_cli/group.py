@@ -153,7 +153,7 @@ def create(
     given.out.done(f"group {name} is created", answer, created.id)
     _tell(given, created.admin_password)
     _keep(given, connection.owner, created.id, created.admin_password or password or "", save_password)
-    given.out.note(f"\nNext: {given.program} workspace create NAME --group {shlex.quote(name)}")
+    given.out.note(f"\nNext: {given.program} workspace create orders --group {shlex.quote(name)}")
 
 
 def _tell(given: Context, generated: str) -> None:

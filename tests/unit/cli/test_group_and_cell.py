@@ -19,7 +19,7 @@ def test_create_shows_the_password_once_and_saves_it_for_connect(byoc: Any, tmp_
     ended = byoc("group", "create", "demo")
     assert ended.code == 0
     assert ended.out == "group demo is created\nadmin password (shown once): Secret-once-1\n"
-    assert "Next: byoc workspace create NAME --group demo\n" in ended.err
+    assert "Next: byoc workspace create orders --group demo\n" in ended.err
     path = tmp_path / ".config" / "byoc" / "credentials.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert _saved(tmp_path) == {"url:http://127.0.0.1:8787": {SALES: "Secret-once-1"}}
