@@ -4,20 +4,17 @@ The engine and its operator are stand-ins, and a folder stands for the bucket.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx2
 import pytest
 
 from byoc.clock import SystemClock
 from byoc.dataplane.kubernetes import away, names
-from byoc.dataplane.kubernetes.client import Cluster
-from byoc.dataplane.kubernetes.inventory import Inventory, Stage
+from byoc.dataplane.kubernetes.inventory import Inventory
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
-from byoc.dataplane.plan import Step, plan
+from byoc.dataplane.plan import plan
 from byoc.ids import GroupID, WorkspaceID, new_id
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, WorkspaceSpec
@@ -149,84 +146,6 @@ async def test_neither_engine_nor_volume_is_left_and_a_resume_brings_every_row_b
     }
     # What the docs say: accounts are the engine's own, and went with its volumes.
     assert list(said(runtime, running, "SELECT user FROM mysql.user WHERE user = 'app'")) == []
-
-
-class Killed(BaseException):
-    """The agent is no more."""
-
-
-class Killer:
-    """Kills an agent before and after each request that a suspension without volumes depends on, once."""
-
-    def __init__(self) -> None:
-        self.killed: set[tuple[str, str, str]] = set()
-
-    def watch(self, cluster: Cluster) -> Cluster:
-        async def before(request: httpx2.Request) -> None:
-            self._kill("before", request)
-
-        async def after(response: httpx2.Response) -> None:
-            self._kill("after", response.request)
-
-        hooks = cluster._client._client._client.event_hooks
-        hooks["request"].append(before)
-        hooks["response"].append(after)
-        return cluster
-
-    def _kill(self, when: str, request: httpx2.Request) -> None:
-        path = request.url.path.removeprefix("/api/v1/").partition("byoc-ws-")[2].partition("/")[2]
-        body = json.loads(request.content) if request.content else {}
-        annotations = (body.get("metadata") or {}).get("annotations") or {}
-        said = annotations.get(names.DATABASES, "") if isinstance(annotations, dict) else ""
-        volume = "/persistentvolumes/" in request.url.path and request.method == "PATCH"
-        if not (said or volume or request.method == "DELETE"):
-            return
-        step = (when, request.method, said or path or "volume")
-        if step not in self.killed:
-            self.killed.add(step)
-            raise Killed
-
-
-async def test_agents_that_are_killed_before_and_after_every_step_lose_no_row(
-    cell: Cell, operator: Operator, runtime: KubernetesRuntime, running: WorkspaceSpec
-) -> None:
-    killer = Killer()
-
-    async def to_the_end(spec: WorkspaceSpec, deaths: int = 100) -> Step | None:
-        for _ in range(deaths):
-            agent = KubernetesRuntime(killer.watch(cell.cluster()), cell.settings, SystemClock())
-            try:
-                return (await walk(agent, spec, SECRETS))[-1]
-            except Killed:
-                inventory = record(cell, spec) if names.DATABASES in annotations(cell, spec) else None
-                if inventory is None or not inventory.away:
-                    assert len(volumes(cell, spec)) == 2
-            finally:
-                await agent.close(stop_engines=False)
-        return None
-
-    async with asyncio.timeout(_SECONDS):
-        ended = await to_the_end(suspended(running))
-        assert ended is not None
-        assert ended.reason is Reason.DATABASES_DETACHED
-        assert volumes(cell, running) == set()
-        # Before and after the new volumes are written down, and before the new engine is told anything.
-        assert await to_the_end(replace(running, generation=3), deaths=3) is None
-        assert record(cell, running).stage is Stage.RETURNING
-        assert len(volumes(cell, running)) == 2
-        ended = await to_the_end(suspended(running, 4))
-        assert ended is not None
-        assert ended.phase is Phase.SUSPENDED
-        assert volumes(cell, running) == set()
-        ended = await to_the_end(replace(running, generation=5))
-        assert ended is not None
-        assert ended.reason is Reason.ANSWERED_SQL
-    assert rows(runtime, running) == ROWS
-    stages = {json.loads(text)["stage"] for _, _, text in killer.killed if text.startswith("{")}
-    assert stages == set(Stage)
-    removed = {path.partition("/")[0] for _, method, path in killer.killed if method == "DELETE"}
-    assert {"persistentvolumeclaims", "memsqlclusters"} <= removed
-    assert ("before", "PATCH", "volume") in killer.killed
 
 
 async def test_what_lies_on_volumes_or_will_not_be_detached_keeps_them_and_is_named_in_the_cell(

@@ -179,6 +179,8 @@ class Away:
             await self._making.record(workspace, replace(inventory, stage=Stage.DETACHED))
         making, ends = self._making, self._clock.monotonic() + _GONE_SECONDS
         cleared = await clear(making.cluster, making.cache, workspace, self._clock)
+        # Also where whatever made it is gone already: the next operator must not find it and lose it later.
+        await making.cluster.delete(kinds.SECRET, names.CLUSTER, names.namespace(workspace))
         while self._clock.monotonic() < ends and making.cache.view(workspace).volumes:
             await making.cache.news(workspace, _PAUSE_SECONDS)
         return cleared and not making.cache.view(workspace).volumes

@@ -47,8 +47,6 @@ async def clear(cluster: Cluster, cache: Cache, workspace: WorkspaceID, clock: C
         # Who would bring back all the rest goes first.
         await cluster.delete(kinds.DEPLOYMENT, names.OPERATOR, place)
         await cluster.delete(kinds.MEMSQL_CLUSTER, names.CLUSTER, place)
-        # Its password is that of an engine that is no more; the next operator makes another.
-        await cluster.delete(kinds.SECRET, names.CLUSTER, place)
     for name in list(view.sets):
         await cluster.delete(kinds.STATEFUL_SET, name, place)
     for name in list(view.pods):
