@@ -95,12 +95,20 @@ class Nimbus(Part):
         before: list[pulumi.Resource] = []
         for kind in ORDER:
             made: list[pulumi.Resource] = []
-            for manifest in (each for each in bundle.objects if kind_of(each) is kind):
+            for manifest in (each for each in _told(bundle) if kind_of(each) is kind):
                 name = f"{kind.name.lower()}-{manifest['metadata']['name']}"
                 options = self.options(name, depends_on=(*after, *before))
                 own = pulumi.ResourceOptions(provider=provider, version=version("pulumi-kubernetes"))
                 made.append(_Object(name, manifest, pulumi.ResourceOptions.merge(options, own)))
             before = made or before
+
+
+def _told(bundle: Bundle) -> tuple[Mapping[str, Any], ...]:
+    """Return the objects that the engine may know, whose state keeps all that it reads of them.
+
+    So no Secret is one of them: what the cell's agents keep in theirs, keys above all, is the cell's alone.
+    """
+    return tuple(each for each in bundle.objects if each["kind"] != "Secret")
 
 
 class _Object(pulumi.CustomResource):

@@ -20,7 +20,6 @@ def priority() -> list[dict[str, Any]]:
             "kind": "PriorityClass",
             "metadata": {"name": WORKSPACE_PRIORITY},
             "value": _VALUE,
-            "globalDefault": False,
             "preemptionPolicy": "PreemptLowerPriority",
             "description": "Engines of workspaces",
         }

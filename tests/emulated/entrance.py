@@ -1,8 +1,8 @@
 """How a cluster of EKS learns who comes: its API server asks here, the account's access entries answer.
 
-A token is a presigned question to STS. What STS would answer, the role of whoever signed it, is read from
-the signer's key id, which in the emulation is the name of a function; groups and policies are those of the
-role's access entry. Whoever has none is not known.
+A token is a presigned question to STS. What STS would answer, the role of whoever signed it, is found by
+the signer's key id: the emulation's STS knows those that it gave out itself, and that of a function is the
+function's name. Groups and policies are those of the role's access entry. Whoever has none is not known.
 """
 
 import base64
@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import boto3
 from botocore.exceptions import ClientError
 
 from tests.emulated.account import Account
@@ -60,8 +61,8 @@ class Entrance:
         self.came[role] = groups
         return {"authenticated": True, "user": {"username": role, "groups": list(groups)}}
 
-    def _look_up(self, aws: Any, function: str) -> tuple[str, tuple[str, ...]]:
-        role = aws("lambda").get_function(FunctionName=function)["Configuration"]["Role"]
+    def _look_up(self, aws: Any, signer: str) -> tuple[str, tuple[str, ...]]:
+        role = _assumed(aws, signer) or _of_function(aws, signer)
         eks = aws("eks")
         (cluster,) = eks.list_clusters()["clusters"]
         who = {"clusterName": cluster, "principalArn": role}
@@ -70,6 +71,27 @@ class Entrance:
         if any(each["policyArn"].endswith(_ADMINISTRATOR) for each in policies):
             groups.append("system:masters")
         return role, tuple(groups)
+
+
+def _assumed(aws: Any, signer: str) -> str:
+    """Return the role whose session has this key; empty where STS gave it to nobody."""
+    make: Any = boto3.client
+    # A presigned question comes without its secret, and so does this one.
+    sts = make(
+        "sts",
+        endpoint_url=aws.endpoint,
+        region_name=aws.region,
+        aws_access_key_id=signer,
+        aws_secret_access_key="-",
+    )
+    kind, _, rest = sts.get_caller_identity()["Arn"].rpartition(":")[2].partition("/")
+    if kind != "assumed-role":
+        return ""
+    return str(aws("iam").get_role(RoleName=rest.partition("/")[0])["Role"]["Arn"])
+
+
+def _of_function(aws: Any, name: str) -> str:
+    return str(aws("lambda").get_function(FunctionName=name)["Configuration"]["Role"])
 
 
 def _signer(token: str) -> str:

@@ -9,8 +9,10 @@ import http.client
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any
@@ -50,15 +52,27 @@ class Api:
         authority = base64.b64decode(cluster["certificate-authority-data"]).decode()
         self._trust = create_default_context(cadata=authority)
         self._user = _named(said["users"], around["user"])["user"]
+        self._held, self._until = "", datetime.min.replace(tzinfo=UTC)
+        self._lock = threading.Lock()
 
     def _token(self) -> str:
         if "token" in self._user:
             return str(self._user["token"])
+        with self._lock:
+            if datetime.now(UTC) >= self._until:
+                self._ask()
+            return self._held
+
+    def _ask(self) -> None:
+        """Run the user's command; its answer says for how long it holds, as every client takes it."""
         command = self._user["exec"]
         ended = subprocess.run(
             [command["command"], *command.get("args", ())], capture_output=True, text=True, check=True
         )
-        return str(json.loads(ended.stdout)["status"]["token"])
+        status = json.loads(ended.stdout)["status"]
+        self._held = str(status["token"])
+        if until := status.get("expirationTimestamp"):
+            self._until = datetime.fromisoformat(until)
 
     def call(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
         """The answer; ``None`` where there is no such object.

@@ -8,7 +8,8 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -53,6 +54,20 @@ _PATHS = (
     ),
     "{0}/clusters/(?P<name>[^/]+)/node-groups/(?P<nodegroupName>[^/]+)/update-version$",
 )
+
+
+REACHED: dict[str, str] = {}
+"""Address and authority (PEM) of the API server of the account's clusters, where there is a real one."""
+
+
+@contextmanager
+def reached(address: str, authority: str) -> Iterator[None]:
+    """Let every cluster that is made while inside be the one that answers there."""
+    REACHED.update(address=address, authority=authority)
+    try:
+        yield
+    finally:
+        REACHED.clear()
 
 
 def _refused(kind: type, message: str) -> Exception:
@@ -359,7 +374,9 @@ def _making_clusters(create: Callable[[Any], ActionResult]) -> Callable[[Any], A
     def create_cluster(self: Any) -> ActionResult:
         answer = create(self)
         cluster = self.eks_backend.clusters[self.params["name"]]
-        cluster.certificate_authority = {"data": base64.b64encode(_PEM).decode()}
+        authority = REACHED.get("authority", "").encode() or _PEM
+        cluster.certificate_authority = {"data": base64.b64encode(authority).decode()}
+        cluster.endpoint = REACHED.get("address", cluster.endpoint)
         cluster.access_config = {"authenticationMode": "CONFIG_MAP"}
         _extra(cluster, self.params)
         cluster.version = self.params.get("version") or VERSIONS[-2]

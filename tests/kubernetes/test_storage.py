@@ -241,6 +241,21 @@ def test_passwords_and_keys_lie_in_secrets_and_nowhere_else(home: Home, installe
     assert keys["metadata"]["namespace"] == NAMESPACE
 
 
+def test_keys_are_made_with_the_state_of_a_new_cell_and_never_beside_a_state_that_is_there(
+    home: Home, installed: Plane, module_site: Site
+) -> None:
+    keys = f"{CORE}/secrets/{KEYS}"
+    installed.ask("admin", "DELETE", keys)
+    try:
+        home.lead().change(Shelf.KEYS, {"keys": b"{}"})
+        assert set(installed.ask("admin", "GET", keys)[1]["data"]) == {"keys.json"}
+        installed.ask("admin", "DELETE", keys)
+        with pytest.raises(StateBroken, match=f"{KEYS} is missing, but the state is not new"):
+            home.lead()
+    finally:
+        module_site.install()
+
+
 def use_storage(home: Home) -> ObjectStorage:
     """Do everything with the state that an agent does."""
     storage = home.lead()

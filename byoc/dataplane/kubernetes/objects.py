@@ -352,9 +352,6 @@ def _mark(client: Client, bucket: Bucket, epoch: int) -> bool:
 def _begin(client: Client, epoch: int, every: Iterable[Bucket], missing: list[Bucket]) -> None:
     """Make the buckets of a cell that never had any; the last one made says that all were."""
     whole = next(each for each in every if each.shelf is Shelf.LIFE)
-    known = [each for each in missing if each.shelf is Shelf.KEYS]
-    if known:
-        raise broken(known[0].where, "is missing; the installation makes it")
     if whole not in missing or any(each.texts for each in every):
         raise broken(missing[0].where, "is missing, but the state is not new")
     for bucket in missing:
