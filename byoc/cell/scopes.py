@@ -49,6 +49,7 @@ _LOOK: Final = (
     "ec2:DescribeVpcAttribute",
     "ec2:DescribeVpcEndpoints",
     "ec2:DescribeVpcs",
+    "ecr:DescribeImages",
     "eks:DescribeAddonVersions",
     "eks:DescribeClusterVersions",
     "eks:ListClusters",

@@ -7,13 +7,16 @@ from botocore.exceptions import ClientError, EndpointConnectionError, NoCredenti
 
 from byoc.bootstrap.aws import Account, translated
 from byoc.bootstrap.survey import permits as permitted
+from byoc.bootstrap.survey.images import check_image
 from byoc.bootstrap.survey.look import Wanted, bucket, look
 from byoc.bootstrap.survey.network import given_vpc
 from byoc.bootstrap.survey.seen import Bucket, Permit
+from byoc.cell.args import Image
 from byoc.cell.arns import cluster_arn
 from byoc.cell.grants import uses
 from byoc.cell.permissions import needed
 from byoc.errors import ByocError, Failed, Forbidden, PreconditionFailed, Unreachable
+from byoc.model.check import Result
 from tests.unit.cell.examples import cell
 
 
@@ -294,3 +297,57 @@ def test_a_denial_names_the_layer_that_refused(sentence: str, layer: str) -> Non
     with pytest.raises(Forbidden) as refused, translated("ec2:CreateVpc"):
         raise answers("UnauthorizedOperation", sentence)
     assert layer in refused.value.hint
+
+
+# --- the client's image ---------------------------------------------------------------------------
+
+ECR = "123456789012.dkr.ecr.eu-west-1.amazonaws.com"
+ELSEWHERE = f"sha256:{'e' * 64}"
+
+
+@pytest.fixture
+def pushed(account: Account) -> Image:
+    """The client's image in a registry of the account."""
+    ecr = account.client("ecr")
+    ecr.create_repository(repositoryName="cells/byoc-agent")
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    manifest = json.dumps({"schemaVersion": 2, "mediaType": kind, "config": {}, "layers": []})
+    digest = ecr.put_image(repositoryName="cells/byoc-agent", imageManifest=manifest)["image"]["imageId"][
+        "imageDigest"
+    ]
+    return Image(repository=f"{ECR}/cells/byoc-agent", digest=digest)
+
+
+def test_an_image_that_was_pushed_is_found(account: Account, pushed: Image) -> None:
+    found = check_image(account, pushed)
+    assert (found.name, found.result, found.detail) == ("agent image", Result.PASS, pushed.reference)
+
+
+@pytest.mark.parametrize("repository", [f"{ECR}/cells/byoc-agent", f"{ECR}/cells/other"])
+def test_an_image_that_nobody_pushed_is_refused_with_the_way_to_push_it(
+    account: Account, pushed: Image, repository: str
+) -> None:
+    assert pushed.digest != ELSEWHERE
+    found = check_image(account, Image(repository=repository, digest=ELSEWHERE))
+    assert (found.result, found.detail) == (Result.FAIL, f"{repository}@{ELSEWHERE} is not there")
+    assert f"images/push agent {repository}" in found.action
+
+
+@pytest.mark.parametrize("registry", ["ghcr.io", "123456789012.dkr.ecr.us-east-1.amazonaws.com"])
+def test_of_a_registry_that_is_not_asked_nobody_says_anything(account: Account, registry: str) -> None:
+    found = check_image(account, Image(repository=f"{registry}/byoc-agent", digest=ELSEWHERE))
+    assert (found.result, found.action) == (Result.UNKNOWN, "")
+    assert "not asked" in found.detail
+
+
+@pytest.mark.parametrize(
+    "silence", [answers("AccessDeniedException"), EndpointConnectionError(endpoint_url="https://ecr")]
+)
+def test_whoever_may_not_look_for_an_image_is_not_stopped(
+    account: Account, pushed: Image, silence: Exception
+) -> None:
+    def refused(**_: Any) -> None:
+        raise silence
+
+    account.client("ecr").describe_images = refused
+    assert check_image(account, pushed).result is Result.UNKNOWN
