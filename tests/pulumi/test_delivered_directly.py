@@ -72,7 +72,8 @@ def test_a_cell_that_is_delivered_directly_is_enrolled_serves_and_leaves_nothing
     site: ClusterSite, instance: Instance, tmp_path: Path
 ) -> None:
     settings = tmp_path / "cell.json"
-    settings.write_text(json.dumps({"delivery": "direct", "administrators": [ROLE]}))
+    small = {"nat": "single", "workspaceTypes": ["r6i.xlarge"]}
+    settings.write_text(json.dumps({"delivery": "direct", "administrators": [ROLE], **small}))
     answer = bootstrapped(site, instance, "--config", str(settings))
     assert site.entrance.came == {ROLE: ("system:masters",)}, "the caller alone, and no function"
     assert site.account.aws()("lambda").list_functions()["Functions"] == []
