@@ -22,7 +22,7 @@ def renew_ca(
     *,
     where: Where,
 ) -> None:
-    """Have another authority of the cell follow the one that signs for its engines; see `byoc cell ca`."""
+    """Have a cell's engines get another authority, see `byoc cell ca`."""
     from byoc.model.control import Renewal  # noqa: PLC0415 - only this command needs it
     from byoc.wire.control import ask_renewal, standing  # noqa: PLC0415 - slow to import
 

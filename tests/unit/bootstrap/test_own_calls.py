@@ -16,8 +16,8 @@ from tests.unit.cell.examples import cell
 
 FOLDER = Path(byoc.bootstrap.__file__).parent
 SERVICES = (
-    "autoscaling", "ec2", "eks", "elbv2", "iam", "kms", "lambda", "logs", "route53", "s3", "service-quotas",
-    "ssm", "sts",
+    "autoscaling", "ec2", "ecr", "eks", "elbv2", "iam", "kms", "lambda", "logs", "route53", "s3",
+    "service-quotas", "ssm", "sts",
 )  # fmt: skip
 PREFIX = {"elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 
