@@ -89,6 +89,9 @@ def installed(plane: Plane, world: World, settings: ClusterSettings = SETTINGS) 
     world.offer_storage()
     for manifest in (_namespace(), *needed()):
         put(plane, manifest)
+    if settings.engine == SINGLESTORE:
+        # Whoever emptied the agents' namespace took it away.
+        put_licence(plane)
     _until_enforced(plane)
     yield Cell(plane, world, settings)
 
@@ -103,8 +106,6 @@ def licensed(plane: Plane, world: World, folder: Path) -> Operator:
     defined = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     status, answer = plane.ask("admin", "POST", defined, CRD)
     assert status == 201, answer
-    put(plane, _namespace())
-    put_licence(plane)
     world.images.programs["singlestore/node"] = program(
         world.images.engine, folder / "node", folder / "buckets"
     )
