@@ -101,7 +101,9 @@ def test_the_source_distribution_gives_the_same_files_as_the_tree(
 ) -> None:
     made = _build(tmp_path / "sdist", copy, "sdist")
     with tarfile.open(made) as archive:
-        archive.extractall(tmp_path / "source", filter="data")
+        if hasattr(tarfile, "data_filter"):
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(tmp_path / "source")  # noqa: S202 - an archive of our own
     (source,) = (tmp_path / "source").iterdir()
     assert _names(_build(tmp_path / "again", source)) == _names(wheel)
 
