@@ -12,8 +12,8 @@ from typing import Final
 from byoc.cell.incluster import LICENCE, NAMESPACE
 from byoc.errors import UsageError
 
-_BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-_SECRET: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+SECRET_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class EngineKind(StrEnum):
@@ -47,11 +47,11 @@ class Engine:
             UsageError: an image is missing, of no use or named by a tag, or the Secret has no name.
         """
         for what, image in (("engine", self.image), ("engine's operator", self.operator_image)):
-            if image and _BY_DIGEST.fullmatch(image) is None:
+            if image and BY_DIGEST.fullmatch(image) is None:
                 raise UsageError(
                     f"image `{image}` of the {what} has no digest", hint="name it as repository@sha256:…"
                 )
-        if not _SECRET.fullmatch(self.licence):
+        if not SECRET_NAME.fullmatch(self.licence):
             raise UsageError(
                 "the Secret of the engine's licence has not the form of a name",
                 hint=f"give the name of a Secret in {NAMESPACE}, and never the licence itself",
@@ -69,11 +69,14 @@ class Engine:
 
     def runtime(self) -> dict[str, str]:
         """Return what the cluster's runtime is told; nothing of what is at its default."""
-        said = {
-            "engine": self.kind.value,
-            "image": self.image,
-            "operatorImage": self.operator_image,
-            "licence": self.licence,
-        }
-        usual = {"engine": EngineKind.MYSQL.value, "image": "", "operatorImage": "", "licence": LICENCE}
+        said, usual = _told(self), _told(Engine())
         return {name: value for name, value in said.items() if value != usual[name]}
+
+
+def _told(engine: Engine) -> dict[str, str]:
+    return {
+        "engine": engine.kind.value,
+        "image": engine.image,
+        "operatorImage": engine.operator_image,
+        "licence": engine.licence,
+    }

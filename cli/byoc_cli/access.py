@@ -1,5 +1,6 @@
 """``byoc access``: the customer's kill switch. Never passes the control plane."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
@@ -11,13 +12,11 @@ from byoc.errors import StillPending
 from byoc.model.control import Access, Standing
 from byoc.model.papers import Paper
 from byoc_cli.context import Context, of
-from byoc_cli.inside import Inside, Where, at_a_cell, inside
+from byoc_cli.inside import Inside, Where, at_a_cell, await_word, inside
 from byoc_cli.output import Column, Format, View, cell_text
 from byoc_cli.tree import INSIDE, noun, verb
 
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is put on record.")]
-_POLL: Final = 0.02
-_SLOWEST_POLL: Final = 1.0
 _SERVING: Final = frozenset({"running", "updating"})
 
 
@@ -171,20 +170,16 @@ def _turn(given: Context, where: Where, reason: str, *, revoked: bool) -> None:
     )
 
 
-def _wait(given: Context, way: Inside, asked: datetime | None, enough: Any) -> Proof:
+def _wait(given: Context, way: Inside, asked: datetime | None, enough: Callable[[Proof], bool]) -> Proof:
     """Return what the cell says once it is ``enough``, or when it has been waited for long enough."""
     from byoc.wire.control import standing  # noqa: PLC0415 - slow to import
 
-    pause, waited = _POLL, 0.0
-    while True:
+    def look() -> Proof:
         said = standing(way.papers)
         stale = asked is not None and (said is None or said.at < asked)
-        proof = Proof(_laid_down(way.papers.read(Paper.ACCESS).text, said), said, way.alive(), stale)
-        if proof.away or enough(proof) or waited >= way.patience.total_seconds():
-            return proof
-        given.sleep(pause)
-        waited += pause
-        pause = min(pause * 1.5, _SLOWEST_POLL)
+        return Proof(_laid_down(way.papers.read(Paper.ACCESS).text, said), said, way.alive(), stale)
+
+    return await_word(given, way, look, lambda proof: proof.away or enough(proof))
 
 
 def _laid_down(text: str, said: Standing | None) -> Access:

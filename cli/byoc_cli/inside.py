@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -35,6 +35,9 @@ KubeContext = Annotated[
 InAws = Annotated[
     str | None, typer.Option("--cell", metavar="NAME", help="A cell in AWS, by its control function.")
 ]
+T = TypeVar("T")
+_POLL: Final = 0.02
+_SLOWEST_POLL: Final = 1.0
 _AT_ONCE: Final = timedelta(seconds=5)
 _CARRIED: Final = timedelta(seconds=30)
 """The agent looks at the objects every few seconds."""
@@ -98,6 +101,16 @@ class Inside:
     who: str
     patience: timedelta
     alive: Callable[[], bool | None] = lambda: None
+
+
+def await_word(given: Context, way: Inside, look: Callable[[], T], enough: Callable[[T], bool]) -> T:
+    """Return what ``look`` finds once it is ``enough``, or when the cell has been waited for long enough."""
+    pause, waited = _POLL, 0.0
+    while not enough(found := look()) and waited < way.patience.total_seconds():
+        given.sleep(pause)
+        waited += pause
+        pause = min(pause * 1.5, _SLOWEST_POLL)
+    return found
 
 
 def inside(given: Context, where: Where) -> Inside:

@@ -1,14 +1,12 @@
 """``byoc cell renew-ca``: another authority for a cell's engines. Never passes the control plane."""
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from byoc.errors import PreconditionFailed, StillPending
 from byoc_cli.context import of
-from byoc_cli.inside import Where, at_a_cell, inside
-
-_POLL_SECONDS: Final = 0.5
+from byoc_cli.inside import Where, at_a_cell, await_word, inside
 
 
 @at_a_cell
@@ -34,15 +32,17 @@ def renew_ca(
     way = inside(given, where)
     wish = Renewal(at_once, way.who, given.clock.now(), reason)
     ask_renewal(way.papers, wish)
-    waited = 0.0
-    while (said := standing(way.papers)) is None or said.renewed != wish.at:
-        if waited >= way.patience.total_seconds():
-            raise StillPending(
-                "the wish is stored, but the cell has not said yet that it has heard it",
-                hint="byoc access status",
-            )
-        given.sleep(_POLL_SECONDS)
-        waited += _POLL_SECONDS
+    said = await_word(
+        given,
+        way,
+        lambda: standing(way.papers),
+        lambda found: found is not None and found.renewed == wish.at,
+    )
+    if said is None or said.renewed != wish.at:
+        raise StillPending(
+            "the wish is stored, but the cell has not said yet that it has heard it",
+            hint="byoc access status",
+        )
     when = "within minutes" if at_once else "14 days after it was told of, which is within minutes"
     facts = {"atOnce": at_once, "cell": way.papers.place}
     given.out.done(f"another authority follows; it signs {when}", facts, "asked")

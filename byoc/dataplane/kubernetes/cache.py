@@ -38,23 +38,6 @@ FOLLOWED: Final = (
     kinds.ROLE_BINDING,
 )
 """Namespaces first: they say what the others were made from."""
-_CHECKED: Final = frozenset(
-    {
-        kinds.NAMESPACE,
-        kinds.STATEFUL_SET,
-        kinds.SERVICE,
-        kinds.BUDGET,
-        kinds.NETWORK_POLICY,
-        kinds.CONFIG_MAP,
-        kinds.SECRET,
-        kinds.QUOTA,
-        kinds.LIMIT_RANGE,
-        kinds.ROLE_BINDING,
-        kinds.ACCOUNT,
-        kinds.DEPLOYMENT,
-        kinds.MEMSQL_CLUSTER,
-    }
-)
 _OURS: Final = frozenset(
     {
         kinds.NAMESPACE,
@@ -68,6 +51,13 @@ _OURS: Final = frozenset(
     }
 )
 """Of these, nothing matters that an operator makes: all that is followed bears the workspace's label."""
+_CHECKED: Final = _OURS | {
+    kinds.STATEFUL_SET,
+    kinds.SERVICE,
+    kinds.BUDGET,
+    kinds.NETWORK_POLICY,
+    kinds.MEMSQL_CLUSTER,
+}
 _NAMED: Final = {
     kinds.CONFIG_MAP: names.FILES,
     kinds.SECRET: names.FILES,

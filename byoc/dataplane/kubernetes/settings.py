@@ -4,11 +4,11 @@ Read from the object ``kubernetes`` of the cell's ``config.json``; everything ha
 The invariant: the engine's image is named by digest.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
+from byoc.cell.engine import BY_DIGEST, SECRET_NAME, EngineKind
 from byoc.cell.incluster import GROUP_LABEL, LICENCE, STORAGE_CLASS, WORKSPACE_GROUP, WORKSPACE_PRIORITY
 from byoc.dataplane.kubernetes.machines import PATIENCE_SECONDS
 from byoc.errors import UsageError
@@ -17,12 +17,10 @@ MARIADB: Final = (
     "docker.io/library/mariadb:10.11@sha256:be981e4113326ada8d6004174dd09eeaefc03094037f811182a52d4f2e737350"
 )
 """MariaDB's own image, of the release that the tests run."""
-MYSQL: Final = "mysql"
-SINGLESTORE: Final = "singlestore"
+MYSQL: Final = EngineKind.MYSQL.value
+SINGLESTORE: Final = EngineKind.SINGLESTORE.value
 VOLUMES: Final = "volumes"
 DETACH: Final = "detach"
-_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
-_BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,7 @@ class ClusterSettings:
             ("engine", read.engine in (MYSQL, SINGLESTORE)),
             ("image", _by_digest(read.image)),
             ("operatorImage", not value.get("operatorImage") or _by_digest(read.operator_image)),
-            ("licence", isinstance(read.licence, str) and bool(_NAME.fullmatch(read.licence))),
+            ("licence", isinstance(read.licence, str) and bool(SECRET_NAME.fullmatch(read.licence))),
             ("bucket", isinstance(read.bucket, str) and (not read.bucket or bool(read.region))),
             ("region", isinstance(read.region, str)),
             ("suspend", read.suspend in (VOLUMES, DETACH)),
@@ -114,7 +112,7 @@ class ClusterSettings:
 
 
 def _by_digest(image: Any) -> bool:
-    return bool(_BY_DIGEST.fullmatch(str(image)))
+    return bool(BY_DIGEST.fullmatch(str(image)))
 
 
 def _whole(value: Any) -> bool:

@@ -1,11 +1,7 @@
 """A change and its deed are one commit: neither is there without the other, whatever ends the process."""
 
 import asyncio
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +16,7 @@ from byoc.ids import CellID, new_id
 from byoc.model.records import Attempt, Deed, GroupChanges, NewGroup, NewWorkspace, WorkspaceChanges
 from byoc.store.sqlite import open_store
 from byoc.testing import ManualClock
+from tests.integration.fleet.killed import write_until_killed
 from tests.integration.fleet.world import World, world
 
 Way = Callable[[World, Fleet, str, str], Awaitable[Any]]
@@ -164,7 +161,7 @@ asyncio.run(main(Path(sys.argv[1])))
 async def test_kill_9_leaves_no_change_without_its_deed_and_no_deed_without_its_change(
     tmp_path: Path,
 ) -> None:
-    told = await asyncio.to_thread(_write_until_killed, tmp_path, 60)
+    told = await asyncio.to_thread(write_until_killed, WRITER, tmp_path, 60)
     store = open_store(tmp_path / "controlplane" / DATABASE)
     try:
         cell = (await store.read(lambda tx: tx.cells.all()))[0].record
@@ -177,24 +174,3 @@ async def test_kill_9_leaves_no_change_without_its_deed_and_no_deed_without_its_
     assert len(recorded) == len(groups)
     assert told <= {each.object_id for each in recorded}
     assert len(told) >= 60
-
-
-def _write_until_killed(folder: Path, lines: int) -> set[str]:
-    root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(folder)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert process.stdout is not None
-    told = []
-    for line in process.stdout:
-        told.append(line)
-        if len(told) == lines:
-            process.send_signal(signal.SIGKILL)
-    process.stdout.close()
-    process.wait()
-    # The kill may cut the last line short.
-    return {line.strip() for line in told if line.endswith("\n")}

@@ -1,14 +1,11 @@
 """kill -9 of a process that writes: every change that was acknowledged is there afterwards."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from byoc.store.sqlite import open_store
 from tests.contract.store.seeds import GROUP
+from tests.integration.fleet.killed import write_until_killed
 
 WRITER = """
 import asyncio, sys
@@ -32,7 +29,7 @@ asyncio.run(main(sys.argv[1]))
 
 async def test_kill_9_loses_no_acknowledged_change(tmp_path: Path) -> None:
     file = tmp_path / "byoc.sqlite"
-    told = await asyncio.to_thread(_write_until_killed, file, 400)
+    told = await asyncio.to_thread(write_until_killed, WRITER, file, 400)
     store = open_store(file)
     try:
         kept = {record.spec.id for record in await store.read(lambda tx: tx.workspaces.live())}
@@ -43,24 +40,3 @@ async def test_kill_9_loses_no_acknowledged_change(tmp_path: Path) -> None:
         assert await store.read(lambda tx: tx.groups.get(GROUP)) is not None
     finally:
         await store.close()
-
-
-def _write_until_killed(file: Path, lines: int) -> set[str]:
-    root = Path(__file__).resolve().parents[3]
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(file)],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-    )
-    assert process.stdout is not None
-    told = []
-    for line in process.stdout:
-        told.append(line)
-        if len(told) == lines:
-            process.send_signal(signal.SIGKILL)
-    process.stdout.close()
-    process.wait()
-    # The kill may cut the last line short.
-    return {line.strip() for line in told if line.endswith("\n")}
