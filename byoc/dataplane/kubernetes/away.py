@@ -59,20 +59,15 @@ class Trying:
         return self.tried is None or now - self.tried >= AGAIN_SECONDS
 
 
-def recorded(view: View) -> Inventory | None:
-    """Return how a workspace's databases stand; None where none ever left its volumes. Pure."""
-    return view.space.databases if view.space is not None else None
-
-
 def away(view: View) -> bool:
     """Whether all databases are on record as detached, so that no volume is needed. Pure."""
-    inventory = recorded(view)
+    inventory = view.databases
     return inventory is not None and inventory.away
 
 
 def standing(view: View, trying: Trying, now: float, *, chosen: bool) -> Databases | None:
     """Say how databases stand; ``chosen`` says whether the cell suspends without volumes. Pure."""
-    inventory = recorded(view)
+    inventory = view.databases
     if inventory is None:
         return Databases(detachable=True) if chosen else None
     missing = len(inventory.detached) if inventory.settled else 0
@@ -199,7 +194,7 @@ class Away:
         Raises:
             Unreachable, Forbidden, …: the cluster.
         """
-        inventory = recorded(self._making.cache.view(intended.workspace))
+        inventory = self._making.cache.view(intended.workspace).databases
         if inventory is None or not inventory.away:
             return True
         if inventory.stage is Stage.DETACHED:
@@ -216,7 +211,7 @@ class Away:
         Raises:
             Unreachable, Forbidden, …: the cluster.
         """
-        inventory = recorded(self._making.cache.view(intended.workspace))
+        inventory = self._making.cache.view(intended.workspace).databases
         if inventory is None:
             return
         trying.tried = self._clock.monotonic()
@@ -253,5 +248,5 @@ class Away:
             raise _Silent from error
 
     def _before(self, intended: Intended) -> Inventory:
-        found = recorded(self._making.cache.view(intended.workspace))
+        found = self._making.cache.view(intended.workspace).databases
         return found or Inventory(Stage.BACK, *self._detaching.place(intended))

@@ -17,6 +17,7 @@ from byoc.dataplane.kubernetes import kinds, manifests, names
 from byoc.dataplane.kubernetes.client import Change, Cluster, Labels
 from byoc.dataplane.kubernetes.drift import differs, sealed
 from byoc.dataplane.kubernetes.intended import Intended
+from byoc.dataplane.kubernetes.inventory import Inventory
 from byoc.dataplane.kubernetes.kinds import Json, Kind
 from byoc.dataplane.kubernetes.views import Claim, Order, Pod, Set, Space, Volume, version
 from byoc.errors import ByocError, NotFound
@@ -121,6 +122,11 @@ class View:
         """What its objects were made from; None where nobody knows."""
         return self.space.intended if self.space is not None else None
 
+    @property
+    def databases(self) -> Inventory | None:
+        """How its databases stand; None where none ever left its volumes."""
+        return self.space.databases if self.space is not None else None
+
     def stands(self, kind: str, name: str) -> bool:
         """Whether an object is there as it was made."""
         return self.parts.get((kind, name), (0, False))[1]
@@ -143,7 +149,7 @@ class View:
     @property
     def runs(self) -> bool:
         """Whether any pod of the engine is there; an operator that is to start one is none."""
-        intended = self.space.intended if self.space is not None else None
+        intended = self.intended
         starting = intended is not None and intended.running
         return any(name.startswith(names.NODES if starting else names.OURS) for name in self.pods)
 
@@ -152,7 +158,7 @@ class View:
         """Whether there should be a pod: by the controller's word, or by what an operator was told."""
         if self.set is not None and self.set.replicas > 0:
             return True
-        intended = self.space.intended if self.space is not None else None
+        intended = self.intended
         return self.order is not None and intended is not None and intended.running
 
 

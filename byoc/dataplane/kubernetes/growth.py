@@ -94,7 +94,7 @@ class Volumes:
 
     def room(self, view: View, growth: Growth, failures: Failures, *, ready: bool) -> Room | None:
         """Say how a workspace's volume stands; None where there is nothing to say."""
-        intended = view.space.intended if view.space is not None else None
+        intended = view.intended
         if intended is None:
             return None
         most = most_gib(intended.limits, self._settings)

@@ -16,16 +16,16 @@ from byoc.model.metrics import Metric, Sample
 def committed(views: Mapping[WorkspaceID, View], workspace: WorkspaceID, divisor: int) -> int:
     """Return the memory that all workspaces but one have, as their sizes say."""
     others = (
-        view.space.intended.limits
+        view.intended.limits
         for name, view in views.items()
-        if name != workspace and view.wanted and view.space is not None and view.space.intended
+        if name != workspace and view.wanted and view.intended is not None
     )
     return sum(sizing.nominal_memory(limits, divisor) for limits in others)
 
 
 def outdated(view: View, engines: EngineKind) -> bool:
     """Whether the engine runs another image than the cell's settings name now."""
-    intended = view.space.intended if view.space is not None else None
+    intended = view.intended
     told = intended is not None and intended.image not in {"", engines.image}
     other = not engines.rolls and view.pod is not None and view.pod.image != engines.image
     return told or other

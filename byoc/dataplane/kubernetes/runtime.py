@@ -301,7 +301,7 @@ class KubernetesRuntime:
             # Its machine is not heard of either: there is nobody who could restart it.
             process = Process.STARTING
         alive, ready = process in _ALIVE, self._is_ready(view, following)
-        intended = view.space.intended if view.space is not None else None
+        intended = view.intended
         exists = _exists(view)
         return Observation(
             exists=exists,
@@ -449,7 +449,7 @@ class KubernetesRuntime:
             return
         first = view.claim.password_version == 0
         door = self._door(spec.id, view.pod.address)
-        intended = view.space.intended if view.space is not None else None
+        intended = view.intended
         if intended is None:
             return
         # Meanwhile: an engine that answers has a volume that is never to be initialised again.
@@ -525,7 +525,7 @@ class KubernetesRuntime:
 
     async def _stop(self, held: _Held, workspace: WorkspaceID) -> None:
         view = self._cache.view(workspace)
-        intended = view.space.intended if view.space is not None else None
+        intended = view.intended
         if intended is None or not (view.wanted or view.sets or view.pods):
             return
         held.following.moving = True

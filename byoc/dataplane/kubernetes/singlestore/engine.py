@@ -93,7 +93,7 @@ class SingleStore:
 
     def in_force(self, view: View, answer: Answer) -> Limits | None:  # noqa: ARG002 - a part of the seam
         """Return the limits that were asked for, if every pod really asks for its part of them."""
-        intended = _intended(view)
+        intended = view.intended
         if intended is None:
             return None
         right = all(
@@ -103,26 +103,26 @@ class SingleStore:
 
     def whole(self, view: View) -> bool:
         """Whether every node's pod is there and ready, by the controllers' newest word."""
-        intended = _intended(view)
+        intended = view.intended
         if intended is None or view.order is None or view.order.phase not in {"", RUNNING}:
             return False
         return all(self._stands(view, nodes) for nodes in self._nodes(intended))
 
     def lost(self, view: View) -> bool:
         """Whether a node's volume is gone; the last ones of a size just asked for may be still to come."""
-        intended = _intended(view)
+        intended = view.intended
         if view.claim is None or view.claim.deleting or intended is None:
             return True
         return any(_gap(view, nodes) for nodes in self._nodes(intended))
 
     def lacks(self, view: View) -> bool:
         """Whether the operator is gone, though it should be there."""
-        intended = _intended(view)
+        intended = view.intended
         return intended is not None and intended.running and not operators(view)
 
     def rolling(self, view: View) -> bool:
         """Whether the operator was told that the master should have other limits or another image."""
-        intended = _intended(view)
+        intended = view.intended
         if intended is None or view.pod is None or not intended.running:
             return False
         image = intended.image or self.image
@@ -130,7 +130,7 @@ class SingleStore:
 
     def waiting_for(self, view: View, at: datetime, waited: float) -> Reason | None:
         """Return what the operator lacks, else what the nodes lack, else that it does nothing."""
-        intended = _intended(view)
+        intended = view.intended
         if intended is None or not intended.running or waited < SOON_SECONDS:
             return None
         operator = operators(view)
@@ -201,7 +201,7 @@ class SingleStore:
         if not await self._logs_in(site, intended.workspace, door, password):
             return False
         view = site.cache.view(intended.workspace)
-        had = view.space.databases if view.space is not None else None
+        had = view.databases
         if first and had is not None:
             # It has had its first database; whether it still has, was the customer's to say.
             await site.off(partial(speech.require_tls, door))
@@ -267,10 +267,6 @@ class Bottomless:
 def operators(view: View) -> list[Pod]:
     """Return the pods of the operator: one, but for moments."""
     return [pod for name, pod in view.pods.items() if name.startswith(f"{names.OPERATOR}-")]
-
-
-def _intended(view: View) -> Intended | None:
-    return view.space.intended if view.space is not None else None
 
 
 def _asks(pod: Pod | None, nodes: Nodes) -> bool:
