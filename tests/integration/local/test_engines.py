@@ -326,10 +326,11 @@ async def test_a_program_that_has_no_command_line_yet_is_not_taken_for_dead(
 ) -> None:
     pid = pid_of(runtime, running.id)
     # What the kernel shows between the moment a program replaces its parent's and its own first one.
-    monkeypatch.setattr(psutil.Process, "cmdline", lambda _: [])
-    seen = await runtime.observe(running.id)
-    assert seen.process is Process.RUNNING
-    assert pid_of(runtime, running.id) == pid
+    with monkeypatch.context() as moment:
+        moment.setattr(psutil.Process, "cmdline", lambda _: [])
+        seen = await runtime.observe(running.id)
+        assert seen.process is Process.RUNNING
+        assert pid_of(runtime, running.id) == pid
 
 
 async def test_data_of_a_newer_engine_is_left_untouched_until_there_is_such_an_engine(
