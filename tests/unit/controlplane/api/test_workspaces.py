@@ -38,6 +38,20 @@ async def test_the_life_of_a_workspace_as_a_client_sees_it(world: Any) -> None:
     assert [each["workspaceID"] for each in listed] == [workspace]
 
 
+async def test_a_list_says_what_each_workspace_says_however_often_and_in_part_it_was_read(world: Any) -> None:
+    workspace = await world.active()
+    group = (await world.read(workspace))["workspaceGroupID"]
+    path = f"/v1/workspaces?workspaceGroupID={group}"
+    for _ in range(2):
+        assert await world.ok("GET", path) == [await world.read(workspace)]
+        assert await world.ok("GET", f"{path}&fields=name") == [{"name": "orders"}]
+    await world.ok("POST", f"/v1/workspaces/{workspace}/suspend")
+    await world.settle()
+    (listed,) = await world.ok("GET", path)
+    assert (listed["state"], "endpoint" in listed) == ("SUSPENDED", False)
+    assert listed == await world.read(workspace)
+
+
 async def test_a_new_workspace_has_the_defaults(world: Any) -> None:
     workspace = await world.workspace()
     read = await world.read(workspace)
