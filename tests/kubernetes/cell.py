@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,13 @@ class Cell:
     def runtime(self, settings: ClusterSettings | None = None) -> KubernetesRuntime:
         """Return the runtime as a new agent finds it."""
         return KubernetesRuntime(self.cluster(), settings or self.settings, SystemClock())
+
+    @contextlib.asynccontextmanager
+    async def tended(self, runtime: KubernetesRuntime) -> AsyncIterator[KubernetesRuntime]:
+        """Lend a runtime for a test, and leave nothing behind."""
+        yield runtime
+        await runtime.close(stop_engines=False)
+        await self.clear()
 
     async def clear(self) -> None:
         """Take every workspace out."""

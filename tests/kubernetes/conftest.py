@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from byoc.cell.incluster import BUNDLE_LABEL, CONTROL_GROUP, NAMESPACE, WORKSPAC
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.kinds import ORDER
+from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
 from tests.emulated.installing import Site
 from tests.emulated.machines.world import World, running_world
 from tests.emulated.singlestore.operator import Operator
@@ -67,6 +68,13 @@ def cell(plane: Plane, world: World) -> Iterator[Cell]:
     """The cluster of a cell, as its agent finds it."""
     with installed(plane, world) as made:
         yield made
+
+
+@pytest.fixture
+async def runtime(cell: Cell) -> AsyncIterator[KubernetesRuntime]:
+    """The runtime of the test's cell, as a new agent finds it."""
+    async with cell.tended(cell.runtime()) as lent:
+        yield lent
 
 
 @pytest.fixture(scope="session")

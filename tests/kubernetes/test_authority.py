@@ -51,10 +51,8 @@ def clock() -> MovedClock:
 
 @pytest.fixture
 async def runtime(cell: Cell, clock: MovedClock) -> AsyncIterator[KubernetesRuntime]:
-    opened = KubernetesRuntime(cell.cluster(), SETTINGS, clock)
-    yield opened
-    await opened.close(stop_engines=False)
-    await cell.clear()
+    async with cell.tended(KubernetesRuntime(cell.cluster(), SETTINGS, clock)) as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ The engine and its operator are stand-ins, and a folder stands for the bucket.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,14 +35,6 @@ def cell(plane: Plane, world: World, operator: Operator) -> Iterator[Cell]:
     assert operator.buckets.is_dir()
     with installed(plane, world, BOTTOMLESS) as made:
         yield made
-
-
-@pytest.fixture
-async def runtime(cell: Cell) -> AsyncIterator[KubernetesRuntime]:
-    opened = cell.runtime()
-    yield opened
-    await opened.close(stop_engines=False)
-    await cell.clear()
 
 
 @pytest.fixture

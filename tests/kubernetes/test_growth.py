@@ -30,10 +30,8 @@ async def runtime(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     # The smallest volume is of 1 GiB: here one of 40 MiB of it counts as nearly full.
     monkeypatch.setattr(growth, "FULL", 40 / 1024)
     monkeypatch.setattr(growth, "MEASURE_SECONDS", 0.0)
-    opened = cell.runtime(replace(SETTINGS, volume_growth=2))
-    yield opened
-    await opened.close(stop_engines=False)
-    await cell.clear()
+    async with cell.tended(cell.runtime(replace(SETTINGS, volume_growth=2))) as lent:
+        yield lent
 
 
 async def step(runtime: KubernetesRuntime, spec: WorkspaceSpec) -> Step:

@@ -32,10 +32,8 @@ SLOW = 100.0
 
 @pytest.fixture
 async def runtime(cell: Cell) -> AsyncIterator[KubernetesRuntime]:
-    opened = cell.runtime(replace(SETTINGS, patience_seconds=2))
-    yield opened
-    await opened.close(stop_engines=False)
-    await cell.clear()
+    async with cell.tended(cell.runtime(replace(SETTINGS, patience_seconds=2))) as lent:
+        yield lent
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import pytest
 
 from byoc.cell.incluster import OUT_OF_SERVICE
 from byoc.clock import SystemClock
-from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.tending import Tending
 from tests.emulated.machines.api import MERGE
 from tests.emulated.machines.world import World
-from tests.kubernetes.plane import Plane
+from tests.kubernetes.cell import Cell
 from tests.kubernetes.space import ROW, Space, until
 
 PATIENCE = 2.0
@@ -20,9 +19,9 @@ SLOW = 90.0
 
 
 @pytest.fixture
-async def tending(plane: Plane) -> AsyncIterator[Tending]:
-    """The cell's eye on the machines, as it runs beside the runtime."""
-    cluster = Cluster.from_parts(plane.kubeconfig("admin"))
+async def tending(cell: Cell) -> AsyncIterator[Tending]:
+    """The cell's eye on the machines, under the agent's account, as it runs beside the runtime."""
+    cluster = cell.cluster()
     made = Tending(cluster, SystemClock(), PATIENCE)
     running = asyncio.create_task(made.run())
     yield made

@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import shutil
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,14 +37,6 @@ class EarlierClock(SystemClock):
 @pytest.fixture
 def spec() -> WorkspaceSpec:
     return WorkspaceSpec(WorkspaceID(new_id()), GroupID(new_id()), 1, "orders", "S-00")
-
-
-@pytest.fixture
-async def runtime(cell: Cell) -> AsyncIterator[KubernetesRuntime]:
-    opened = cell.runtime()
-    yield opened
-    await opened.close(stop_engines=False)
-    await cell.clear()
 
 
 @pytest.fixture

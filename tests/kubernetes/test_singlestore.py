@@ -53,10 +53,8 @@ async def runtime(operated: Cell, asked: set[Asked]) -> AsyncIterator[Kubernetes
         asked.add(Asked.of(request))
 
     cluster._client._client._client.event_hooks["request"].append(note)
-    opened = KubernetesRuntime(cluster, operated.settings, SystemClock())
-    yield opened
-    await opened.close(stop_engines=False)
-    await operated.clear()
+    async with operated.tended(KubernetesRuntime(cluster, operated.settings, SystemClock())) as lent:
+        yield lent
 
 
 @pytest.fixture

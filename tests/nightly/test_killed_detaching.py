@@ -22,7 +22,7 @@ from byoc.model.spec import WorkspaceSpec
 from byoc.testing.walking import walk
 from tests.emulated.singlestore.operator import Operator
 from tests.kubernetes.cell import Cell
-from tests.kubernetes.conftest import operator, plane, world
+from tests.kubernetes.conftest import operator, plane, runtime, world
 from tests.kubernetes.test_detached import (
     ROWS,
     annotations,
@@ -30,7 +30,6 @@ from tests.kubernetes.test_detached import (
     record,
     rows,
     running,
-    runtime,
     suspended,
     volumes,
 )

@@ -7,24 +7,22 @@ under our hands. The invariant: all we write we write under one field manager, b
 """
 
 import asyncio
-import os
 import socket
 import urllib.parse
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import httpx2
 from lightkube import ApiError, AsyncClient, KubeConfig
-from lightkube.core.exceptions import ConfigError
 from lightkube.core.resource import ApiInfo, ResourceDef
 from lightkube.generic_resource import GenericGlobalResource, GenericNamespacedResource
 from lightkube.types import CascadeType, PatchType
 
 from byoc.clock import Clock, SystemClock
+from byoc.dataplane.kubernetes.connect import MANAGER, current
 from byoc.dataplane.kubernetes.kinds import POD_SIZE, Json, Kind, kind_of
 from byoc.errors import (
     ByocError,
@@ -34,7 +32,6 @@ from byoc.errors import (
     IllegalState,
     NotAuthenticated,
     NotFound,
-    PreconditionFailed,
     TooManyRequests,
     Unreachable,
 )
@@ -44,8 +41,6 @@ T = TypeVar("T")
 Labels = dict[str, str | None]
 """What objects are asked for: label to value, or to None for any value."""
 
-MANAGER: Final = "byoc-agent"
-"""Field manager of everything the agent applies."""
 EVERYWHERE: Final = "*"
 _SECONDS: Final = 15.0
 _AT_ONCE: Final = 24
@@ -95,13 +90,10 @@ class Cluster:
         config: KubeConfig,
         clock: Clock | None = None,
         *,
-        context: str | None = None,
         valid: Callable[[], bool] = lambda: True,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        chosen = config.get(context_name=context)
-        if chosen is None:
-            raise PreconditionFailed(f"the kubeconfig has no context `{context or config.current_context}`")
+        chosen = current(config)
         self._clock = clock or SystemClock()
         self._client = AsyncClient(
             chosen,
@@ -114,49 +106,6 @@ class Cluster:
         self._valid = valid
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self.traffic = Traffic()
-
-    # --- whose cluster -------------------------------------------------------------------
-
-    @classmethod
-    def in_cluster(cls, clock: Clock | None = None) -> Self:
-        """Open the cluster that this process runs in, as its pod's service account.
-
-        Raises:
-            PreconditionFailed: it runs in none.
-        """
-        if "KUBERNETES_SERVICE_HOST" not in os.environ:
-            raise PreconditionFailed(
-                "this process runs in no Kubernetes cluster", hint="give a kubeconfig in cell/config.json"
-            )
-        return cls._opened(lambda: KubeConfig.from_service_account(_account_folder()), clock, None)
-
-    @classmethod
-    def from_kubeconfig(cls, path: Path, context: str | None = None, clock: Clock | None = None) -> Self:
-        """Open the cluster that a kubeconfig names.
-
-        Raises:
-            PreconditionFailed: there is no such file, or nothing usable in it.
-        """
-        return cls._opened(lambda: KubeConfig.from_file(path), clock, context)
-
-    @classmethod
-    def from_parts(cls, config: Mapping[str, Any], clock: Clock | None = None) -> Self:
-        """Open the cluster that a kubeconfig, already read, names.
-
-        Raises:
-            PreconditionFailed: nothing usable is in it.
-        """
-        return cls._opened(lambda: KubeConfig.from_dict(dict(config)), clock, None)
-
-    @classmethod
-    def _opened(cls, read: Callable[[], KubeConfig], clock: Clock | None, context: str | None) -> Self:
-        try:
-            return cls(read(), clock, context=context)
-        except (ConfigError, OSError, ValueError, KeyError, TypeError, AssertionError) as error:
-            message = f"cannot read how to reach the cluster: {str(error)[:200]}"
-            raise PreconditionFailed(
-                message, hint="try it with `kubectl --context … get namespaces`"
-            ) from error
 
     async def close(self) -> None:
         """Let the connections go."""
@@ -272,7 +221,7 @@ class Cluster:
 
     # --- writing -------------------------------------------------------------------------
 
-    async def apply(self, manifest: Json, *, manager: str = MANAGER) -> Json:
+    async def apply(self, manifest: Json) -> Json:
         """Make an object as ``manifest`` says, whoever owned its fields before; returns it as it is.
 
         Raises:
@@ -286,7 +235,6 @@ class Cluster:
                 metadata["name"],
                 manifest,
                 patch_type=PatchType.APPLY,
-                field_manager=manager,
                 force=True,
                 **_place(kind, metadata.get("namespace", "")),
             )
@@ -419,10 +367,6 @@ def _resource(kind: Kind) -> Any:
 
 def _place(kind: Kind, namespace: str) -> dict[str, Any]:
     return {"namespace": namespace} if kind.namespaced else {}
-
-
-def _account_folder() -> str:
-    return os.environ.get("BYOC_SERVICE_ACCOUNT", "/var/run/secrets/kubernetes.io/serviceaccount")
 
 
 def _translated(error: httpx2.HTTPError) -> ByocError:

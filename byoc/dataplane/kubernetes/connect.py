@@ -7,13 +7,13 @@ no proxy is used; no call takes longer than :data:`SECONDS`; a foreign error end
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import httpx2
-from lightkube import ApiError, Client, KubeConfig
+from lightkube import ApiError, Client, KubeConfig, SingleConfig
 from lightkube.core.exceptions import ConfigError
 
-from byoc.cell.incluster import NAMESPACE
+from byoc.cell.incluster import AGENT, NAMESPACE
 from byoc.errors import (
     ByocError,
     Conflict,
@@ -27,8 +27,8 @@ from byoc.errors import (
     UsageError,
 )
 
-MANAGER: Final = "byoc-agent"
-"""Field manager of what the agent writes."""
+MANAGER: Final = AGENT
+"""Field manager of everything the agent writes."""
 SECONDS: Final = 2.0
 _ERRORS: Final[Mapping[int, type[ByocError]]] = {
     400: UsageError,
@@ -60,17 +60,28 @@ def kube_config(environment: Mapping[str, str]) -> KubeConfig:
         ) from error
 
 
+def current(config: KubeConfig) -> SingleConfig:
+    """Return the cluster that a configuration is about, and who we are in it.
+
+    Raises:
+        PreconditionFailed: it names none.
+    """
+    try:
+        return cast("SingleConfig", config.get())
+    except (ConfigError, KeyError) as error:
+        message = f"the kubeconfig does not say which cluster it is about: {str(error)[:200]}"
+        hint = "`kubectl config use-context NAME` sets its current context"
+        raise PreconditionFailed(message, hint=hint) from error
+
+
 def open_client(config: KubeConfig) -> Client:
     """Return a client for the agents' namespace; may be used by several threads.
 
     Raises:
         PreconditionFailed: the configuration names no cluster.
     """
-    single = config.get()
-    if single is None:
-        raise PreconditionFailed("the kubeconfig has no current context")
     return Client(
-        single,
+        current(config),
         namespace=NAMESPACE,
         timeout=httpx2.Timeout(SECONDS),
         field_manager=MANAGER,

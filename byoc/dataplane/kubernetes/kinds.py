@@ -51,15 +51,12 @@ DEPLOYMENT: Final = Kind("apps", "v1", "Deployment", "deployments")
 NETWORK_POLICY: Final = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 BUDGET: Final = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 ROLE_BINDING: Final = Kind("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings")
-LEASE: Final = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 STORAGE_CLASS: Final = Kind("storage.k8s.io", "v1", "StorageClass", "storageclasses", namespaced=False)
-ATTACHMENT: Final = Kind("storage.k8s.io", "v1", "VolumeAttachment", "volumeattachments", namespaced=False)
 MEMSQL_CLUSTER: Final = Kind("memsql.com", "v1alpha1", "MemsqlCluster", "memsqlclusters")
 
 KINDS: Final = (
     NAMESPACE, NODE, VOLUME, CLAIM, POD, SERVICE, CONFIG_MAP, SECRET, QUOTA, LIMIT_RANGE, ACCOUNT,
-    STATEFUL_SET, DEPLOYMENT, NETWORK_POLICY, BUDGET, ROLE_BINDING, LEASE, STORAGE_CLASS, ATTACHMENT,
-    MEMSQL_CLUSTER,
+    STATEFUL_SET, DEPLOYMENT, NETWORK_POLICY, BUDGET, ROLE_BINDING, STORAGE_CLASS, MEMSQL_CLUSTER,
 )  # fmt: skip
 _BY_NAME: Final = {(kind.api, kind.name): kind for kind in KINDS}
 

@@ -10,6 +10,7 @@ from lightkube import KubeConfig
 
 from byoc.dataplane.kubernetes import kinds
 from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.connect import open_client
 from byoc.errors import (
     Conflict,
     Failed,
@@ -147,13 +148,10 @@ async def test_who_leads_no_longer_writes_nothing_and_may_read() -> None:
     assert await cluster.get(kinds.CONFIG_MAP, "a", "b") is not None
 
 
-def test_a_process_outside_of_any_cluster_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(PreconditionFailed):
-        Cluster.in_cluster()
-
-
-@pytest.mark.parametrize("config", [{}, {"clusters": []}, {"clusters": 1}])
-def test_a_kubeconfig_that_says_nothing_is_refused_with_a_sentence(config: Json) -> None:
-    with pytest.raises(PreconditionFailed):
-        Cluster.from_parts(config)
+@pytest.mark.parametrize("change", [{"current-context": None}, {"current-context": "x"}, {"clusters": []}])
+@pytest.mark.parametrize("open_it", [Cluster, open_client])
+def test_a_kubeconfig_that_names_no_cluster_is_refused_with_a_sentence(
+    change: Json, open_it: Callable[[KubeConfig], object]
+) -> None:
+    with pytest.raises(PreconditionFailed, match="does not say which cluster it is about"):
+        open_it(KubeConfig.from_dict(CONFIG | change))
