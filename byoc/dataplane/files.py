@@ -23,7 +23,7 @@ _FOLDERS: Final[Mapping[Shelf, str]] = {
     Shelf.KEYS: ".",
 }
 _FEW: Final[Mapping[Shelf, tuple[str, ...]]] = {
-    Shelf.LIFE: ("heartbeat", "incarnation", "rates", "seq"),
+    Shelf.LIFE: ("heartbeat", "incarnation", "rates", "seq", "weighed"),
     Shelf.SELF: ("identity", "pinned", "thumbprint"),
     Shelf.KEYS: ("keys",),
 }

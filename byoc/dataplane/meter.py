@@ -15,7 +15,7 @@ from byoc import faults
 from byoc.dataplane import storage
 from byoc.dataplane.storage import Shelf, Storage
 from byoc.ids import IntervalID, NewID, WorkspaceID
-from byoc.model.report import Interval, Stored
+from byoc.model.report import Interval
 
 HEARTBEAT_SECONDS: Final = 30.0
 HEARTBEAT: Final = "heartbeat"
@@ -133,19 +133,13 @@ class _Heartbeat:
         return interval.last_seen if said is None else max(interval.last_seen, said)
 
 
-def metered(kept: Storage) -> Iterator[Interval | Stored]:
-    """Yield what is kept of usage: times in which engines ran, and what volumes held.
+def metered(kept: Storage, *, volumes: bool) -> Iterator[tuple[str, bytes]]:
+    """Yield what is kept of usage by name: what volumes held, or the times in which engines ran.
 
     Raises:
-        StateBroken: a record is unknown or cannot be read.
+        StateBroken: there is something that does not belong there.
     """
-    for name, text in kept.each(Shelf.INTERVALS):
-        where = kept.where(Shelf.INTERVALS, name)
-        kind: type[Interval | Stored] = Stored if _STORED in text else Interval
-        record = storage.read_record(text, kind, where)
-        if record.id != name:
-            raise storage.broken(where, "does not hold what its name says")
-        yield record
+    return ((name, text) for name, text in kept.each(Shelf.INTERVALS) if (_STORED in text) is volumes)
 
 
 class Meter:
@@ -166,9 +160,12 @@ class Meter:
         self._stored = {interval.id: interval for interval in self._open.values()}
 
     def _load(self) -> None:
-        kept = [record for record in metered(self._kept) if isinstance(record, Interval)]
         beat = storage.get(self._kept, Shelf.LIFE, HEARTBEAT, _Heartbeat) or _Heartbeat()
-        for interval in kept:
+        for name, text in metered(self._kept, volumes=False):
+            where = self._kept.where(Shelf.INTERVALS, name)
+            interval = storage.read_record(text, Interval, where)
+            if interval.id != name:
+                raise storage.broken(where, "does not hold what its name says")
             if interval.end is not None:
                 self._closed[interval.id] = interval
                 self._note_end(interval)

@@ -1,22 +1,29 @@
 """Usage of storage: how much each workspace's volume held, running or suspended, weighed in the cell.
 
 The reconciler weighs every volume now and then and feeds it in; reports carry the records out. ``weigh`` is
-the pure rule, :class:`VolumeMeter` its records. The invariants: records of one workspace never overlap and
-none spans two hours of the clock; between two looks the lesser of both weights counts, and a time in which
-nobody looked not at all, so what is wrong is wrong in the customer's favour.
+the pure rule, :class:`VolumeMeter` its records. A record is written when it begins, when its weight changes
+and when it ends; that all of them still weigh the same is one word for all, which may ride where something is
+written anyhow. The invariants: records of one workspace never overlap and none spans two hours of the clock;
+between two looks the lesser of both weights counts, and a time in which nobody looked not at all; what is
+reported is what a crash would leave, so what is wrong is wrong in the customer's favour.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from byoc.dataplane import storage
 from byoc.dataplane.meter import metered
-from byoc.dataplane.storage import Shelf, Storage, write_record
+from byoc.dataplane.storage import Shelf, Storage
+from byoc.errors import Unwritable
 from byoc.ids import IntervalID, NewID, WorkspaceID
 from byoc.model.report import Stored
 
 LOOK_SECONDS: Final = 300.0
+LOOKED: Final = "weighed"
+"""Name of the word on when all volumes were looked at last."""
+_WEIGHT: Final = b'"held":'
 _GAP: Final = timedelta(seconds=2 * LOOK_SECONDS)
 _HOUR: Final = timedelta(hours=1)
 
@@ -27,6 +34,20 @@ class Weighed:
 
     record: Stored
     held: int
+
+    def until(self, looked: datetime | None) -> Stored:
+        """Return the record, where the volume still held as much at the look ``looked``."""
+        record = self.record
+        if not self.held or looked is None or looked <= record.until:
+            return record
+        return _grown(record, self.held, looked)
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """Every record that is open and older than ``at`` was looked at then, and its weight was as it says."""
+
+    at: datetime
 
 
 def weigh(
@@ -63,6 +84,11 @@ def _hour(moment: datetime) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
+def _same(*looks: Weighed) -> bool:
+    """Whether it is one record all along, of one weight."""
+    return len({(each.record.id, each.held) for each in looks}) == 1
+
+
 class VolumeMeter:
     """The records of a cell, kept until the Control Plane has acknowledged them.
 
@@ -74,40 +100,95 @@ class VolumeMeter:
         self._kept = kept
         self._new_id = new_id
         self._open: dict[WorkspaceID, Weighed] = {}
-        # What an agent before this one left open is not gone on with: nobody looked in between.
-        self._records = {
-            record.id: replace(record, closed=True) for record in metered(kept) if isinstance(record, Stored)
-        }
+        self._closed: dict[IntervalID, Stored] = {}
         self._ends: dict[WorkspaceID, datetime] = {}
-        self._note_ends(self._records.values())
+        # Records of which it is not certain that they are kept the way they are known here.
+        self._unsure: set[IntervalID] = set()
+        # The least that volumes held at looks that could not be stored.
+        self._missed: dict[WorkspaceID, int] = {}
+        self._looked = self._said()
+        for each in _load(kept):
+            self._take_over(each)
+
+    def _take_over(self, left: Weighed) -> None:
+        """End what an agent before this one left open where that one looked last: nobody did in between."""
+        if not left.record.closed:
+            self._unsure.add(left.record.id)
+        record = replace(left.until(self._looked), closed=True)
+        self._closed[record.id] = record
+        self._note_end(record)
 
     def weighed(self, held: Mapping[WorkspaceID, int], now: datetime) -> None:
         """Take in what volumes hold now; a workspace that is not named has none any more.
 
         Raises:
-            Unwritable: nothing was taken in; the next call makes it good.
+            Unwritable: nothing was taken in, or of unchanged ones not that they were seen; the next call
+                makes it good.
         """
+        seen = max((each for each in (self._looked, self._said()) if each), default=now)
         opened: dict[WorkspaceID, Weighed] = {}
-        changed: dict[IntervalID, Stored] = {}
+        changed: dict[IntervalID, Stored | Weighed] = {}
         for name in held.keys() | self._open.keys():
-            before = self._open.get(name)
+            known, before = self._open.get(name), self._before(name, seen)
             # After the clock was set back, nothing is added until it has caught up.
-            moment = max(now, self._ends.get(name, now))
+            moment = max(now, seen, self._ends.get(name, now))
             ended, goes_on = weigh(before, name, held.get(name, 0), moment, self._new_id)
             changed |= {record.id: record for record in ended}
-            if goes_on is not None:
-                opened[name] = goes_on
-                changed[goes_on.record.id] = goes_on.record
-        if changed:
-            texts = {str(own): write_record(record) for own, record in changed.items()}
-            self._kept.change(Shelf.INTERVALS, texts)
+            if known and before and goes_on and _same(known, before, goes_on) and now >= seen:
+                opened[name] = known
+            elif goes_on:
+                opened[name] = changed[goes_on.record.id] = goes_on
+        self._take_in(changed, held)
         self._open = opened
-        self._records |= changed
-        self._note_ends(changed.values())
+        self._say(now)
+
+    def _before(self, name: WorkspaceID, seen: datetime) -> Weighed | None:
+        known = self._open.get(name)
+        if known is None:
+            return None
+        return Weighed(known.until(seen), min(known.held, self._missed.get(name, known.held)))
+
+    def _take_in(
+        self, changed: Mapping[IntervalID, Stored | Weighed], held: Mapping[WorkspaceID, int]
+    ) -> None:
+        try:
+            self._store(changed)
+        except Unwritable:
+            for name, open_ in self._open.items():
+                self._missed[name] = min(self._missed.get(name, open_.held), held.get(name, 0))
+            raise
+        self._missed.clear()
+
+    def _store(self, changed: Mapping[IntervalID, Stored | Weighed]) -> None:
+        known = {**self._closed, **{each.record.id: each for each in self._open.values()}}
+        wanted = {**{name: known.get(name) for name in self._unsure}, **changed}
+        if wanted:
+            texts = {str(name): storage.write_record(each) if each else None for name, each in wanted.items()}
+            self._unsure |= wanted.keys()
+            self._kept.change(Shelf.INTERVALS, texts)
+            self._unsure.clear()
+        for each in changed.values():
+            record = each.record if isinstance(each, Weighed) else each
+            self._note_end(record)
+            if record.closed:
+                self._closed[record.id] = record
+
+    def _say(self, now: datetime) -> None:
+        """Store that what is open still weighs what it did: never before all that does not is stored."""
+        if self._open:
+            storage.put(self._kept, Shelf.LIFE, LOOKED, Looked(now))
+            self._looked = now
+
+    def _said(self) -> datetime | None:
+        """When all were looked at last, as a crash would leave it."""
+        word = storage.get(self._kept, Shelf.LIFE, LOOKED, Looked)
+        return word.at if word else None
 
     def records(self) -> tuple[Stored, ...]:
-        """What a report carries: closed and not acknowledged, and open ones as they are on disk."""
-        told = (record for record in self._records.values() if record.byte_seconds or record.closed)
+        """What a report carries: closed and not acknowledged, and open as far as a crash would leave them."""
+        said = self._said()
+        still_open = (each.until(said) for each in self._open.values())
+        told = [*self._closed.values(), *(record for record in still_open if record.byte_seconds)]
         return tuple(sorted(told, key=lambda record: (record.start, record.id)))
 
     def acknowledge(self, ids: Iterable[IntervalID]) -> None:
@@ -116,12 +197,25 @@ class VolumeMeter:
         Raises:
             Unwritable: they stay, and are sent again.
         """
-        known = {own for own in ids if own in self._records and self._records[own].closed}
+        known = {own for own in ids if own in self._closed}
         if known:
             self._kept.change(Shelf.INTERVALS, dict.fromkeys(map(str, known)))
-            self._records = {own: record for own, record in self._records.items() if own not in known}
+            self._closed = {own: record for own, record in self._closed.items() if own not in known}
+            self._unsure -= known
 
-    def _note_ends(self, records: Iterable[Stored]) -> None:
-        for record in records:
-            known = self._ends.get(record.workspace_id, record.until)
-            self._ends[record.workspace_id] = max(known, record.until)
+    def _note_end(self, record: Stored) -> None:
+        known = self._ends.get(record.workspace_id, record.until)
+        self._ends[record.workspace_id] = max(known, record.until)
+
+
+def _load(kept: Storage) -> Iterator[Weighed]:
+    for name, text in metered(kept, volumes=True):
+        where = kept.where(Shelf.INTERVALS, name)
+        if _WEIGHT in text:
+            weighed = storage.read_record(text, Weighed, where)
+        else:
+            # One that has ended, or of a version that wrote no weight: it goes no further than it says.
+            weighed = Weighed(storage.read_record(text, Stored, where), 0)
+        if weighed.record.id != name:
+            raise storage.broken(where, "does not hold what its name says")
+        yield weighed

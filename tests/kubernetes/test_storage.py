@@ -4,6 +4,8 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from byoc.dataplane.kubernetes.objects import COUNTS, EPOCH, ObjectStorage, Shar
 from byoc.dataplane.meter import Compute, Engine, Meter
 from byoc.dataplane.replay import Replays
 from byoc.dataplane.storage import Deposed, Shelf, StateBroken, Storage
+from byoc.dataplane.volumes import LOOK_SECONDS, VolumeMeter
 from byoc.errors import Forbidden, Unwritable
 from byoc.ids import WorkspaceID, new_id
 from byoc.testing import ManualClock
@@ -154,6 +157,38 @@ class TestUsage:
         for name in running:
             again.follow(name, Engine(), clock.now())
         assert {each.end for each in again.intervals()} == {seen}
+
+    def test_while_volumes_stay_as_large_nothing_is_written_but_the_lease_and_a_crash_bills_less_not_more(
+        self, home: Home, installed: Plane, clock: ManualClock
+    ) -> None:
+        lease = LeaseObject(home.client(), "agent-0", clock)
+        term = lease.take(lease.look(), 0)
+        assert term is not None
+        meter = VolumeMeter(home.lead(carrier=term), new_id)
+        held = {WorkspaceID(new_id()): 2**30 for _ in range(40)}
+        began = clock.now().replace(minute=0, second=1) + timedelta(hours=1)
+        clock.advance((began - clock.now()).total_seconds())
+        lease.renew(term)
+        meter.weighed(held, began)
+        written = versions(installed)
+        for _ in range(10):
+            clock.advance(LOOK_SECONDS)
+            meter.weighed(held, clock.now())
+            lease.renew(term)
+        seen = clock.now()
+        assert versions(installed) == written
+        assert {(each.start, each.until) for each in meter.records()} == {(began, seen)}
+        # Whatever the Lease did not carry yet is not told, and is lost with the leader.
+        clock.advance(LOOK_SECONDS)
+        meter.weighed(held, clock.now())
+        told = meter.records()
+        assert {each.until for each in told} == {seen}
+        following = LeaseObject(home.client(), "agent-1", clock)
+        after = following.take(following.look(), 0)
+        assert after is not None
+        left = VolumeMeter(home.lead(carrier=after), new_id).records()
+        assert left == tuple(replace(each, closed=True) for each in told)
+        assert {each.byte_seconds for each in left} == {2**30 * int((seen - began).total_seconds())}
 
 
 def versions(plane: Plane) -> dict[str, str]:

@@ -6,7 +6,8 @@ renew for :data:`MAY_LEAD_SECONDS` stops leading by itself, before anybody else 
 an epoch that was never used before.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from lightkube import Client
@@ -17,6 +18,8 @@ from lightkube.types import PatchType
 from byoc.cell.incluster import AGENT
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes.connect import translated
+from byoc.dataplane.meter import HEARTBEAT
+from byoc.dataplane.volumes import LOOKED
 from byoc.errors import Conflict
 
 LEASE_SECONDS: Final = 15.0
@@ -26,8 +29,8 @@ MAY_LEAD_SECONDS: Final = 10.0
 RENEW_SECONDS: Final = 3.0
 LOOK_SECONDS: Final = 2.0
 """How often the agent that does not lead looks."""
-BEAT: Final = "byoc.dev/metered"
-"""Annotation: until when usage was seen, as the meter says it; carried along by the renewals."""
+WORDS: Final[Mapping[str, str]] = {HEARTBEAT: "byoc.dev/metered", LOOKED: "byoc.dev/weighed"}
+"""Annotations: until when usage was seen, as the meters say it; carried along by the renewals."""
 _WHAT: Final = f"Lease {AGENT}"
 
 
@@ -39,14 +42,14 @@ class Held:
         renewal: differs after each renewal.
         transitions: the epoch of the term.
         version: of the object.
-        beat: what the leader says of usage.
+        words: what the leader says of usage, by name.
     """
 
     holder: str = ""
     renewal: str = ""
     transitions: int = 0
     version: str = ""
-    beat: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,7 @@ class Term:
         epoch: higher than that of every term before.
         renewed_at: when the renewal that succeeded last was begun, on our monotonic clock.
         went_back_from: the epoch that the state had, where the Lease was put back to an older one; else 0.
-        beat: what the next renewal says of usage; at first what the leader before has said.
+        words: what the next renewal says of usage, by name.
     """
 
     epoch: int
@@ -87,7 +90,12 @@ class Term:
     clock: Clock
     over: bool = False
     went_back_from: int = 0
-    beat: str = ""
+    words: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """What the Lease says of usage for certain; at first what the leader before has said."""
+        return self.held.words
 
     def valid(self) -> bool:
         """Whether this agent may act as the leader now; asked before everything that another would see."""
@@ -128,8 +136,8 @@ class LeaseObject:
         said = self._said(epoch) | {"acquireTime": self._stamp()}
         try:
             went_back = at_least if at_least > seen.transitions else 0
-            held = self._write(seen, said)
-            return Term(epoch, held, now, self._clock, went_back_from=went_back, beat=seen.beat)
+            held = self._write(seen, said, {})
+            return Term(epoch, held, now, self._clock, went_back_from=went_back)
         except Conflict:
             return None
 
@@ -142,13 +150,13 @@ class LeaseObject:
         """
         now = self._clock.monotonic()
         try:
-            held = self._write(term.held, self._said(term.epoch), term.beat)
+            held = self._write(term.held, self._said(term.epoch), term.words)
         except Conflict:
             # A renewal whose answer was lost looks like this too.
             found = self.look()
             if (found.holder, found.transitions) != (self._name, term.epoch):
                 raise
-            held = self._write(found, self._said(term.epoch), term.beat)
+            held = self._write(found, self._said(term.epoch), term.words)
         term.held, term.renewed_at = held, now
 
     def release(self, term: Term) -> None:
@@ -158,7 +166,7 @@ class LeaseObject:
             ByocError: it could not be written; the others wait until the time is over.
         """
         term.over = True
-        self._write(term.held, self._said(term.epoch) | {"holderIdentity": ""}, term.beat)
+        self._write(term.held, self._said(term.epoch) | {"holderIdentity": ""}, term.words)
 
     def _said(self, epoch: int) -> dict[str, Any]:
         return {
@@ -171,10 +179,11 @@ class LeaseObject:
     def _stamp(self) -> str:
         return self._clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
-    def _write(self, seen: Held, said: dict[str, Any], beat: str = "") -> Held:
+    def _write(self, seen: Held, said: dict[str, Any], words: Mapping[str, str]) -> Held:
         metadata: dict[str, Any] = {"resourceVersion": seen.version}
-        if beat and beat != seen.beat:
-            metadata["annotations"] = {BEAT: beat}
+        news = {WORDS[name]: word for name, word in words.items() if word != seen.words.get(name)}
+        if news:
+            metadata["annotations"] = news
         patch = {"metadata": metadata, "spec": said}
         with translated(_WHAT):
             return _held(self._client.patch(Lease, AGENT, patch, patch_type=PatchType.MERGE))
@@ -183,10 +192,11 @@ class LeaseObject:
 def _held(found: Lease) -> Held:
     spec = found.spec or LeaseSpec()
     metadata = found.metadata
+    annotations = (metadata.annotations or {}) if metadata else {}
     return Held(
         holder=spec.holderIdentity or "",
         renewal=str(spec.renewTime or ""),
         transitions=spec.leaseTransitions or 0,
         version=(metadata.resourceVersion or "") if metadata else "",
-        beat=((metadata.annotations or {}).get(BEAT) or "") if metadata else "",
+        words={name: annotations[own] for name, own in WORDS.items() if annotations.get(own)},
     )

@@ -26,6 +26,7 @@ from byoc.clock import Clock
 from byoc.dataplane.kubernetes.connect import translated
 from byoc.dataplane.meter import HEARTBEAT
 from byoc.dataplane.storage import NAMED_BY_ID, Deposed, Shelf, broken, is_id
+from byoc.dataplane.volumes import LOOKED
 from byoc.errors import ByocError, Conflict, NotFound, TooManyRequests, Unreachable, Unwritable
 
 COUNTS: Final[Mapping[Shelf, int]] = {
@@ -47,7 +48,8 @@ EPOCH: Final = "byoc.dev/epoch"
 STATE_LABEL: Final = "byoc.dev/state"
 """Label of every bucket but the one that the bundle makes; its value is the shelf."""
 _SUFFIX: Final = ".json"
-_CARRIED: Final = (Shelf.LIFE, HEARTBEAT)
+_CARRIED: Final = frozenset({HEARTBEAT, LOOKED})
+"""Records of the shelf ``life`` that say until when usage was seen."""
 _THREADS: Final = 8
 _TRIES: Final = 5
 _FIRST_PAUSE: Final = 1.0
@@ -117,13 +119,18 @@ def buckets(shelf: Shelf) -> tuple[Bucket, ...]:
 
 
 class Carrier(Protocol):
-    """Something that is written every few seconds anyhow, and takes the heartbeat of usage along.
+    """Something that is written every few seconds anyhow, and takes along until when usage was seen.
 
     Attributes:
-        beat: what it carries; empty for nothing yet.
+        words: what it is given to carry, by name.
     """
 
-    beat: str
+    words: dict[str, str]
+
+    @property
+    def carried(self) -> Mapping[str, str]:
+        """What has arrived: a crash leaves that much."""
+        ...
 
 
 class ObjectStorage:
@@ -133,8 +140,9 @@ class ObjectStorage:
         kept: every bucket, already marked with ``epoch``.
         leading: whether the lease may still be ours; asked before each write.
         deposed: called, once, when a write shows that another agent leads.
-        carrier: of the heartbeat, which changes every half minute and would be the only write of a cell in
-            which nothing happens; where there is none, it is a record like all others.
+        carrier: of the words on until when usage was seen, which change every half minute and would be the
+            only writes of a cell in which nothing happens; where there is none, they are records like all
+            others. What is read of them is what has arrived.
     """
 
     def __init__(
@@ -171,17 +179,17 @@ class ObjectStorage:
 
     def read(self, shelf: Shelf, name: str) -> bytes | None:
         """Return one record; secret ones are asked for, the others are at hand."""
-        if self._carrier is not None and (shelf, name) == _CARRIED and self._carrier.beat:
-            return self._carrier.beat.encode()
+        if self._carrier is not None and shelf is Shelf.LIFE and name in _CARRIED:
+            carried = self._carrier.carried.get(name)
+            if carried:
+                return carried.encode()
         text = self._texts(self._bucket(shelf, name)).get(name)
         return None if text is None else text.encode()
 
     def change(self, shelf: Shelf, changes: Mapping[str, bytes | None]) -> None:
         """Store or remove records: one write for each bucket that is concerned."""
-        if self._carrier is not None and shelf is _CARRIED[0] and (text := changes.get(_CARRIED[1])):
-            self._check()
-            self._carrier.beat = text.decode()
-            changes = {name: text for name, text in changes.items() if name != _CARRIED[1]}
+        if self._carrier is not None and shelf is Shelf.LIFE:
+            changes = self._handed_over(self._carrier, changes)
         by_bucket: dict[str, tuple[Bucket, dict[str, str | None]]] = {}
         for name, text in changes.items():
             bucket = self._bucket(shelf, name)
@@ -193,6 +201,14 @@ class ObjectStorage:
     def where(self, shelf: Shelf, name: str) -> str:
         """Return the object and the key of a record."""
         return f"{self._bucket(shelf, name).where} key {_key(shelf, name)}"
+
+    def _handed_over(self, carrier: Carrier, changes: Mapping[str, bytes | None]) -> dict[str, bytes | None]:
+        """Give the carrier what is for it; returns the rest."""
+        words = {name: text.decode() for name, text in changes.items() if name in _CARRIED and text}
+        if words:
+            self._check()
+            carrier.words |= words
+        return {name: text for name, text in changes.items() if name not in words}
 
     # --- one bucket ----------------------------------------------------------------------
 

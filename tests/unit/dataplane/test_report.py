@@ -117,12 +117,17 @@ class TestWhatIsSaid:
             await site.cell.put(replace(ORDERS, id=name, name=name))
         assert {site.cell.phase(name) for name in names} == {Phase.RUNNING}
         await connected(site)
-        before, minutes = len(site.provider.bodies), 30
+        # Longer than an hour of the clock: usage of storage ends with each, and what ended is let go.
+        before, minutes = len(site.provider.bodies), 65
         for _ in range(minutes * 4):
             await site.cell.settle(15)
         told = site.provider.bodies[before:]
         assert len(told) >= minutes
         assert sum(map(len, told)) / minutes / (len(names) + 1) <= 300
+        stored = [record for report in site.provider.reports[before:] for record in report.stored]
+        assert {record.workspace_id for record in stored if record.closed} == {ORDERS.id, *names}
+        # Each look at the volumes is told once, not with every report.
+        assert len(stored) <= (len(names) + 1) * (minutes * 60 / LOOK_SECONDS + 2)
 
     async def test_the_first_report_names_everything(self, site: Site) -> None:
         await site.cell.bring_up()
