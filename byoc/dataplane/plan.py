@@ -81,6 +81,7 @@ class Step:
 
     Attributes:
         action: what to do now; None where there is nothing to do.
+        progress: percent of the way to what was asked for; None where nothing is under way.
         retry_after: seconds after which to look again although nothing was heard; None
             where only news can change anything.
     """
@@ -110,13 +111,13 @@ def plan(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: date
 
 def _terminate(seen: Observation) -> Step:
     if seen.exists or seen.remains or seen.process is not Process.ABSENT:
-        return Step(Action.REMOVE, Phase.TERMINATING, Reason.REMOVING_DATA)
+        return Step(Action.REMOVE, Phase.TERMINATING, Reason.REMOVING_DATA, 50)
     return Step(None, Phase.TERMINATED, Reason.REMOVED)
 
 
 def _without_volume(seen: Observation) -> Step:
     if seen.process is not Process.ABSENT:
-        return Step(Action.STOP, Phase.STOPPING, Reason.VOLUME_MISSING)
+        return Step(Action.STOP, Phase.STOPPING, Reason.VOLUME_MISSING, 50)
     return Step(None, Phase.FAILED, Reason.VOLUME_MISSING)
 
 
@@ -128,7 +129,7 @@ def _suspend(seen: Observation, decided: Reason | None) -> Step:
         return Step(Action.DETACH, Phase.STOPPING, Reason.DETACHING_DATABASES, 20)
     if seen.process is not Process.ABSENT:
         silent = Reason.ENGINE_SILENT if databases.detachable else Reason.STOPPING_ENGINE
-        return Step(Action.STOP, Phase.STOPPING, databases.kept or silent)
+        return Step(Action.STOP, Phase.STOPPING, databases.kept or silent, 50)
     if databases.away and databases.volumes:
         return Step(Action.RELEASE, Phase.STOPPING, Reason.RELEASING_VOLUMES, 80)
     ended = Reason.DATABASES_DETACHED if databases.away else databases.kept or Reason.STOPPED_AS_ASKED
@@ -143,7 +144,7 @@ def _run(spec: WorkspaceSpec, situation: Situation, seen: Observation, now: date
         return _create(situation)
     match seen.process:
         case Process.UNRESPONSIVE:
-            return Step(Action.RESTART, Phase.HEALING, Reason.ENGINE_UNRESPONSIVE)
+            return Step(Action.RESTART, Phase.HEALING, Reason.ENGINE_UNRESPONSIVE, 40)
         case Process.ABSENT | Process.EXITED as ended:
             why = Reason.ENGINE_EXITED if ended is Process.EXITED else Reason.STARTING_ENGINE
             return Step(Action.START, _way_up(seen), why, 40)
@@ -226,7 +227,7 @@ def _hold_back(spec: WorkspaceSpec, seen: Observation, now: datetime) -> Step | 
     remaining = _remaining(failures, now)
     if remaining <= 0:
         return None
-    return Step(None, _way_up(seen), failures.last, retry_after=remaining)
+    return Step(None, _way_up(seen), failures.last, 40, remaining)
 
 
 def _remaining(failures: Failures, now: datetime) -> float:

@@ -10,8 +10,9 @@ from byoc.dataplane.kubernetes import manifests
 from byoc.dataplane.kubernetes.drift import differs
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.kinds import kind_of
+from byoc.dataplane.kubernetes.settings import ClusterSettings
 from tests.kubernetes.cell import AGENT_USER, Cell
-from tests.unit.dataplane.kubernetes.goldens import EXAMPLES, SETTINGS, objects
+from tests.unit.dataplane.kubernetes.goldens import ALL, EXAMPLES, SETTINGS, objects
 
 Json = dict[str, Any]
 
@@ -33,12 +34,12 @@ def space(cell: Cell) -> Json:
     return made
 
 
-@pytest.mark.parametrize("example", EXAMPLES.values(), ids=list(EXAMPLES))
+@pytest.mark.parametrize(("example", "settings"), ALL.values(), ids=list(ALL))
 def test_the_server_takes_every_object_and_leaves_it_as_it_is(
-    cell: Cell, space: Json, example: Intended
+    operated: Cell, space: Json, example: Intended, settings: ClusterSettings
 ) -> None:
-    for manifest in objects(example):
-        status, answer = put(cell, manifest, dry=True)
+    for manifest in objects(example, settings):
+        status, answer = put(operated, manifest, dry=True)
         assert status in {200, 201}, (manifest["kind"], answer)
         assert not differs(manifest, answer), (manifest["kind"], json.dumps(answer))
 

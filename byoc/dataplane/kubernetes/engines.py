@@ -137,8 +137,11 @@ class EngineKind(Protocol):
         """Return the size of a new workspace's volumes together."""
         ...
 
-    def disk_held(self, view: View) -> int:
-        """Return the size that they have; 0 where that is not known from them."""
+    def disk_held(self, view: View, limits: Limits) -> int:
+        """Return what volumes for ``limits`` have together at least, none being smaller than it was.
+
+        0 where there are none.
+        """
         ...
 
     def claims(self, intended: Intended) -> list[Json]:

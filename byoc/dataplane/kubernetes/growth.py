@@ -92,10 +92,15 @@ class Volumes:
         self._settings = settings
         self._clock = clock
 
+    @property
+    def _one(self) -> bool:
+        """Whether a workspace has one volume; several belong to an operator, who expands all or none."""
+        return self._settings.engine == MYSQL
+
     def room(self, view: View, growth: Growth, failures: Failures, *, ready: bool) -> Room | None:
         """Say how a workspace's volume stands; None where there is nothing to say."""
         intended = view.intended
-        if intended is None:
+        if intended is None or not self._one:
             return None
         most = most_gib(intended.limits, self._settings)
         return room(view.claim, growth, failures, most, ready=ready)
@@ -103,8 +108,7 @@ class Volumes:
     async def measure(self, claim: Claim, growth: Growth, held: Callable[[], Awaitable[float]]) -> None:
         """Take in what the engine holds, and look again at storage that could not expand it."""
         growth.measured = self._clock.monotonic()
-        if self._settings.engine != MYSQL:
-            # Its databases are in a bucket or spread over volumes that only its operator may change.
+        if not self._one:
             return
         with contextlib.suppress(ByocError):
             growth.used = await held()

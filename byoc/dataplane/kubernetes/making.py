@@ -79,7 +79,7 @@ class Making:
         disk = self._engines.disk_gib(limits)
         view = self.cache.view(spec.id)
         before = view.intended
-        held = self._engines.disk_held(view) or (before.disk_gib if before is not None else 0)
+        held = self._engines.disk_held(view, limits) or (before.disk_gib if before is not None else 0)
         image = self._engines.image
         wanted = Intended(spec.id, spec.group_id, limits, doors, max(disk, held), image=image)
         kept = view.claim is not None and view.claim.password_version > 0

@@ -177,7 +177,7 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
     image = intended.image or settings.image
     wanted = sizing.compute(intended.limits, settings.size_divisor)
     return {
-        **({"priorityClassName": settings.priority_class} if settings.priority_class else {}),
+        **priority(settings),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         **placement(settings),
@@ -201,6 +201,11 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }
+
+
+def priority(settings: ClusterSettings) -> Json:
+    """How much a pod matters beside others of the cluster."""
+    return {"priorityClassName": settings.priority_class} if settings.priority_class else {}
 
 
 def placement(settings: ClusterSettings) -> Json:

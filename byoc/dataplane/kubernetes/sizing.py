@@ -75,10 +75,10 @@ def cores_text(millicores: int) -> str:
     return f"{millicores}m" if millicores % 1000 else str(millicores // 1000)
 
 
-def disk_gib(limits: Limits, divisor: int) -> int:
-    """Return the size of a new volume in GiB; one that is there never shrinks."""
+def disk_gib(limits: Limits, divisor: int, volumes: int = 1) -> int:
+    """Return the size of new volumes together, in GiB; what is there never shrinks."""
     wanted = SIZES[limits.size].memory_bytes * _DISK_TO_MEMORY // divisor // _GIB
-    return min(max(wanted, _SMALLEST_DISK_GIB), LARGEST_DISK_GIB)
+    return min(max(wanted, _SMALLEST_DISK_GIB * volumes), LARGEST_DISK_GIB * volumes)
 
 
 def chunk(divisor: int) -> int:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
 from byoc.dataplane.plan import LONGEST_DELAY, MAX_FAILED_STARTS, Situation, Step, delay, plan
-from byoc.dataplane.runtime import Action, Databases, Failures, Limits, Observation, Process, Secrets
+from byoc.dataplane.runtime import Action, Databases, Failures, Limits, Observation, Process, Room, Secrets
 from byoc.ids import GroupID, WorkspaceID
 from byoc.model.report import Phase, Reason
 from byoc.model.spec import Desired, UpdateWindow, WorkspaceSpec
@@ -85,7 +85,7 @@ def failed(starts: int, reason: Reason = Reason.ENGINE_CANNOT_START, *, crashes:
         (
             READY,
             replace(RUNS, process=Process.UNRESPONSIVE, sql_ready=False),
-            Step(Action.RESTART, Phase.HEALING, Reason.ENGINE_UNRESPONSIVE),
+            Step(Action.RESTART, Phase.HEALING, Reason.ENGINE_UNRESPONSIVE, 40),
         ),
         (
             READY,
@@ -106,7 +106,7 @@ def failed(starts: int, reason: Reason = Reason.ENGINE_CANNOT_START, *, crashes:
         (
             replace(READY, must_exist=True),
             replace(RUNS, exists=False),
-            Step(Action.STOP, Phase.STOPPING, Reason.VOLUME_MISSING),
+            Step(Action.STOP, Phase.STOPPING, Reason.VOLUME_MISSING, 50),
         ),
     ],
 )
@@ -146,7 +146,7 @@ KEPT = Databases(kept=Reason.DATABASE_ON_VOLUMES, returning=True, attach=True)
         (
             replace(RUNS, process=Process.UNRESPONSIVE, sql_ready=False),
             DETACHABLE,
-            Step(Action.STOP, Phase.STOPPING, Reason.ENGINE_SILENT),
+            Step(Action.STOP, Phase.STOPPING, Reason.ENGINE_SILENT, 50),
         ),
         (
             replace(RUNS, sql_ready=False),
@@ -154,10 +154,10 @@ KEPT = Databases(kept=Reason.DATABASE_ON_VOLUMES, returning=True, attach=True)
             Step(Action.DETACH, Phase.STOPPING, Reason.DETACHING_DATABASES, 20),
         ),
         (STOPPED, DETACHABLE, Step(None, Phase.SUSPENDED, Reason.STOPPED_AS_ASKED)),
-        (RUNS, AWAY, Step(Action.STOP, Phase.STOPPING, Reason.STOPPING_ENGINE)),
+        (RUNS, AWAY, Step(Action.STOP, Phase.STOPPING, Reason.STOPPING_ENGINE, 50)),
         (STOPPED, AWAY, Step(Action.RELEASE, Phase.STOPPING, Reason.RELEASING_VOLUMES, 80)),
         (STOPPED, GONE, Step(None, Phase.SUSPENDED, Reason.DATABASES_DETACHED)),
-        (RUNS, KEPT, Step(Action.STOP, Phase.STOPPING, Reason.DATABASE_ON_VOLUMES)),
+        (RUNS, KEPT, Step(Action.STOP, Phase.STOPPING, Reason.DATABASE_ON_VOLUMES, 50)),
         (STOPPED, KEPT, Step(None, Phase.SUSPENDED, Reason.DATABASE_ON_VOLUMES)),
     ],
 )
@@ -314,6 +314,9 @@ observations = st.builds(
         last=st.none() | st.sampled_from(Reason),
         at=st.just(START),
     ),
+    amiss=st.booleans(),
+    waiting_for=st.none() | st.just(Reason.WAITING_FOR_MACHINE),
+    room=st.none() | st.builds(Room, st.just(Reason.EXPANDING_VOLUME), st.integers(0, 2), st.just(1)),
     databases=st.none()
     | st.builds(
         Databases,
@@ -343,6 +346,7 @@ def test_whatever_is_seen_there_is_a_sane_answer(
     step = plan(replace(SPEC, desired=desired), situation, seen, START)
     if step.done:
         assert step.retry_after is None
+    assert (step.progress is None) is step.phase.settled
     if step.action is Action.CREATE_VOLUME:
         assert not situation.must_exist
         assert not seen.exists

@@ -23,7 +23,7 @@ from byoc.dataplane.kubernetes.manifests import Secrets
 from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.kubernetes.singlestore import manifests, speech
 from byoc.dataplane.kubernetes.singlestore.order import Secret, memsql_cluster
-from byoc.dataplane.kubernetes.singlestore.shape import Nodes, disk_gib, shape
+from byoc.dataplane.kubernetes.singlestore.shape import LEAF_CLAIMS, Nodes, disk_gib, leaves_of, shape
 from byoc.dataplane.kubernetes.views import Pod, secret_text
 from byoc.dataplane.runtime import Limits
 from byoc.errors import NotFound
@@ -62,12 +62,13 @@ class SingleStore:
     # --- what there is to be -------------------------------------------------------------
 
     def disk_gib(self, limits: Limits) -> int:
-        """Return the size of the leaves' volumes together."""
+        """Return the size of the leaves' new volumes together."""
         return disk_gib(limits, self._settings.size_divisor)
 
-    def disk_held(self, view: View) -> int:  # noqa: ARG002 - a part of the seam
-        """Return nothing: how many leaves there were is not known from the claims."""
-        return 0
+    def disk_held(self, view: View, limits: Limits) -> int:
+        """Return the size that leaves of ``limits`` have together, none of them smaller than one that is."""
+        held = [claim.disk_gib for name, claim in view.claims.items() if name.startswith(LEAF_CLAIMS)]
+        return max(held, default=0) * leaves_of(limits)
 
     def claims(self, intended: Intended) -> list[Json]:
         """Return a claim a node."""

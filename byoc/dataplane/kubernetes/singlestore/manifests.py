@@ -131,6 +131,7 @@ def _operator_pod(settings: ClusterSettings) -> Json:
     return {
         "serviceAccountName": names.OPERATOR,
         "enableServiceLinks": False,
+        **manifests.priority(settings),
         **manifests.placement(settings),
         "securityContext": {
             "runAsNonRoot": True,

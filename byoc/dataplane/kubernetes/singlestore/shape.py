@@ -18,8 +18,9 @@ from byoc.model.size import SIZES
 _MIB: Final = 2**20
 _VCPUS_OF_A_LEAF: Final = 16
 _LEAVES_OF_AN_AGGREGATOR: Final = 4
-_LARGEST_DISK_GIB: Final = 16 * 1024
-"""Of an EBS volume."""
+_LEAF: Final = "leaf-ag1"
+LEAF_CLAIMS: Final = f"pv-storage-node-{names.CLUSTER}-{_LEAF}-"
+"""How names of claims of leaves begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +73,29 @@ class Shape:
 
 
 def disk_gib(limits: Limits, divisor: int) -> int:
-    """Return the size of the leaves' volumes together."""
-    return sizing.disk_gib(Limits(limits.size), divisor) * limits.cache_config
+    """Return the size of the leaves' new volumes together."""
+    leaves = leaves_of(limits)
+    wanted = sizing.disk_gib(limits, divisor, leaves) * limits.cache_config
+    return min(wanted, sizing.LARGEST_DISK_GIB * leaves)
+
+
+def leaves_of(limits: Limits) -> int:
+    """Return how many leaves a size has."""
+    return max(1, -(-int(SIZES[limits.size].vcpus) // _VCPUS_OF_A_LEAF))
 
 
 def shape(limits: Limits, disk: int, divisor: int) -> Shape:
     """Return the nodes of a workspace whose leaves have ``disk`` GiB together."""
-    leaves = max(1, -(-int(SIZES[limits.size].vcpus) // _VCPUS_OF_A_LEAF))
+    leaves = leaves_of(limits)
     children = 0 if leaves == 1 else -(-leaves // _LEAVES_OF_AN_AGGREGATOR)
     total = sizing.compute(limits, divisor)
-    of_leaf = min(-(-disk // leaves), _LARGEST_DISK_GIB)
+    of_leaf = -(-disk // leaves)
     of_aggregator = max(1, of_leaf // 4)
     aggregating = _part(total, 1, 4 * (1 + children))
     return Shape(
         Nodes("master", 1, aggregating, of_aggregator),
         Nodes("aggregator", children, aggregating, of_aggregator),
-        Nodes("leaf-ag1", leaves, _part(total, 3, 4 * leaves), of_leaf),
+        Nodes(_LEAF, leaves, _part(total, 3, 4 * leaves), of_leaf),
     )
 
 

@@ -1,9 +1,10 @@
 """The objects of example workspaces as files: what a change of the builders does, a review shows.
 
+A few examples are there whole; of every size, what it has otherwise than S-1.
 Written anew by ``python -m tests.unit.dataplane.kubernetes.goldens``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from byoc.dataplane.kubernetes.singlestore.order import Secret, memsql_cluster
 from byoc.dataplane.kubernetes.singlestore.shape import disk_gib
 from byoc.dataplane.runtime import Doors, Limits
 from byoc.ids import GroupID, WorkspaceID
+from byoc.model.size import LADDER
 
 FOLDER = Path(__file__).with_name("golden")
 HOW = "objects changed; if they were meant to: python -m tests.unit.dataplane.kubernetes.goldens"
@@ -113,10 +115,48 @@ def text(of: Intended, settings: ClusterSettings) -> str:
     return str(yaml.dump_all(objects(of, settings), Dumper=_Dumper, sort_keys=False, width=100))
 
 
+def sizes(of: Callable[[Limits], Intended], settings: ClusterSettings) -> str:
+    """Return what every size has otherwise than S-1, a line for each value."""
+    base = dict(_values(of(Limits("S-1")), settings))
+    told = []
+    for size in LADDER:
+        found = _values(of(Limits(size)), settings)
+        told.append(f"{size}:\n")
+        told += [f"  {path}: {value}\n" for path, value in found if base.get(path) != value]
+    return "".join(told)
+
+
+def _values(of: Intended, settings: ClusterSettings) -> Iterator[tuple[str, object]]:
+    """Yield each value of a workspace's objects by its path; of a large size's many claims, their number."""
+    found = objects(of, settings)[1:]
+    claims = [each["metadata"]["name"] for each in found if each["kind"] == "PersistentVolumeClaim"]
+    yield "claims", len(claims)
+    for each in found:
+        if each["metadata"]["name"] not in claims or each["metadata"]["name"].endswith(("data", "-0")):
+            yield from _leaves(f"{each['kind']} {each['metadata']['name']}", each)
+
+
+def _leaves(path: str, value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, str):
+        # A file within is told line by line.
+        value = value.splitlines() if "\n" in value else value
+    if isinstance(value, dict):
+        parts: Iterable[tuple[object, object]] = value.items()
+    elif isinstance(value, list):
+        parts = enumerate(value)
+    else:
+        yield path, value
+        return
+    for name, part in parts:
+        yield from _leaves(f"{path}.{name}", part)
+
+
 def files() -> Iterator[tuple[Path, str]]:
     """Yield every golden file, and what it should hold."""
     for name, example in ALL.items():
         yield FOLDER / f"{name}.yaml", text(*example)
+    yield FOLDER / "mysql-sizes.txt", sizes(intended, SETTINGS)
+    yield FOLDER / "singlestore-sizes.txt", sizes(of_nodes, OPERATED_SETTINGS)
 
 
 if __name__ == "__main__":

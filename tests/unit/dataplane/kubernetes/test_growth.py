@@ -6,12 +6,18 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lightkube import KubeConfig
 
-from byoc.dataplane.kubernetes.growth import Growth, most_gib, room
+from byoc.dataplane.kubernetes.cache import View
+from byoc.dataplane.kubernetes.client import Cluster
+from byoc.dataplane.kubernetes.growth import Growth, Volumes, most_gib, room
 from byoc.dataplane.kubernetes.settings import ClusterSettings
-from byoc.dataplane.kubernetes.views import Claim
+from byoc.dataplane.kubernetes.views import Claim, Space
 from byoc.dataplane.runtime import Failures, Limits, Room
 from byoc.model.report import Reason
+from byoc.testing.clock import ManualClock
+from tests.unit.dataplane.kubernetes.goldens import OPERATED, OPERATED_SETTINGS, WORKSPACE
+from tests.unit.dataplane.kubernetes.test_client import CONFIG
 
 GIB = 2**30
 HELD = Claim(
@@ -52,6 +58,13 @@ def test_a_start_that_found_the_volume_full_is_answered_by_one_growth() -> None:
     assert room(HELD, Growth(), FULL, 40, ready=False) == Room(Reason.EXPANDING_VOLUME, 15, 10)
     assert room(HELD, Growth(grown_for=FULL.at), FULL, 40, ready=False) is None
     assert room(HELD, Growth(fixed=True), FULL, 40, ready=False) == Room(Reason.VOLUME_CANNOT_GROW, 0, 10)
+
+
+def test_the_volumes_of_an_operator_are_never_grown_one_by_one() -> None:
+    view = View(WORKSPACE, space=Space(1, OPERATED["singlestore-S-1"], deleting=False))
+    view.claims["pv-storage-node-cluster-master-0"] = replace(HELD, name="pv-storage-node-cluster-master-0")
+    volumes = Volumes(Cluster(KubeConfig.from_dict(CONFIG)), OPERATED_SETTINGS, ManualClock())
+    assert volumes.room(view, Growth(), FULL, ready=False) is None
 
 
 def test_the_limit_follows_the_size_and_ends_where_volumes_do() -> None:

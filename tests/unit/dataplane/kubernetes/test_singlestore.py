@@ -1,6 +1,7 @@
 """The engine `singlestore`: what a size means as nodes, what its operator is told, and what it may not be."""
 
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,8 @@ from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.dataplane.kubernetes.singlestore import engine, speech
 from byoc.dataplane.kubernetes.singlestore.engine import SingleStore
 from byoc.dataplane.kubernetes.singlestore.order import REQUIRED, Secret, checked, memsql_cluster
-from byoc.dataplane.kubernetes.singlestore.shape import Nodes, disk_gib, shape
+from byoc.dataplane.kubernetes.singlestore.shape import Nodes, Shape, disk_gib, shape
+from byoc.dataplane.kubernetes.views import Claim
 from byoc.dataplane.runtime import Limits
 from byoc.errors import UsageError
 from byoc.model.metrics import Metric
@@ -58,10 +60,15 @@ def of_kind(kind: str, name: str = "", example: str = "singlestore-S-8-open") ->
     return found
 
 
+def of(each: Limits, divisor: int = 1) -> Shape:
+    """Return the nodes of a new workspace."""
+    return shape(each, disk_gib(each, divisor), divisor)
+
+
 class TestNodes:
     @given(limits, st.sampled_from((1, 128)))
     def test_all_of_them_together_have_no_more_than_a_size_gives(self, each: Limits, divisor: int) -> None:
-        nodes = shape(each, disk_gib(each, divisor), divisor)
+        nodes = of(each, divisor)
         total = sizing.compute(each, divisor)
         memory = sum(kind.count * kind.compute.memory for kind in nodes.every)
         assert memory <= total.memory
@@ -71,7 +78,7 @@ class TestNodes:
     def test_there_is_one_master_and_a_leaf_and_never_a_leaf_above_sixteen_processors(
         self, each: Limits
     ) -> None:
-        nodes = shape(Limits(each.size), disk_gib(each, 1), 1)
+        nodes = of(Limits(each.size))
         assert nodes.master.count == 1
         assert nodes.leaves.count >= 1
         assert nodes.leaves.compute.millicores <= 16_000
@@ -81,12 +88,27 @@ class TestNodes:
         self, size: str, more: int
     ) -> None:
         one, scaled, cached = Limits(size), Limits(size, more), Limits(size, 1, more)
-        counts = [
-            [kind.count for kind in shape(each, disk_gib(each, 1), 1).every] for each in (one, scaled, cached)
-        ]
+        counts = [[kind.count for kind in of(each).every] for each in (one, scaled, cached)]
         assert counts[0] == counts[1] == counts[2]
         assert disk_gib(scaled, 1) == disk_gib(one, 1)
         assert disk_gib(cached, 1) == more * disk_gib(one, 1)
+
+    def test_a_larger_size_never_has_a_smaller_disk_a_node(self) -> None:
+        disks = [[kind.disk_gib for kind in of(Limits(size)).every if kind.count] for size in LADDER]
+        assert [(found[0], found[-1]) for found in disks] == sorted((found[0], found[-1]) for found in disks)
+        assert disks[-1] == [160, 160, 640]
+
+    @given(st.lists(limits, min_size=2, max_size=5), st.sampled_from((1, 128)))
+    def test_no_volume_shrinks_whatever_sizes_follow_one_another(
+        self, each_in_turn: list[Limits], divisor: int
+    ) -> None:
+        engine, view = SingleStore(replace(OPERATED_SETTINGS, size_divisor=divisor)), View(WORKSPACE)
+        for each in each_in_turn:
+            disk = max(engine.disk_gib(each), engine.disk_held(view, each))
+            for kind in shape(each, disk, divisor).every:
+                for name in kind.claims:
+                    assert name not in view.claims or kind.disk_gib >= view.claims[name].disk_gib
+                    view.claims[name] = Claim(name, 1, False, True, "", kind.disk_gib, 0)
 
     def test_names_are_those_of_the_operator(self) -> None:
         nodes = shape(Limits("S-4"), 100, 1)
