@@ -155,6 +155,13 @@ def _policy(account: Account, inputs: Inputs) -> str:
     return str(account.client("iam").get_policy(PolicyArn=arn)["Policy"]["Arn"])
 
 
+def _provider(account: Account, inputs: Inputs) -> str:
+    identity, issuer = account.identity, str(inputs["url"]).removeprefix("https://")
+    arn = f"arn:{identity.partition}:iam::{identity.account}:oidc-provider/{issuer}"
+    account.client("iam").get_open_id_connect_provider(OpenIDConnectProviderArn=arn)
+    return arn
+
+
 def _cluster(account: Account, inputs: Inputs) -> str:
     return str(account.client("eks").describe_cluster(name=inputs["name"])["cluster"]["name"])
 
@@ -229,6 +236,7 @@ _NAMED: Final[Mapping[str, Callable[[Account, Inputs], str | None]]] = {
     "aws:ec2/route:Route": _route,
     "aws:ec2/routeTableAssociation:RouteTableAssociation": _route_table_link,
     "aws:iam/role:Role": _role,
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": _provider,
     "aws:iam/policy:Policy": _policy,
     "aws:eks/cluster:Cluster": _cluster,
     "aws:eks/nodeGroup:NodeGroup": _node_group,

@@ -26,6 +26,7 @@ from byoc.bootstrap.preflight import judge
 from byoc.bootstrap.reach import check_gateway
 from byoc.bootstrap.reached import check_direct
 from byoc.bootstrap.record import Record, Stage
+from byoc.bootstrap.survey.identities import check_engines_role
 from byoc.bootstrap.survey.images import check_image
 from byoc.bootstrap.survey.look import Wanted, bucket, look
 from byoc.bootstrap.survey.permits import permits
@@ -153,6 +154,7 @@ class Bootstrap:
             *self._ways_in(args),
             self._tools.reach(args.gateway),
             check_image(self._account, args.agent),
+            *check_engines_role(self._account, args),
         )
         if not failed(checks):
             checks = (*checks, check_rules(args))

@@ -139,6 +139,18 @@ def _roles(account: Account, cell: str) -> Iterator[Found]:
                     yield Found("policy", arn)
 
 
+def _providers(account: Account, cell: str) -> Iterator[Found]:
+    """Return what vouches for a cluster's tokens: it is not the cluster's, and does not go with it."""
+    iam, clusters = account.client("iam"), f":oidc-provider/oidc.eks.{account.region}."
+    with translated("iam:ListOpenIDConnectProviders"):
+        found = iam.list_open_id_connect_providers()["OpenIDConnectProviderList"]
+    for arn in (one["Arn"] for one in found if clusters in one["Arn"]):
+        with translated("iam:ListOpenIDConnectProviderTags"):
+            tags = iam.list_open_id_connect_provider_tags(OpenIDConnectProviderArn=arn)["Tags"]
+        if _of(cell, tags):
+            yield Found("identity provider", arn)
+
+
 def _profiles(account: Account, cell: str) -> Iterator[Found]:
     """Instance profiles, which break-glass sessions make: beside a role of the same name."""
     prefix, iam = f"{physical('iam-role', cell)}-", account.client("iam")
@@ -268,6 +280,7 @@ SOURCES: Final[tuple[Source, ...]] = (
     _cluster,
     _functions,
     _roles,
+    _providers,
     _profiles,
     _documents,
     _log_groups,

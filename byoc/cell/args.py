@@ -12,7 +12,7 @@ from enum import StrEnum
 from ipaddress import IPv4Network
 from typing import Final
 
-from byoc.cell.engine import Engine
+from byoc.cell.engine import DETACH, ROLE_ARN, VOLUMES, Engine, EngineKind
 from byoc.cell.naming import check_cell_name
 from byoc.errors import UsageError
 
@@ -29,7 +29,6 @@ _ACCOUNT = re.compile(r"\d{12}")
 _KUBERNETES = re.compile(r"1\.\d{2}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _POLICY_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):policy/.+")
-_ROLE_ARN = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
 _PROXY = re.compile(r"https?://[A-Za-z0-9.-]+:\d{1,5}/?")
 _KEY_ARN = re.compile(r"arn:aws[a-z-]*:kms:([a-z0-9-]+):(\d{12}):key/.+")
 RESERVED_TAGS: Final = ("byoc:", "aws:", "kubernetes.io/", "k8s.io/")
@@ -227,6 +226,10 @@ class GivenRoles:
     """Roles that the customer made; the cell makes none then. Each is a role's ARN.
 
     What each must be allowed is what ``byoc cell permissions`` prints for the roles the cell would make.
+
+    Attributes:
+        engine: trusts the cluster's own identity provider, which is there only after the cluster; without
+            it databases are kept on volumes, and no bucket is used.
     """
 
     cluster: str
@@ -236,10 +239,10 @@ class GivenRoles:
     network_driver: str
     dns: str
     autoscaler: str
-    engine: str
     installer: str
     control: str
     flow_logs: str
+    engine: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what is no ARN of a role.
@@ -247,10 +250,13 @@ class GivenRoles:
         Raises:
             UsageError: naming the role.
         """
-        for name in self.__slots__:
-            _match(
-                _ROLE_ARN, getattr(self, name), f"role for {name.replace('_', ' ')}", "the ARN of an IAM role"
-            )
+        for name, arn in self.named().items():
+            _match(ROLE_ARN, arn, f"role for {name.replace('_', ' ')}", "the ARN of an IAM role")
+
+    def named(self) -> Mapping[str, str]:
+        """Return the roles that there are, each with its ARN."""
+        every = {name: str(getattr(self, name)) for name in self.__slots__}
+        return {name: arn for name, arn in every.items() if arn or name != "engine"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,6 +385,7 @@ class CellArgs:
         _check_arns(self)
         _check_tags(self.tags)
         _check_reach(self)
+        _check_suspension(self)
         if self.delivery is Delivery.DIRECT and not self.administrators:
             raise UsageError(
                 "nobody could apply the cell's objects to its cluster",
@@ -389,6 +396,12 @@ class CellArgs:
                 f"CloudWatch Logs cannot keep logs for {self.log_days} days",
                 hint=f"choose one of {', '.join(map(str, RETENTIONS))}",
             )
+
+    @property
+    def unlimited(self) -> bool:
+        """Whether engines keep databases in the cell's bucket."""
+        mine = self.roles is None or bool(self.roles.engine)
+        return self.engine.kind is EngineKind.SINGLESTORE and mine
 
 
 RETENTIONS: Final = (
@@ -411,12 +424,10 @@ def _check_arns(args: CellArgs) -> None:
                 hint="give a key of the cell's own account and region",
             )
     if args.roles:
-        for name in GivenRoles.__slots__:
-            _same_account(
-                _ROLE_ARN, getattr(args.roles, name), account, f"role for {name}", "the ARN of a role"
-            )
+        for name, arn in args.roles.named().items():
+            _same_account(ROLE_ARN, arn, account, f"role for {name}", "the ARN of a role")
     for arn in args.administrators:
-        _same_account(_ROLE_ARN, arn, account, "administrators' role", "the ARN of a role")
+        _same_account(ROLE_ARN, arn, account, "administrators' role", "the ARN of a role")
     if isinstance(args.network, GivenVpc):
         _check_home(args.network, args.facts)
 
@@ -464,6 +475,15 @@ def _check_reach(args: CellArgs) -> None:
         raise UsageError(
             f"subnet {closed[0]} has no route out, the cell cannot reach its gateway",
             hint="route it to a NAT gateway, or give an egress proxy or the gateway's endpoint service",
+        )
+
+
+def _check_suspension(args: CellArgs) -> None:
+    if args.engine.suspend == DETACH and not args.unlimited:
+        raise UsageError(
+            "databases cannot be detached to the cell's bucket: `engine` is none of the given roles",
+            hint=f"leave suspend at {VOLUMES} until the cluster is there; then make the role that trusts it,"
+            " and name it (docs/aws-cell.md)",
         )
 
 

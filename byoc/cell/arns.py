@@ -22,7 +22,12 @@ ROLES: Final[tuple[Role, ...]] = (
     "cluster", "node", "agent", "storage_driver", "network_driver", "dns", "autoscaler", "engine",
     "installer", "control", "flow_logs",
 )  # fmt: skip
-"""Every role of a cell; the names of ``GivenRoles``."""
+"""Every role that a cell may have; the names of ``GivenRoles``."""
+
+
+def roles(args: CellArgs) -> tuple[Role, ...]:
+    """Return the roles that the cell has: that of engines only where they use the bucket."""
+    return tuple(which for which in ROLES if which != "engine" or args.unlimited)
 
 
 def prefix(args: CellArgs) -> str:
@@ -55,6 +60,16 @@ def role_arn(args: CellArgs, which: Role) -> str:
     if args.roles:
         return str(getattr(args.roles, which))
     return f"{_iam(args)}:role/{role_name(args, which)}"
+
+
+def provider_arn(args: CellArgs, issuer: str) -> str:
+    """Return the ARN of the provider for tokens of ``issuer``, an address without its scheme."""
+    return f"{_iam(args)}:oidc-provider/{issuer}"
+
+
+def cluster_providers(args: CellArgs) -> str:
+    """Return the ARNs of the providers of all clusters of the region: one's ID is known only after it."""
+    return provider_arn(args, f"oidc.eks.{args.facts.region}.amazonaws.com/id/*")
 
 
 def boundary_name(args: CellArgs) -> str:

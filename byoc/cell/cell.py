@@ -13,6 +13,7 @@ from byoc.cell.addons import AddOns, NetworkAddOns
 from byoc.cell.args import CellArgs, Delivery
 from byoc.cell.cluster import Cluster
 from byoc.cell.dns import Dns
+from byoc.cell.federation import Federation
 from byoc.cell.function import Control, Door, Installer
 from byoc.cell.identity import Identity
 from byoc.cell.keys import Keys
@@ -40,7 +41,7 @@ class Cell(Part):
         self.storage = Storage(args, self.key_arn, parent=self)
         self.dns = Dns(args, self.network, parent=self)
         self.cluster = Cluster(args, self.network, self.identity, self.key_arn, parent=self)
-        self.nimbus = self._nimbus(self._machines())
+        self.nimbus = self._nimbus((*self._machines(), *self._engines()))
         self.outputs = self._said()
         self.register_outputs(self.outputs)
 
@@ -59,6 +60,12 @@ class Cell(Part):
         )
         addons = AddOns(args, cluster, identity, self.dns, after=(nodes.system,), parent=self)
         return (*self.network.ready, *cluster.ready, *base.ready, *nodes.ready, *addons.ready)
+
+    def _engines(self) -> tuple[pulumi.Resource, ...]:
+        """Let engines use the bucket, where they do and their role is not the customer's."""
+        if not self.args.unlimited or self.args.roles:
+            return ()
+        return Federation(self.args, self.cluster, self.identity, self.key_arn, parent=self).ready
 
     def _nimbus(self, after: tuple[pulumi.Resource, ...]) -> Nimbus:
         args, cluster, objects = self.args, self.cluster, bundle(self.args)

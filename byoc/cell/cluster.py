@@ -41,6 +41,7 @@ class Cluster(Part):
         name: known once the cluster exists.
         endpoint: ``https://`` address of the API, which answers inside the VPC only.
         certificate: the API's certificate authority, PEM in base64.
+        issuer: ``https://`` address that the cluster's tokens name as their maker.
         security_group_id: group of the API's network interfaces and of every machine.
         resource: what lives in the cluster is deleted with.
         ready: access entries; what is to be applied to the cluster waits for them.
@@ -61,6 +62,9 @@ class Cluster(Part):
         self.endpoint: pulumi.Output[str] = self.resource.endpoint
         self.certificate: pulumi.Output[str] = self.resource.certificate_authority.apply(
             lambda authority: cast("str", authority.data)
+        )
+        self.issuer: pulumi.Output[str] = self.resource.identities.apply(
+            lambda found: cast("str", (found[0].oidcs or ())[0].issuer)
         )
         self.security_group_id: pulumi.Output[str] = self.resource.vpc_config.apply(
             lambda config: cast("str", config.cluster_security_group_id)

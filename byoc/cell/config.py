@@ -66,6 +66,9 @@ SETTINGS: Final[Mapping[str, Setting]] = {
     "licenceSecret": Setting(
         "string", _ENGINE.licence, "Secret in byoc-system in which you keep the engine's licence."
     ),
+    "suspend": Setting(
+        "string", _ENGINE.suspend, "What suspended workspaces keep: volumes, or detach for the bucket alone."
+    ),
     "cidr": Setting("string", _VPC.cidr, "Range of the VPC, /16 to /21."),
     "nat": Setting("string", _VPC.nat.value, "none, single or per-zone."),
     "vpc": Setting("object", {}, "An existing VPC as the preflight saw it; empty to make one."),
@@ -308,6 +311,7 @@ def _engine(said: Mapping[str, Any]) -> Engine:
         image=said["engineImage"],
         operator_image=said["operatorImage"],
         licence=said["licenceSecret"],
+        suspend=said["suspend"],
     )
 
 
@@ -317,6 +321,7 @@ def _engine_mapping(engine: Engine) -> dict[str, str]:
         "engineImage": engine.image,
         "operatorImage": engine.operator_image,
         "licenceSecret": engine.licence,
+        "suspend": engine.suspend,
     }
 
 
@@ -331,14 +336,14 @@ def _roles(said: Mapping[str, str]) -> GivenRoles | None:
         return None
     names = {_camel(each.name): each.name for each in fields(GivenRoles)}
     _known(said, names, "roles")
-    missing = [name for name in names if name not in said]
+    missing = [name for name in names if name not in said and name != "engine"]
     if missing:
         raise UsageError(f"roles: `{missing[0]}` is missing", hint="give every role, or none")
     return GivenRoles(**{names[name]: arn for name, arn in said.items()})
 
 
 def _roles_mapping(roles: GivenRoles | None) -> dict[str, str]:
-    return {_camel(each.name): getattr(roles, each.name) for each in fields(GivenRoles)} if roles else {}
+    return {_camel(name): arn for name, arn in roles.named().items()} if roles else {}
 
 
 def _camel(name: str) -> str:

@@ -9,11 +9,23 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from byoc.cell.foretold import UNKNOWN
+
 _OF_ACCOUNT: Final = frozenset(
     {"aws:principalaccount", "aws:sourceaccount", "kms:calleraccount", "aws:principalarn", "aws:sourcearn"}
 )
 """Conditions that limit whoever is meant to an account, in lower case as IAM compares them."""
 _EXACT: Final = frozenset({"StringEquals", "ArnEquals", "ArnLike", "StringLike"})
+CLUSTERS: Final = re.compile(r"oidc\.eks\.[a-z0-9-]+\.amazonaws\.com/id/[0-9A-Za-z]+")
+"""Who makes the tokens of a cluster in EKS, without the scheme (EKS user guide, "IAM roles for service
+accounts")."""
+_PROVIDER: Final = re.compile(r"arn:[^:]+:iam::(\d{12}):oidc-provider/(.+)")
+_LIMITS: Final = {
+    "aud": re.compile(r"sts\.amazonaws\.com"),
+    "sub": re.compile(r"system:serviceaccount:[a-z0-9-]+\*?:[a-z0-9.-]+"),
+}
+"""Claims of a cluster's tokens to what a trust policy may ask of them: one account, in namespaces of one name
+or of names that begin alike."""
 _ACCOUNT: Final = re.compile(r"(?:arn:[^:]+:(?:iam|sts)::)?(\d{12})(?::.*)?")
 
 
@@ -65,12 +77,34 @@ def _outsider(kind: str, name: str, account: str, statement: Mapping[str, Any]) 
     if kind == "Service":
         return ""
     if kind == "Federated":
-        return f"trusts {name}, which is no service of AWS's"
+        return _federated(name, account, statement)
     if name == "*":
         return "" if _within(statement.get("Condition"), account) else "lets in everybody"
     found = _ACCOUNT.fullmatch(name)
     if account and (found is None or found[1] != account):
         return f"lets in {name}, which is not of account {account}"
+    return ""
+
+
+def _federated(name: str, account: str, statement: Mapping[str, Any]) -> str:
+    """Return what is wrong with trusting a provider's tokens: they are to be a cluster's, of some pods."""
+    found = _PROVIDER.fullmatch(name)
+    issuer = found[2] if found else ""
+    if found is None or not (issuer == UNKNOWN or CLUSTERS.fullmatch(issuer)):
+        return f"trusts {name}, which is no service of AWS's and no cluster"
+    if account and found[1] != account:
+        return f"lets in {name}, which is not of account {account}"
+    conditions = statement.get("Condition")
+    limited = {
+        key: [str(value) for value in _listed(values)]
+        for operator, keys in (conditions.items() if isinstance(conditions, Mapping) else ())
+        if operator in _EXACT and isinstance(keys, Mapping)
+        for key, values in keys.items()
+    }
+    for what, form in _LIMITS.items():
+        values = limited.get(f"{issuer}:{what}", [])
+        if not values or not all(form.fullmatch(value) for value in values):
+            return f"trusts too many tokens of {name}: no narrow condition on their `{what}`"
     return ""
 
 

@@ -13,7 +13,12 @@ from byoc.cell.incluster import LICENCE, NAMESPACE
 from byoc.errors import UsageError
 
 BY_DIGEST: Final = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
+ROLE_ARN: Final = re.compile(r"arn:aws[a-z-]*:iam::(\d{12}):role/.+")
 SECRET_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+VOLUMES: Final = "volumes"
+DETACH: Final = "detach"
+"""What a suspended workspace keeps: its volumes, or its databases in the bucket."""
 
 
 class EngineKind(StrEnum):
@@ -33,12 +38,14 @@ class Engine:
         image: of the engine, or of a node of it; empty for this release's MariaDB.
         operator_image: of the operator; where there is one.
         licence: name of the Secret in the client's namespace that holds the licence; the customer makes it.
+        suspend: what a suspended workspace keeps, ``VOLUMES`` or ``DETACH``.
     """
 
     kind: EngineKind = EngineKind.MYSQL
     image: str = ""
     operator_image: str = ""
     licence: str = LICENCE
+    suspend: str = VOLUMES
 
     def __post_init__(self) -> None:
         """Refuse an engine that could not run.
@@ -67,6 +74,16 @@ class Engine:
                 hint=f"leave operatorImage out, or say engine `{EngineKind.SINGLESTORE}`",
             )
 
+        if self.suspend not in (VOLUMES, DETACH):
+            raise UsageError(
+                f"`suspend` cannot be `{self.suspend}`", hint=f"choose one of {VOLUMES}, {DETACH}"
+            )
+        if self.kind is EngineKind.MYSQL and self.suspend == DETACH:
+            raise UsageError(
+                f"`{self.kind}` cannot detach its databases to a bucket",
+                hint=f"leave `suspend` at `{VOLUMES}`, or say engine `{EngineKind.SINGLESTORE}`",
+            )
+
     def runtime(self) -> dict[str, str]:
         """Return what the cluster's runtime is told; nothing of what is at its default."""
         said, usual = _told(self), _told(Engine())
@@ -79,4 +96,5 @@ def _told(engine: Engine) -> dict[str, str]:
         "image": engine.image,
         "operatorImage": engine.operator_image,
         "licence": engine.licence,
+        "suspend": engine.suspend,
     }

@@ -11,6 +11,7 @@ from byoc.cell.args import Facts
 
 UNKNOWN: Final = "<known after apply>"
 
+_PROVIDER: Final = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 _BY_NAME: Final = {
     "aws:cloudwatch/logGroup:LogGroup": "name",
     "aws:eks/cluster:Cluster": "name",
@@ -43,6 +44,9 @@ def computed(kind: str, inputs: Mapping[str, Any], facts: Facts) -> dict[str, An
     """Return the outputs that follow from the inputs of a resource of type ``kind``."""
     if kind == "aws:route53/zone:Zone":
         return {"zoneId": UNKNOWN}  # so that the policy on it can be read
+    if kind == _PROVIDER:
+        issuer = str(inputs["url"]).removeprefix("https://")
+        return {"arn": f"arn:{facts.partition}:iam::{facts.account}:oidc-provider/{issuer}"}
     form = _ARNS.get(kind)
     if form is None:
         return {}
@@ -53,4 +57,6 @@ def computed(kind: str, inputs: Mapping[str, Any], facts: Facts) -> dict[str, An
     if kind == "aws:eks/cluster:Cluster":
         # Beside what the program says of the network, EKS says the group it makes.
         known["vpcConfig"] = {**inputs["vpcConfig"], "clusterSecurityGroupId": UNKNOWN}
+        # So that the policies that name it can be read.
+        known["identities"] = [{"oidcs": [{"issuer": UNKNOWN}]}]
     return known

@@ -61,14 +61,14 @@ def report(args: CellArgs) -> dict[str, Any]:
             }
             for each in grants(args)
         ],
-        "roles": {which: _role(args, which) for which in arns.ROLES},
+        "roles": {which: _role(args, which) for which in arns.roles(args)},
         "boundary": args.boundary_arn or boundary(args).plain(),
     }
 
 
 def _role(args: CellArgs, which: arns.Role) -> dict[str, Any]:
     key = args.key_arn or f"{regional(args, 'kms')}:key/{UNKNOWN}"
-    said = rights(args, which, key_arn=key, zone_id=UNKNOWN)
+    said = rights(args, which, key_arn=key, zone_id=UNKNOWN, issuer=UNKNOWN)
     return {
         "name": arns.role_name(args, which),
         "purpose": said.purpose,

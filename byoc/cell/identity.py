@@ -1,11 +1,12 @@
 """The roles of a cell and the permissions boundary over all of them; none where the customer made them.
 
-Made by the root component after the key. What a role may do is said in ``policies``, what none may in
-``boundary``. The invariants: every role has the boundary; nobody outside the account is trusted; whoever
-is given a role's ARN waits until the role may do all it is for.
+Made by the root component after the key; the engines' role, which knows the cluster, by ``federation``. What
+a role may do is said in ``policies``, what none may in ``boundary``. The invariants: every role has the
+boundary; nobody outside the account is trusted; whoever is given a role's ARN waits until the role may do
+all it is for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pulumi
 import pulumi_aws as aws
@@ -36,7 +37,9 @@ class Identity(Part):
         super().__init__("Identity", args, parent=parent)
         self._key_arn = pulumi.Output.from_input(key_arn)
         self.boundary_arn = self._boundary()
-        made: Mapping[Role, pulumi.Output[str]] = {which: self._arn(which) for which in arns.ROLES}
+        made: Mapping[Role, pulumi.Output[str]] = {
+            which: self._arn(which) for which in arns.ROLES if which != "engine"
+        }
         self.cluster = made["cluster"]
         self.node = made["node"]
         self.agent = made["agent"]
@@ -44,7 +47,6 @@ class Identity(Part):
         self.network_driver = made["network_driver"]
         self.dns = made["dns"]
         self.autoscaler = made["autoscaler"]
-        self.engine = made["engine"]
         self.installer = made["installer"]
         self.control = made["control"]
         self.flow_logs = made["flow_logs"]
@@ -69,18 +71,10 @@ class Identity(Part):
     def _arn(self, which: Role) -> pulumi.Output[str]:
         if self.args.roles:
             return pulumi.Output.from_input(arns.role_arn(self.args, which))
-        name = logical_name(which)
-        role = aws.iam.Role(
-            name,
-            name=arns.role_name(self.args, which),
-            description=policies.PURPOSES[which],
-            assume_role_policy=policies.trust(self.args, which).text(),
-            permissions_boundary=self.boundary_arn,
-            tags=self.tags(name),
-            opts=self.options(name),
-        )
-        ready = self._rights(which, role)
-        return pulumi.Output.all(role.arn, *(each.id for each in ready)).apply(lambda known: str(known[0]))
+        trust = policies.trust(self.args, which).text()
+        made = role(self, which, trust=trust, boundary_arn=self.boundary_arn)
+        ready = self._rights(which, made)
+        return pulumi.Output.all(made.arn, *(each.id for each in ready)).apply(lambda known: str(known[0]))
 
     def _rights(self, which: Role, role: aws.iam.Role) -> list[pulumi.CustomResource]:
         made: list[pulumi.CustomResource] = []
@@ -99,6 +93,27 @@ class Identity(Part):
 def logical_name(which: Role) -> str:
     """Return the logical name of a role."""
     return f"role-{which.replace('_', '-')}"
+
+
+def role(
+    part: Part,
+    which: Role,
+    *,
+    trust: pulumi.Input[str],
+    boundary_arn: pulumi.Input[str],
+    after: Sequence[pulumi.Resource] = (),
+) -> aws.iam.Role:
+    """Make a role below the boundary; ``trust`` says who may take it on."""
+    name = logical_name(which)
+    return aws.iam.Role(
+        name,
+        name=arns.role_name(part.args, which),
+        description=policies.PURPOSES[which],
+        assume_role_policy=trust,
+        permissions_boundary=boundary_arn,
+        tags=part.tags(name),
+        opts=part.options(name, depends_on=after),
+    )
 
 
 def own_policy(

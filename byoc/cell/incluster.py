@@ -29,9 +29,9 @@ SYSTEM_TAINT: Final = "byoc.dev/system"
 STORAGE_CLASS: Final = "byoc-gp3"
 ENGINE_APP: Final = "byoc-engine"
 """Value of ``app.kubernetes.io/name`` on everything of an engine."""
-GROUP_PREFIX: Final = "byoc-group-"
-"""How the service account of a group's engines begins; the rest is the group's ID. What AWS lets an engine
-keep in the cell's bucket lies below that name."""
+ENGINE_CLUSTER: Final = "cluster"
+"""MemsqlCluster of a workspace, and the service account of its nodes: its makers want one name for both. AWS
+knows the nodes by it, and by their namespace."""
 SQL_PORT: Final = 3306
 WORKSPACE_PRIORITY: Final = "byoc-workspace"
 """Priority class of the pods of workspaces: they go before whatever else somebody runs in the cluster."""

@@ -52,7 +52,7 @@ def iam(args: CellArgs) -> str:
 
 def roles(args: CellArgs) -> Values:
     """Return the ARNs of the cell's roles, or of those that the customer made."""
-    return tuple(sorted({arns.role_arn(args, which) for which in arns.ROLES}))
+    return tuple(sorted({arns.role_arn(args, which) for which in arns.roles(args)}))
 
 
 def log_groups(args: CellArgs) -> Values:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from byoc.cell.admission import admission
 from byoc.cell.args import CellArgs, Gateway
-from byoc.cell.arns import bucket_name, domain, key_alias
+from byoc.cell.arns import bucket_name, domain, key_alias, role_arn
 from byoc.cell.egress import network_policies
 from byoc.cell.incluster import (
     AGENT,
@@ -58,9 +58,8 @@ def bundle(args: CellArgs) -> Bundle:
     Raises:
         UsageError: the customer's policy is no TOML, or no autoscaler fits the version of Kubernetes.
     """
-    config = config_of(
-        args.gateway, {"domain": domain(args), **args.engine.runtime()}, bucket_name(args, "ledger")
-    )
+    runtime = {"domain": domain(args), **args.engine.runtime(), **_unlimited(args)}
+    config = config_of(args.gateway, runtime, bucket_name(args, "ledger"))
     objects = [
         namespace_of(args.facts.kubernetes),
         _storage_class(args),
@@ -75,6 +74,17 @@ def bundle(args: CellArgs) -> Bundle:
         *autoscalers(args),
     ]
     return put_together(objects)
+
+
+def _unlimited(args: CellArgs) -> Json:
+    """Return where engines keep databases, and as whom; nothing where they keep them on volumes."""
+    if not args.unlimited:
+        return {}
+    return {
+        "bucket": bucket_name(args, "data"),
+        "region": args.facts.region,
+        "role": role_arn(args, "engine"),
+    }
 
 
 def put_together(objects: list[Json]) -> Bundle:

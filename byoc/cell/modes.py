@@ -43,6 +43,6 @@ def stand_in(settings: Mapping[str, Any], wanted: str) -> dict[str, Any]:
             ],
         }
     if wanted == "existing-iam" and not found.get("roles"):
-        roles = GivenRoles(**{which: arns.role_arn(args, which) for which in arns.ROLES})
+        roles = GivenRoles(**{which: arns.role_arn(args, which) for which in arns.roles(args)})
         found["roles"] = to_mapping(replace(args, roles=roles))["roles"]
     return found

@@ -12,7 +12,7 @@ from typing import Final
 from byoc.cell import arns
 from byoc.cell.args import CellArgs, GivenVpc
 from byoc.cell.arns import Function, Role
-from byoc.cell.incluster import AGENT, AUTOSCALER, GROUP_PREFIX, NAMESPACE, WORKSPACE_PREFIX
+from byoc.cell.incluster import AGENT, AUTOSCALER, ENGINE_CLUSTER, NAMESPACE, WORKSPACE_PREFIX
 from byoc.cell.naming import CELL_TAG
 from byoc.cell.statements import TRUST_LIMIT, Conditions, Document, Principal, Statement, Values
 
@@ -40,7 +40,7 @@ PURPOSES: Final[Mapping[Role, str]] = {
     "network_driver": "network plugin: gives this cell's machines network interfaces and addresses",
     "dns": "external-dns: names workspaces in the cell's private zone",
     "autoscaler": "autoscaler: sets the number of this cell's machines",
-    "engine": "engines: keep a group's databases below the group's own prefix of the data bucket",
+    "engine": "engines: keep a workspace's databases below the workspace's own prefix of the data bucket",
     "installer": "installer function: its log, its network interfaces, and the address of its cluster",
     "control": "control function: its log, its network interfaces, and the address of its cluster",
     "flow_logs": "VPC flow logs: write their log group",
@@ -73,13 +73,19 @@ class Rights:
     own: Document | None
 
 
-def trust(args: CellArgs, which: Role) -> Document:
-    """Return who may take a role on: one service of AWS, for this account and cluster only.
+TOKENS_FOR: Final = "sts.amazonaws.com"
+"""Whom a token is for that a role is taken on with (EKS user guide, "IAM roles for service accounts")."""
+
+
+def trust(args: CellArgs, which: Role, *, issuer: str = "") -> Document:
+    """Return who may take a role on: one service of AWS, for this account and cluster only; or its engines.
 
     EC2 and Lambda name no source when they take a role on; but a machine or a function can be given a
     role of its own account only, by somebody who may pass it.
     """
-    if which in PODS or which == "engine":
+    if which == "engine":
+        return _engines(args, issuer)
+    if which in PODS:
         return _pods(args, which)
     statement = Statement(
         sid="Service",
@@ -104,23 +110,37 @@ def _source(args: CellArgs, which: Role) -> Conditions:
 
 def _pods(args: CellArgs, which: Role) -> Document:
     """Pods of this cluster, by the session tags that EKS sets (EKS user guide, "pod-id-abac")."""
-    tags: dict[str, str] = {"aws:RequestTag/eks-cluster-arn": arns.cluster_arn(args)}
-    conditions: dict[str, Mapping[str, str]] = {"StringEquals": tags}
-    if which in PODS:
-        namespace, account = PODS[which]
-        tags["aws:RequestTag/kubernetes-namespace"] = namespace
-        tags["aws:RequestTag/kubernetes-service-account"] = account
-    else:
-        conditions["StringLike"] = {
-            "aws:RequestTag/kubernetes-namespace": f"{WORKSPACE_PREFIX}*",
-            "aws:RequestTag/kubernetes-service-account": f"{GROUP_PREFIX}?*",
-        }
+    namespace, account = PODS[which]
+    tags = {
+        "aws:RequestTag/eks-cluster-arn": arns.cluster_arn(args),
+        "aws:RequestTag/kubernetes-namespace": namespace,
+        "aws:RequestTag/kubernetes-service-account": account,
+    }
     statement = Statement(
         sid="PodsOfThisCluster",
         why=PURPOSES[which],
         actions=("sts:AssumeRole", "sts:TagSession"),
         principal=Principal("Service", "pods.eks.amazonaws.com"),
-        conditions=conditions,
+        conditions={"StringEquals": tags},
+    )
+    return Document((statement,), TRUST_LIMIT)
+
+
+def _engines(args: CellArgs, issuer: str) -> Document:
+    """Nodes of this cluster's workspaces, by the tokens that the cluster gives them.
+
+    Not by Pod Identity: its associations name namespaces one by one, and those of workspaces come and go
+    without anybody who might ask AWS for anything.
+    """
+    statement = Statement(
+        sid="EnginesOfThisCluster",
+        why=PURPOSES["engine"],
+        actions=("sts:AssumeRoleWithWebIdentity",),
+        principal=Principal("Federated", arns.provider_arn(args, issuer)),
+        conditions={
+            "StringEquals": {f"{issuer}:aud": TOKENS_FOR},
+            "StringLike": {f"{issuer}:sub": f"system:serviceaccount:{WORKSPACE_PREFIX}*:{ENGINE_CLUSTER}"},
+        },
     )
     return Document((statement,), TRUST_LIMIT)
 
@@ -143,26 +163,26 @@ def agent(args: CellArgs, key_arn: str) -> Document:
     )
 
 
-def engine(args: CellArgs, key_arn: str) -> Document:
-    """Return what engines may do: use their group's own prefix of the data bucket.
+def engine(args: CellArgs, key_arn: str, issuer: str) -> Document:
+    """Return what engines may do: use their workspace's own prefix of the data bucket.
 
-    One role serves the whole cell: EKS tags each session with the service account it was taken on by
-    (``byoc-group-<ID>``), nobody in the cluster can set that tag, and the prefix is that tag's value.
+    One role serves the whole cell: a session keeps the subject of the token it was taken on with, namespace
+    and service account, which the cluster alone writes; and the prefix is that subject, whole.
     """
     bucket = arns.bucket_arn(args, "data")
-    prefix = "${aws:PrincipalTag/kubernetes-service-account}/*"
+    prefix = f"${{{issuer}:sub}}/*"
     return Document(
         (
             Statement(
                 sid="ListOwnPrefix",
-                why="an engine finds its group's databases, and sees no other group's",
+                why="an engine finds its workspace's databases, and sees no other's",
                 actions=("s3:ListBucket",),
                 resources=(bucket,),
                 conditions={"StringLike": {"s3:prefix": prefix}},
             ),
             Statement(
                 sid="UseOwnPrefix",
-                why="an engine keeps its group's databases",
+                why="an engine keeps its workspace's databases",
                 actions=(
                     "s3:GetObject", "s3:PutObject", "s3:DeleteObject",
                     "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts",
@@ -483,18 +503,28 @@ OWN: Final[Mapping[Role, Callable[[CellArgs, str], Document]]] = {
     "agent": agent,
     "autoscaler": lambda args, _: autoscaler(args),
     "control": lambda args, _: function(args, "control"),
-    "engine": engine,
     "flow_logs": lambda args, _: flow_logs(args),
     "installer": lambda args, _: function(args, "installer"),
     "network_driver": lambda args, _: network_driver(args),
     "storage_driver": storage_driver,
 }
-"""Role to what it may do besides AWS's own policies, by the key's ARN; ``dns`` waits for its zone."""
+"""Role to what it may do besides AWS's own policies, by the key's ARN; ``dns`` waits for its zone,
+``engine`` for the cluster."""
 
 
-def rights(args: CellArgs, which: Role, *, key_arn: str, zone_id: str) -> Rights:
-    """Return what there is to say of a role; ``key_arn`` is the cell's key, ``zone_id`` its private zone."""
+def rights(args: CellArgs, which: Role, *, key_arn: str, zone_id: str, issuer: str) -> Rights:
+    """Return what there is to say of a role.
+
+    Args:
+        args: of the cell.
+        which: the role.
+        key_arn: of the cell's key.
+        zone_id: of its private zone.
+        issuer: of the tokens that its cluster gives, an address without its scheme.
+    """
     own = dns(args, zone_id) if which == "dns" else None
+    if which == "engine":
+        own = engine(args, key_arn, issuer)
     if which in OWN:
         own = OWN[which](args, key_arn)
-    return Rights(PURPOSES[which], trust(args, which), MANAGED.get(which, ()), own)
+    return Rights(PURPOSES[which], trust(args, which, issuer=issuer), MANAGED.get(which, ()), own)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from byoc.cell.documents import outsiders, wildcards
+from byoc.cell.documents import CLUSTERS, outsiders, wildcards
 from byoc.cell.foretold import UNKNOWN
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.recorder import Recording
@@ -197,6 +197,9 @@ def _wildcards(thing: Thing) -> Iterator[str]:
 def _outsiders(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
     account = _account(things)
     for thing in things:
+        issuer = str(thing.inputs.get("url", "")).removeprefix("https://")
+        if thing.kind == _IDENTITIES and issuer != UNKNOWN and not CLUSTERS.fullmatch(issuer):
+            yield thing, f"lets in whom {issuer or 'nobody'} vouches for, which is no cluster in EKS"
         for document in _documents(thing):
             for message in outsiders(document, account):
                 yield thing, message
@@ -204,6 +207,9 @@ def _outsiders(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
             arn = str(thing.inputs.get("principalArn") or "")
             if arn.startswith("arn:") and arn.split(":")[4] != account:
                 yield thing, f"lets in {arn}, which is not of account {account}"
+
+
+_IDENTITIES: Final = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 
 
 def _documents(thing: Thing) -> Iterator[Any]:
@@ -358,6 +364,7 @@ TAGGED: Final = frozenset(
         "aws:eks/cluster:Cluster",
         "aws:eks/nodeGroup:NodeGroup",
         "aws:eks/podIdentityAssociation:PodIdentityAssociation",
+        "aws:iam/openIdConnectProvider:OpenIdConnectProvider",
         "aws:iam/policy:Policy",
         "aws:iam/role:Role",
         "aws:kms/key:Key",

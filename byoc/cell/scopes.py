@@ -53,6 +53,7 @@ _LOOK: Final = (
     "eks:DescribeAddonVersions",
     "eks:DescribeClusterVersions",
     "eks:ListClusters",
+    "iam:ListOpenIDConnectProviders",
     "kms:ListAliases",
     "kms:ListKeys",
     "logs:DescribeLogGroups",
@@ -451,6 +452,7 @@ def identity(args: CellArgs) -> Iterator[Statement]:
         },
     )
     yield from _named_identity(args)
+    yield from _provider(args)
     yield from _linked(args)
 
 
@@ -481,6 +483,36 @@ def _named_identity(args: CellArgs) -> Iterator[Statement]:
         resources=ours,
         conditions=equal("iam:PassedToService", PASSED),
     )
+
+
+def _provider(args: CellArgs) -> Iterator[Statement]:
+    clusters = arns.cluster_providers(args)
+    with_tag = equal(f"aws:RequestTag/{CELL_TAG}", args.name)
+    yield Statement(
+        sid="MakeProvider",
+        why="a cluster's tokens, and nobody else's; the ID of a cluster is known only after it",
+        actions=("iam:CreateOpenIDConnectProvider",),
+        resources=(clusters,),
+        conditions=with_tag,
+    )
+    yield Statement(
+        sid="TagProvider",
+        why="when it is made",
+        actions=("iam:TagOpenIDConnectProvider",),
+        resources=(clusters,),
+        conditions=with_tag,
+    )
+    yield Statement(
+        sid="Provider",
+        why="by its tag",
+        actions=(
+            "iam:AddClientIDToOpenIDConnectProvider", "iam:GetOpenIDConnectProvider",
+            "iam:RemoveClientIDFromOpenIDConnectProvider", "iam:TagOpenIDConnectProvider",
+            "iam:UntagOpenIDConnectProvider", "iam:UpdateOpenIDConnectProviderThumbprint",
+        ),
+        resources=(clusters,),
+        conditions=tagged(args),
+    )  # fmt: skip
 
 
 def _linked(args: CellArgs) -> Iterator[Statement]:

@@ -28,11 +28,12 @@ class Principal:
     """Who a statement of a trust or key policy is about.
 
     Attributes:
-        kind: ``Service`` or ``AWS``.
-        name: a service's principal, an ARN, or ``*``, which conditions then limit to the account.
+        kind: ``Service``, ``AWS`` or ``Federated``.
+        name: a service's principal, an ARN (of a provider of identities, where federated), or ``*``, which
+            conditions then limit to the account.
     """
 
-    kind: Literal["Service", "AWS"]
+    kind: Literal["Service", "AWS", "Federated"]
     name: str
 
 

@@ -17,6 +17,8 @@ _LOOK_BACK: Final = (
     "ec2:DescribeVolumes",
     "elasticloadbalancing:DescribeLoadBalancers",
     "elasticloadbalancing:DescribeTags",
+    "iam:ListOpenIDConnectProviderTags",
+    "iam:ListOpenIDConnectProviders",
     "iam:ListPolicies",
     "iam:ListInstanceProfiles",
     "iam:ListPolicyTags",
@@ -123,6 +125,13 @@ def _delete_identity(args: CellArgs) -> Iterator[Statement]:
         ),
         resources=roles(args),
     )  # fmt: skip
+    yield Statement(
+        sid="Provider",
+        why="by its tag",
+        actions=("iam:DeleteOpenIDConnectProvider",),
+        resources=(arns.cluster_providers(args),),
+        conditions=tagged(args),
+    )
     yield Statement(
         sid="Policies",
         why="the boundary, by its name",

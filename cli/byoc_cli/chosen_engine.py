@@ -28,8 +28,11 @@ _OF_CELL: Final[Mapping[str, str]] = {
     "image": "engineImage",
     "operatorImage": "operatorImage",
     "licence": "licenceSecret",
+    "suspend": "suspend",
 }
 """What such a file says of the engine itself, to the settings of a cell in AWS."""
+_SETTLED: Final = {"bucket": "the-cells-own", "region": "the-cells-own"}
+"""What such a cell has by itself; here it stands for what the runtime will be told."""
 
 
 def engine_file(given: Context, path: Path | None) -> Path | None:
@@ -44,18 +47,28 @@ def engine_settings(path: Path | None) -> dict[str, Any]:
     Raises:
         UsageError: it is no JSON object, or the runtime would not take it.
     """
+    said = _said(path)
+    if said:
+        _check(said)
+    return said
+
+
+def _check(said: Mapping[str, Any]) -> None:
+    from byoc.dataplane.kubernetes.settings import ClusterSettings  # noqa: PLC0415 - where a file is given
+
+    ClusterSettings.from_json(said)
+
+
+def _said(path: Path | None) -> dict[str, Any]:
     text = text_of(path)
     if text is None:
         return {}
-    from byoc.dataplane.kubernetes.settings import ClusterSettings  # noqa: PLC0415 - where a file is given
-
     try:
         said = json.loads(text)
     except ValueError as error:
         raise UsageError(f"{path} is no JSON: {error}") from error
     if not isinstance(said, dict):
         raise UsageError(f"{path} is no JSON object", hint='{"engine": "singlestore", …}')
-    ClusterSettings.from_json(said)
     return said
 
 
@@ -63,13 +76,16 @@ def cell_settings(path: Path | None) -> dict[str, Any]:
     """Return what a file says of the engine, by the names of a cell's settings in AWS.
 
     Raises:
-        UsageError: it says something that such a cell settles by itself.
+        UsageError: it is no JSON object, the runtime would not take it, or it says something that such a
+            cell settles by itself.
     """
-    said = engine_settings(path)
+    said = _said(path)
     for name in said:
         if name not in _OF_CELL:
             raise UsageError(
                 f"{path}: `{name}` is settled by a cell in AWS itself",
                 hint=f"leave it out; there are {', '.join(_OF_CELL)}",
             )
+    if said:
+        _check(said | _SETTLED)
     return {_OF_CELL[name]: value for name, value in said.items()}

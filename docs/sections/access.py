@@ -36,6 +36,8 @@ _IN_CLUSTER: Final = (
     ("Control function, in `byoc-system`", rights.CONTROL_AT_HOME),
     ("Autoscaler, everywhere", rights.AUTOSCALER_IN_CLUSTER),
 )
+_ISSUER: Final = "oidc.eks.REGION.amazonaws.com/id/ID"
+"""Who makes a cluster's tokens, as a page writes it."""
 _EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -58,11 +60,13 @@ def roles() -> str:
 
 def _role(which: arns.Role) -> str:
     key = f"arn:aws:kms:{args().facts.region}:{args().facts.account}:key/{UNKNOWN}"
-    found = rights_of(args(), which, key_arn=key, zone_id=UNKNOWN)
+    found = rights_of(args(), which, key_arn=key, zone_id=UNKNOWN, issuer=_ISSUER)
     (trust,) = found.trust.statements
-    service = trust.principal.name if trust.principal else ""
+    whom = trust.principal.name.replace(args().facts.account, "ACCOUNT") if trust.principal else ""
     said = [f"### `{arns.role_name(args(), which)}`\n", f"{found.purpose}.\n"]
-    said.append(f"Taken on by `{service}`{_if(trust)}.\n")
+    if which not in arns.roles(args()):
+        said.append("Made only where workspaces run SingleStore.\n")
+    said.append(f"Taken on by `{whom}`{_if(trust)}.\n")
     if found.managed:
         said.append(f"AWS's own policies: {code(found.managed)}, limited by the boundary.\n")
     said.append(statements(found.own) if found.own else "Nothing besides.\n")

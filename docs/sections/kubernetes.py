@@ -51,6 +51,7 @@ _OPERATED: Final = ClusterSettings(
     operator_image="OPERATOR:TAG@sha256:DIGEST",
     bucket="BUCKET",
     region="REGION",
+    role="arn:aws:iam::123456789012:role/ROLE",
 )
 _MEANT_OPERATED: Final = {
     ("NetworkPolicy", "sql"): "port 3306 of aggregators from the agent and from the group's firewall ranges",
@@ -60,8 +61,8 @@ _MEANT_OPERATED: Final = {
     ("PodDisruptionBudget", "engine"): "one node may be moved at a time",
     (
         "ServiceAccount",
-        "byoc-group-GROUP",
-    ): "of the group: under which the nodes run, and by which AWS knows their part of the bucket",
+        "cluster",
+    ): "under which the nodes run; by it and the namespace AWS knows their part of the bucket",
     ("Service", "svc-ID-ddl"): "headless: the master aggregator",
     ("Service", "svc-ID-dml"): "headless: all aggregators; this name is the endpoint that the API returns",
     ("Secret", "byoc-engine"): "the engine's certificate and key, the cell's authority",

@@ -11,8 +11,11 @@ from byoc.bootstrap.standing import empty
 from byoc.cell.assume import complete
 from byoc.cell.plan import make_plan
 from byoc.errors import Conflict, Forbidden
+from tests.unit.cell.examples import EXAMPLES
 
 CELL = "sales"
+CLUSTER = "https://oidc.eks.eu-west-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
+PROVIDER = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -61,6 +64,15 @@ class Maker:
         )
         return name
 
+    def provider(self, url: str, cell: str = CELL) -> str:
+        made = self.aws("iam").create_open_id_connect_provider(
+            Url=url,
+            ClientIDList=["sts.amazonaws.com"],
+            ThumbprintList=["0" * 40],
+            Tags=[{"Key": "byoc:cell", "Value": cell}],
+        )
+        return str(made["OpenIDConnectProviderArn"])
+
     def volume(self) -> str:
         cluster = {"Key": f"kubernetes.io/cluster/byoc-{CELL}", "Value": "owned"}
         made = self.aws("ec2").create_volume(
@@ -91,6 +103,8 @@ def found(account: Account) -> set[tuple[str, str]]:
 def test_an_account_without_a_cell_has_nothing_left(account: Account, make: Maker) -> None:
     make.vpc(cell="another")
     make.key(cell="another")
+    make.provider(CLUSTER, cell="another")
+    make.provider("https://token.actions.githubusercontent.com")
     assert look(account, CELL) == []
 
 
@@ -100,6 +114,7 @@ def test_what_a_cell_leaves_is_found_by_tag_by_name_and_by_what_its_cluster_made
     left = {
         ("VPC", make.vpc()),
         ("role", make.role(f"byoc-{CELL}-cluster")),
+        ("identity provider", make.provider(CLUSTER)),
         ("key", make.key()),
         ("bucket", make.bucket("data")),
         ("volume", make.volume()),
@@ -142,6 +157,7 @@ def test_a_key_that_aws_is_deleting_is_pending(account: Account, make: Maker) ->
         ("bucket", False, Fate.LEFTOVER),
         ("network interface", True, Fate.LEFTOVER),
         ("role", True, Fate.LEFTOVER),
+        ("identity provider", True, Fate.LEFTOVER),
     ],
 )
 def test_only_data_and_what_opens_it_is_kept_on_purpose(kind: str, keep_data: bool, fate: Fate) -> None:
@@ -198,6 +214,7 @@ def test_what_has_a_name_is_found_by_it(account: Account, make: Maker) -> None:
     cases: list[tuple[str, Mapping[str, Any], str]] = [
         ("aws:iam/role:Role", {"name": "r"}, make.role("r")),
         ("aws:s3/bucket:Bucket", {"bucket": f"byoc-{CELL}-data-{make.number}"}, make.bucket("data")),
+        (PROVIDER, {"url": CLUSTER}, make.provider(CLUSTER)),
     ]
     account.client("logs").create_log_group(logGroupName="/byoc/x")
     cases.append(("aws:cloudwatch/logGroup:LogGroup", {"name": "/byoc/x"}, "/byoc/x"))
@@ -227,8 +244,8 @@ def test_a_route_and_a_link_are_found_by_what_they_join(account: Account, make: 
 
 def test_every_type_of_the_program_can_be_repaired() -> None:
     args, _ = complete({})
-    kinds = {each.kind for each in make_plan(args).resources}
-    assert kinds
+    kinds = {each.kind for one in (args, EXAMPLES["unlimited"]) for each in make_plan(one).resources}
+    assert PROVIDER in kinds
     assert sorted(kinds - KNOWN) == []
 
 

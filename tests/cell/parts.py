@@ -20,6 +20,7 @@ def program(args: CellArgs) -> None:
     from byoc.cell.addons import AddOns, NetworkAddOns  # noqa: PLC0415 - loads Pulumi's AWS types
     from byoc.cell.cluster import Cluster  # noqa: PLC0415
     from byoc.cell.dns import Dns  # noqa: PLC0415
+    from byoc.cell.federation import Federation  # noqa: PLC0415
     from byoc.cell.identity import Identity  # noqa: PLC0415
     from byoc.cell.keys import Keys  # noqa: PLC0415
     from byoc.cell.network import Network  # noqa: PLC0415
@@ -30,6 +31,8 @@ def program(args: CellArgs) -> None:
     network = Network(args, key_arn, identity.flow_logs)
     cluster = Cluster(args, network, identity, key_arn)
     base = NetworkAddOns(args, cluster, identity)
+    if args.unlimited and not args.roles:
+        Federation(args, cluster, identity, key_arn)
     nodes = NodeGroups(args, cluster, network, identity, key_arn, after=(*network.ready, *base.ready))
     AddOns(args, cluster, identity, Dns(args, network), after=(nodes.system,))
     pulumi.export("keyARN", key_arn)
@@ -99,12 +102,14 @@ def _decided(kind: str, name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
                 "endpoint": "https://made.eks.example",
                 "certificateAuthority": {"data": "TUFERQ=="},
                 "vpcConfig": {**inputs["vpcConfig"], "clusterSecurityGroupId": "sg-made"},
+                "identities": [{"oidcs": [{"issuer": APPLIED_ISSUER}]}],
             }
         case "aws:eks/nodeGroup:NodeGroup":
             return {"resources": [{"autoscalingGroups": [{"name": f"eks-{name}"}]}]}
     return {}
 
 
+APPLIED_ISSUER = "https://oidc.eks.eu-west-1.amazonaws.com/id/MADE"
 APPLIED_KEY = "arn:aws:kms:eu-west-1:123456789012:key/made"
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,10 +8,11 @@ from byoc.cell import arns, policies
 from byoc.cell.boundary import boundary
 from byoc.cell.keypolicy import key_policy
 from byoc.errors import UsageError
-from tests.cell.parts import Graph, graph
+from tests.cell.parts import APPLIED_ISSUER, APPLIED_KEY, Graph, applied, graph
 from tests.unit.cell.examples import ACCOUNT, EXAMPLES, REGION, ROLE_ARNS, cell
 
 KEY, ALIAS = "aws:kms/key:Key", "aws:kms/alias:Alias"
+CLUSTER, PROVIDER = "aws:eks/cluster:Cluster", "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 ROLE, POLICY = "aws:iam/role:Role", "aws:iam/policy:Policy"
 OWN, ATTACHED = "aws:iam/rolePolicy:RolePolicy", "aws:iam/rolePolicyAttachment:RolePolicyAttachment"
 
@@ -23,6 +25,11 @@ def made() -> Graph:
 @pytest.fixture(scope="module")
 def given() -> Graph:
     return graph(EXAMPLES["given"])
+
+
+@pytest.fixture(scope="module")
+def unlimited() -> Graph:
+    return graph(EXAMPLES["unlimited"])
 
 
 def logical(which: str) -> str:
@@ -50,11 +57,45 @@ def test_a_given_key_is_used_and_none_is_made(given: Graph) -> None:
 
 def test_every_role_has_the_boundary(made: Graph) -> None:
     roles = list(made.recording.of(ROLE))
-    assert {each.name for each in roles} == {logical(which) for which in arns.ROLES}
+    assert {each.name for each in roles} == {logical(which) for which in arns.roles(cell())}
     for role in roles:
         assert role.inputs["permissionsBoundary"] == arns.boundary_arn(cell()), role.name
         assert f"{POLICY}::boundary" in made.waits_for(ROLE, role.name)
     assert json.loads(made.inputs(POLICY, "boundary")["policy"]) == boundary(cell()).plain()
+
+
+def test_a_cell_whose_engines_use_no_bucket_vouches_for_nobody(made: Graph) -> None:
+    assert not made.names(PROVIDER)
+    assert logical("engine") not in made.names(ROLE)
+    assert not [each for each in made.recording.of(ROLE) if "Federated" in each.inputs["assumeRolePolicy"]]
+
+
+def test_the_engines_role_trusts_the_cells_own_cluster_and_no_other_role_does(unlimited: Graph) -> None:
+    assert unlimited.names(PROVIDER) == {"tokens"}
+    assert f"{CLUSTER}::cluster" in unlimited.waits_for(PROVIDER, "tokens")
+    waits = unlimited.waits_for(ROLE, logical("engine"))
+    assert {f"{PROVIDER}::tokens", f"{POLICY}::boundary"} <= waits
+    role = unlimited.inputs(ROLE, logical("engine"))
+    assert role["permissionsBoundary"] == arns.boundary_arn(cell())
+    federated = [r.name for r in unlimited.recording.of(ROLE) if "Federated" in r.inputs["assumeRolePolicy"]]
+    assert federated == [logical("engine")]
+
+
+def test_what_a_cluster_vouches_for_is_named_once_it_is_there() -> None:
+    found, issuer = applied(EXAMPLES["unlimited"]), APPLIED_ISSUER.removeprefix("https://")
+    assert found.inputs(PROVIDER, "tokens")["url"] == APPLIED_ISSUER
+    assert found.inputs(PROVIDER, "tokens")["clientIdLists"] == ["sts.amazonaws.com"]
+    rights = policies.rights(EXAMPLES["unlimited"], "engine", key_arn=APPLIED_KEY, zone_id="", issuer=issuer)
+    assert json.loads(found.inputs(ROLE, "role-engine")["assumeRolePolicy"]) == rights.trust.plain()
+    assert rights.own is not None
+    assert found.policy("role-engine") == rights.own.plain()
+
+
+def test_a_given_engines_role_is_used_and_nobody_is_vouched_for() -> None:
+    theirs = f"arn:aws:iam::{ACCOUNT}:role/cells/engine"
+    found = graph(replace(EXAMPLES["unlimited"], roles=replace(ROLE_ARNS, engine=theirs)))
+    assert not found.names(PROVIDER)
+    assert not found.names(ROLE)
 
 
 def test_a_given_boundary_is_on_every_role_and_none_is_made() -> None:
@@ -73,10 +114,11 @@ def test_given_roles_are_used_and_none_is_made(given: Graph) -> None:
 
 
 @pytest.mark.parametrize("which", arns.ROLES)
-def test_a_role_may_do_what_its_document_says_and_nothing_else(made: Graph, which: arns.Role) -> None:
+def test_a_role_may_do_what_its_document_says_and_nothing_else(unlimited: Graph, which: arns.Role) -> None:
+    made = unlimited
     role = made.inputs(ROLE, logical(which))
     key_arn, zone = made.recording.outputs["keyARN"], "<known after apply>"
-    rights = policies.rights(cell(), which, key_arn=key_arn, zone_id=zone)
+    rights = policies.rights(cell(), which, key_arn=key_arn, zone_id=zone, issuer="<known after apply>")
     assert role["name"] == arns.role_name(cell(), which)
     assert json.loads(role["assumeRolePolicy"]) == rights.trust.plain()
     assert role["description"] == rights.purpose
@@ -91,8 +133,6 @@ def test_a_role_may_do_what_its_document_says_and_nothing_else(made: Graph, whic
 
 def test_managed_policies_are_of_the_cells_partition() -> None:
     facts = cell().facts
-    from dataclasses import replace  # noqa: PLC0415
-
     found = graph(cell(facts=replace(facts, partition="aws-us-gov")))
     for each in found.recording.of(ATTACHED):
         assert each.inputs["policyArn"].startswith("arn:aws-us-gov:iam::aws:policy/Amazon")

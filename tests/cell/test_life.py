@@ -34,6 +34,7 @@ def left(aws: Aws) -> dict[str, list[Any]]:
         "logs": aws("logs").describe_log_groups()["logGroups"],
         "roles": aws("iam").list_roles()["Roles"],
         "policies": aws("iam").list_policies(Scope="Local")["Policies"],
+        "providers": aws("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"],
         "buckets": aws("s3").list_buckets()["Buckets"],
         "zones": aws("route53").list_hosted_zones()["HostedZones"],
         "parameters": aws("ssm").describe_parameters()["Parameters"],

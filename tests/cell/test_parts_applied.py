@@ -32,7 +32,7 @@ def test_the_cluster_says_where_it_is(made: Graph) -> None:
 
 
 def test_roles_name_the_key_and_the_zone_that_were_made(made: Graph) -> None:
-    for which in ("agent", "engine", "storage_driver"):
+    for which in ("agent", "storage_driver"):
         assert APPLIED_KEY in json.dumps(made.policy(f"role-{which.replace('_', '-')}"))
     assert made.policy("role-dns") == policies.dns(cell(), "ZMADE").plain()
     assert made.inputs("aws:iam/rolePolicy:RolePolicy", "role-dns")["role"] == arns.role_name(cell(), "dns")

@@ -43,7 +43,8 @@ OPERATED = ClusterSettings(
     size_divisor=128,
 )
 """Of a cell whose workspaces have an operator."""
-BOTTOMLESS = replace(OPERATED, bucket="kept", region="eu-central-1", suspend=DETACH)
+ROLE = "arn:aws:iam::123456789012:role/byoc-main-engine"
+BOTTOMLESS = replace(OPERATED, bucket="kept", region="eu-central-1", role=ROLE, suspend=DETACH)
 """The same, and its workspaces are suspended without volumes."""
 SETTINGS = ClusterSettings(domain=DOMAIN, memory_bytes=MEMORY, size_divisor=128)
 

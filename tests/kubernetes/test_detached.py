@@ -55,7 +55,7 @@ async def running(runtime: KubernetesRuntime) -> WorkspaceSpec:
 
 
 def place(spec: WorkspaceSpec) -> str:
-    return f"kept/{names.account(spec.group_id)}/{spec.id}"
+    return f"kept/{names.subject(spec.id)}"
 
 
 def bucket(operator: Operator, spec: WorkspaceSpec) -> Path:

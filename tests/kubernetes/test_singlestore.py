@@ -213,7 +213,7 @@ async def test_what_somebody_took_from_a_running_one_is_put_back_and_sql_goes_on
     started = (await runtime.observe(running.id)).started_at
     operator.asleep.add(names.namespace(running.id))
     more = [
-        f"serviceaccounts/{names.account(running.group_id)}",
+        f"serviceaccounts/{names.CLUSTER}",
         "serviceaccounts/sdb-operator",
         "rbac.authorization.k8s.io/v1:rolebindings/sdb-operator",
         "secrets/byoc-engine",

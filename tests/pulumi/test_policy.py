@@ -15,7 +15,7 @@ from byoc.cell.program import program
 from byoc.errors import PreconditionFailed
 from tests.pulumi.test_life import EMPTY
 from tests.pulumi.world import NAME, PROJECT, ROOT, World
-from tests.unit.cell.examples import FACTS, cell
+from tests.unit.cell.examples import FACTS, OWN_ENGINE, cell
 
 PACK = """
 from pulumi_policy import EnforcementLevel, PolicyPack, ResourceValidationPolicy
@@ -79,7 +79,11 @@ def test_a_cell_that_keeps_the_rules_passes(world: World, pack: Path) -> None:
     assert world.leftovers() == EMPTY
 
 
-ARGS = cell(facts=replace(FACTS, region="us-east-1", zones=("us-east-1a", "us-east-1b", "us-east-1c")))
+ARGS = cell(
+    facts=replace(FACTS, region="us-east-1", zones=("us-east-1a", "us-east-1b", "us-east-1c")),
+    engine=OWN_ENGINE,
+)
+"""With everything that any cell has: engines that use the bucket."""
 
 
 def whole(world: World, change: Callable[[], None] = lambda: None) -> Stack:

@@ -4,8 +4,8 @@ from typing import Final
 
 from byoc.cell.incluster import (
     ENGINE_APP,
+    ENGINE_CLUSTER,
     ENGINE_FILES,
-    GROUP_PREFIX,
     SQL_PORT,
     VENDOR_OPERATOR,
     WORKSPACE_LABEL,
@@ -23,8 +23,8 @@ CLAIM: Final = "data"
 """The volume's claim."""
 PORT: Final = SQL_PORT
 
-CLUSTER: Final = "cluster"
-"""MemsqlCluster of a workspace, and what its operator names everything after."""
+CLUSTER: Final = ENGINE_CLUSTER
+"""MemsqlCluster of a workspace, what its operator names everything after, and its nodes' service account."""
 MASTER: Final = f"node-{CLUSTER}-master"
 """StatefulSet of the node that answers, as the operator names it."""
 OPERATOR: Final = VENDOR_OPERATOR
@@ -65,9 +65,14 @@ def workspace_of(namespace: str) -> WorkspaceID | None:
     return WorkspaceID(namespace.removeprefix(WORKSPACE_PREFIX))
 
 
-def account(group: GroupID) -> str:
-    """Return the service account of a group's engines, by which AWS knows what of a bucket is theirs."""
-    return f"{GROUP_PREFIX}{group}"
+def folder(group: GroupID, workspace: WorkspaceID) -> str:
+    """Return the part of a bucket that is a workspace's, where a role does not say which is."""
+    return f"byoc-group-{group}/{workspace}"
+
+
+def subject(workspace: WorkspaceID) -> str:
+    """Return what the cluster calls a workspace's nodes in the tokens that it gives them."""
+    return f"system:serviceaccount:{namespace(workspace)}:{CLUSTER}"
 
 
 def labels(workspace: WorkspaceID) -> dict[str, str]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from byoc.cell.engine import BY_DIGEST, SECRET_NAME, EngineKind
+from byoc.cell import engine as engines
+from byoc.cell.engine import BY_DIGEST, ROLE_ARN, SECRET_NAME, EngineKind
 from byoc.cell.incluster import GROUP_LABEL, LICENCE, STORAGE_CLASS, WORKSPACE_GROUP, WORKSPACE_PRIORITY
 from byoc.dataplane.kubernetes.machines import PATIENCE_SECONDS
 from byoc.errors import UsageError
@@ -19,8 +20,8 @@ MARIADB: Final = (
 """MariaDB's own image, of the release that the tests run."""
 MYSQL: Final = EngineKind.MYSQL.value
 SINGLESTORE: Final = EngineKind.SINGLESTORE.value
-VOLUMES: Final = "volumes"
-DETACH: Final = "detach"
+VOLUMES: Final = engines.VOLUMES
+DETACH: Final = engines.DETACH
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class ClusterSettings:
         licence: Secret in the agent's namespace whose key ``licence`` holds the engine's licence.
         bucket: where databases without limits are kept, empty for none.
         region: of the bucket.
+        role: ARN of the role in AWS that lets each workspace's nodes use their part of the bucket; empty
+            where the nodes have their rights in another way.
         suspend: what a suspended workspace keeps: its ``volumes``; ``detach``: databases in the bucket.
         storage_class: of the volumes.
         priority_class: of the pods; empty for the cluster's default.
@@ -52,6 +55,7 @@ class ClusterSettings:
     licence: str = LICENCE
     bucket: str = ""
     region: str = ""
+    role: str = ""
     suspend: str = VOLUMES
     storage_class: str = STORAGE_CLASS
     priority_class: str = WORKSPACE_PRIORITY
@@ -79,6 +83,7 @@ class ClusterSettings:
             ("licence", isinstance(read.licence, str) and bool(SECRET_NAME.fullmatch(read.licence))),
             ("bucket", isinstance(read.bucket, str) and (not read.bucket or bool(read.region))),
             ("region", isinstance(read.region, str)),
+            ("role", read.role == "" or (bool(read.bucket) and bool(ROLE_ARN.fullmatch(str(read.role))))),
             ("suspend", read.suspend in (VOLUMES, DETACH)),
             ("sizeDivisor", _whole(read.size_divisor)),
             ("volumeGrowth", _whole(read.volume_growth)),
@@ -127,6 +132,7 @@ _FIELDS: Final = {
     "licence": "licence",
     "bucket": "bucket",
     "region": "region",
+    "role": "role",
     "suspend": "suspend",
     "storageClass": "storage_class",
     "priorityClass": "priority_class",
@@ -143,6 +149,7 @@ _HINTS: Final = {
     "licence": "the name of a Secret in byoc-system",
     "bucket": "the name of a bucket, and its region beside it",
     "region": "a region's name",
+    "role": "the ARN of a role in AWS, and `bucket` beside it",
     "suspend": "`volumes` or `detach`",
     "volumeGrowth": "a whole number from 1",
     "sizeDivisor": "a whole number from 1",

@@ -401,6 +401,11 @@ EXAMPLES: Mapping[str, Callable[[Site], Json]] = {
         "tags": TAGS,
     },
     "aws:iam/instanceProfile:InstanceProfile": _profile,
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": lambda _: {
+        "url": f"https://oidc.eks.{REGION}.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF",
+        "clientIdLists": ["sts.amazonaws.com"],
+        "tags": TAGS,
+    },
     "aws:iam/policy:Policy": lambda _: {
         "name": "main-boundary",
         "path": "/byoc/",
@@ -521,6 +526,7 @@ CHANGES: Mapping[str, tuple[Json, ...]] = {
     ),
     "aws:eks/podIdentityAssociation:PodIdentityAssociation": (_RETAGGED,),
     "aws:iam/instanceProfile:InstanceProfile": (_RETAGGED,),
+    "aws:iam/openIdConnectProvider:OpenIdConnectProvider": ({"thumbprintLists": ["1" * 40]}, _RETAGGED),
     "aws:iam/policy:Policy": ({"policy": policy("s3:PutObject")}, _RETAGGED),
     "aws:iam/role:Role": (
         {"assumeRolePolicy": trust("ec2.amazonaws.com")},

@@ -83,6 +83,8 @@ CHECKS: list[tuple[str, Json, str]] = [
     ),
     ("aws:ec2/instance:Instance", {"ami": "debian"}, "InvalidAMIID.Malformed"),
     ("aws:ec2/instance:Instance", {"metadataOptions": {"httpPutResponseHopLimit": 99}}, "hop limit"),
+    ("aws:iam/openIdConnectProvider:OpenIdConnectProvider", {"url": "oidc.example"}, "no https:// address"),
+    ("aws:iam/openIdConnectProvider:OpenIdConnectProvider", {"clientIdLists": []}, "at least one is needed"),
     ("aws:iam/role:Role", {"name": "x" * 65}, "no role name"),
     ("aws:iam/role:Role", {"name": "my/role"}, "no role name"),
     ("aws:iam/role:Role", {"assumeRolePolicy": "anything"}, "MalformedPolicyDocument"),

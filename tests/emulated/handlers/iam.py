@@ -26,6 +26,7 @@ _NAME = re.compile(r"[\w+=,.@-]+")
 _ROLE_NAME, _POLICY_NAME = 64, 128
 _TRUST_SIZE, _MANAGED_SIZE, _INLINE_SIZE = 2048, 6144, 10240
 _MALFORMED = "MalformedPolicyDocument"
+_SCHEME = "https://"
 
 
 def statements(text: str) -> list[dict[str, Any]]:
@@ -338,6 +339,71 @@ class RolePolicy(Handler):
     def delete(self, aws: Aws, identity: str, state: Inputs) -> None:
         role, _, name = identity.partition(":")
         found(lambda: aws("iam").delete_role_policy(RoleName=role, PolicyName=name))
+
+
+@register("aws:iam/openIdConnectProvider:OpenIdConnectProvider")
+class OpenIdConnectProvider(Handler):
+    """Whose tokens roles of the account may trust; the id is the ARN, the address has no scheme there.
+
+    Whom the tokens are for can be changed in AWS; the emulation has no calls for that.
+    """
+
+    replace = paths("url")
+    computed = paths("arn")
+    decided = paths("thumbprintLists")
+    unordered = paths("clientIdLists thumbprintLists")
+
+    def key(self, inputs: Inputs) -> str:
+        return str(inputs.get("url", ""))
+
+    def check(self, inputs: Inputs, region: str) -> Iterator[str]:
+        if not str(inputs["url"]).startswith(_SCHEME):
+            yield f"ValidationError: `{inputs['url']}` is no https:// address"
+        if not inputs.get("clientIdLists"):
+            yield "ValidationError: clientIdLists: at least one is needed"
+
+    def create(self, aws: Aws, inputs: Inputs) -> str:
+        made = aws("iam").create_open_id_connect_provider(
+            Url=inputs["url"],
+            ClientIDList=inputs["clientIdLists"],
+            # Where nobody says one, AWS takes the certificate's own.
+            ThumbprintList=inputs.get("thumbprintLists") or ["0" * 40],
+            Tags=tag_list(inputs.get("tags")),
+        )
+        return str(made["OpenIDConnectProviderArn"])
+
+    def read(self, aws: Aws, identity: str) -> Properties | None:
+        about = {"OpenIDConnectProviderArn": identity}
+        row = found(lambda: aws("iam").get_open_id_connect_provider(**about))
+        return row and put(
+            {
+                "arn": identity,
+                "url": f"{_SCHEME}{str(row['Url']).removeprefix(_SCHEME)}",
+                "clientIdLists": row["ClientIDList"],
+                "thumbprintLists": row["ThumbprintList"],
+            },
+            tags=tag_map(row.get("Tags")),
+        )
+
+    def update(self, aws: Aws, identity: str, inputs: Inputs, changed: set[str]) -> None:
+        iam, about = aws("iam"), {"OpenIDConnectProviderArn": identity}
+        before = iam.get_open_id_connect_provider(**about)
+        first = {name.partition(".")[0] for name in changed}
+        if "clientIdLists" in first:
+            super().update(aws, identity, inputs, changed)
+        if "thumbprintLists" in first and inputs.get("thumbprintLists"):
+            iam.update_open_id_connect_provider_thumbprint(**about, ThumbprintList=inputs["thumbprintLists"])
+        if "tags" in first:
+            tags, kept = inputs.get("tags") or {}, tag_map(before.get("Tags"))
+            iam.untag_open_id_connect_provider(**about, TagKeys=sorted(kept.keys() - tags.keys()))
+            iam.tag_open_id_connect_provider(**about, Tags=tag_list(tags))
+
+    def delete(self, aws: Aws, identity: str, state: Inputs) -> None:
+        found(lambda: aws("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=identity))
+
+    def pretend(self, inputs: Inputs, identity: str) -> Properties:
+        issuer = str(inputs.get("url", "")).removeprefix(_SCHEME)
+        return {"arn": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{issuer}"}
 
 
 @register("aws:iam/instanceProfile:InstanceProfile")

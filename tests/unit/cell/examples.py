@@ -20,6 +20,7 @@ from byoc.cell.args import (
 )
 from byoc.cell.arns import ROLES
 from byoc.cell.assume import table
+from byoc.cell.engine import DETACH, Engine, EngineKind
 
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
@@ -34,7 +35,16 @@ FACTS = Facts(
 )
 SERVICE = "com.amazonaws.vpce.eu-west-1.vpce-svc-0123456789abcdef0"
 ROLE_ARNS = GivenRoles(
-    **{which: f"arn:aws:iam::{ACCOUNT}:role/cells/{which.replace('_', '-')}" for which in ROLES}
+    **{
+        which: f"arn:aws:iam::{ACCOUNT}:role/cells/{which.replace('_', '-')}"
+        for which in ROLES
+        if which != "engine"
+    }
+)
+OWN_ENGINE = Engine(
+    kind=EngineKind.SINGLESTORE,
+    image=f"registry.example/singlestore/node:8.9.3@sha256:{'0' * 64}",
+    operator_image=f"registry.example/singlestore/operator:4.81.0@sha256:{'0' * 64}",
 )
 
 
@@ -85,6 +95,7 @@ EXAMPLES: Mapping[str, CellArgs] = {
         tags={"cost-centre": "42"},
         egress_proxy="http://10.80.9.9:3128",
     ),
+    "unlimited": cell(engine=replace(OWN_ENGINE, suspend=DETACH)),
 }
 """One cell for each way in which programs differ; each has its golden graph."""
 

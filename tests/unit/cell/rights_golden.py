@@ -13,6 +13,7 @@ FILE = Path(__file__).with_name("golden") / "policies.json"
 HOW = "a right changed; if it was meant to: python -m tests.unit.cell.rights_golden"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-1111-4111-8111-111111111111"
 ZONE = "Z0123456789ABCDEFGHIJ"
+ISSUER = f"oidc.eks.{REGION}.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF"
 
 
 def text() -> str:
@@ -20,7 +21,7 @@ def text() -> str:
     args = cell()
     said = {"boundary": boundary(args).plain(), "key": key_policy(args).plain()}
     for which in ROLES:
-        each = rights(args, which, key_arn=KEY, zone_id=ZONE)
+        each = rights(args, which, key_arn=KEY, zone_id=ZONE, issuer=ISSUER)
         said[which] = {
             "purpose": each.purpose,
             "trust": each.trust.plain(),

@@ -7,15 +7,16 @@ from typing import Any
 import pytest
 
 from byoc.bootstrap.flow import check_rules
+from byoc.cell.args import CellArgs
 from byoc.cell.config import from_mapping, to_mapping
-from byoc.cell.engine import Engine, EngineKind
+from byoc.cell.engine import DETACH, VOLUMES, Engine, EngineKind
 from byoc.cell.grants import grants
 from byoc.cell.incluster import CONFIG, LICENCE
 from byoc.cell.manifests import bundle
 from byoc.dataplane.kubernetes.settings import MARIADB, ClusterSettings
 from byoc.errors import UsageError
 from byoc.model.check import Result
-from tests.unit.cell.examples import cell
+from tests.unit.cell.examples import ACCOUNT, REGION, ROLE_ARNS, cell
 
 NODE = f"registry.example/node:8.9@sha256:{'1' * 64}"
 OPERATOR = f"registry.example/operator@sha256:{'2' * 64}"
@@ -25,9 +26,14 @@ ASKED = {"engine": "singlestore", "engineImage": NODE, "operatorImage": OPERATOR
 
 def told(engine: Engine) -> dict[str, Any]:
     """What the agents' file says of the runtime."""
+    return told_of(cell(engine=engine))
+
+
+def told_of(args: CellArgs) -> dict[str, Any]:
+    """The same, of a cell that is given."""
     (found,) = (
         each
-        for each in bundle(cell(engine=engine)).objects
+        for each in bundle(args).objects
         if (each["kind"], each["metadata"]["name"]) == ("ConfigMap", CONFIG)
     )
     settings: dict[str, Any] = json.loads(found["data"]["config.json"])["kubernetes"]
@@ -55,10 +61,43 @@ def test_a_cell_of_singlestore_is_read_back_as_it_was_written_down() -> None:
     assert to_mapping(made).items() >= ASKED.items()
 
 
-def test_it_keeps_the_policy_packs_rules_and_needs_no_right_more() -> None:
+def test_it_keeps_the_policy_packs_rules_and_needs_more_rights_for_its_role_and_provider_alone() -> None:
     made = cell(engine=SINGLESTORE)
     assert check_rules(made).result is Result.PASS
-    assert grants(made) == grants(cell())
+    more = {action for each in grants(made) for action in each.actions} - {
+        action for each in grants(cell()) for action in each.actions
+    }
+    assert more
+    assert all(
+        action.endswith(("OpenIDConnectProvider", "OpenIDConnectProviderThumbprint")) for action in more
+    )
+    assert {each.name for each in grants(made)} == {each.name for each in grants(cell())}
+
+
+def test_databases_lie_in_the_cells_own_bucket_under_the_cells_own_role() -> None:
+    read = ClusterSettings.from_json(told(replace(SINGLESTORE, suspend=DETACH)))
+    assert (read.bucket, read.region) == (f"byoc-main-data-{ACCOUNT}", REGION)
+    assert read.role == f"arn:aws:iam::{ACCOUNT}:role/byoc-main-engine"
+    assert read.suspend == DETACH
+    assert ClusterSettings.from_json(told(SINGLESTORE)).suspend == VOLUMES
+
+
+def test_mariadb_is_told_of_no_bucket_and_no_role() -> None:
+    assert not {"bucket", "region", "role", "suspend"} & told(Engine()).keys()
+
+
+def test_with_roles_of_the_customers_the_bucket_is_used_once_theirs_for_engines_is_named() -> None:
+    theirs = f"arn:aws:iam::{ACCOUNT}:role/cells/engine"
+    without = cell(engine=SINGLESTORE, roles=ROLE_ARNS)
+    with_it = replace(without, roles=replace(ROLE_ARNS, engine=theirs))
+    assert not without.unlimited
+    assert not {"bucket", "role"} & told_of(without).keys()
+    assert told_of(with_it)["role"] == theirs
+    for args in (without, with_it):
+        assert from_mapping(to_mapping(args)) == args
+    with pytest.raises(UsageError, match="`engine` is none of the given roles") as refused:
+        replace(without, engine=replace(SINGLESTORE, suspend=DETACH))
+    assert "docs/aws-cell.md" in str(refused.value.hint)
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
@@ -68,6 +107,8 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a tag": (ASKED | {"engineImage": "registry.example/node:8.9"}, "of the engine has no digest"),
     "an operator's tag": (ASKED | {"operatorImage": "operator:1"}, "of the engine's operator has no digest"),
     "an operator of no use": ({"operatorImage": OPERATOR}, "`mysql` has no operator"),
+    "no such suspension": (ASKED | {"suspend": "sleep"}, "`suspend` cannot be `sleep`"),
+    "detached MariaDB": ({"suspend": "detach"}, "`mysql` cannot detach its databases"),
     "a licence, not its Secret": (ASKED | {"licenceSecret": "BASE64OF/THE+LICENCE=="}, "form of a name"),
 }
 

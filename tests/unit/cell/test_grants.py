@@ -124,10 +124,10 @@ def test_aws_knows_every_action_on_its_resource_under_its_conditions(args: CellA
             used |= {resource for _, resource in matched}
             asked = [key for keys in statement.conditions.values() for key in keys]
             fits = [
-                all(definitions.takes((*definitions.keys(action, kind), *EVERYWHERE.get(service, ())), key)
+                all(definitions.takes((*definitions.keys(action, kind), *EVERYWHERE.get(about, ())), key)
                     for key in asked)
-                for service in [action.partition(":")[0]]
                 for kind, _ in matched
+                for about in [kind if kind in EVERYWHERE else action.partition(":")[0]]
             ]  # fmt: skip
             assert any(fits), (where, action)
         assert used == set(statement.resources), where
@@ -137,9 +137,9 @@ ANY = (":*/*", ":*:*")
 """How a resource ends that stands for every kind of thing of a service."""
 AWSS_OWN = ("::parameter/", ":aws:parameter/")
 """The parameters that AWS publishes are in no account."""
-EVERYWHERE = {"kms": ("aws:ResourceTag/${TagKey}",)}
-"""Keys that a service knows for every action, which AWS's reference says of the service (KMS developer
-guide, "ABAC for AWS KMS")."""
+EVERYWHERE = {"kms": ("aws:ResourceTag/${TagKey}",), "oidc-provider": ("aws:ResourceTag/${TagKey}",)}
+"""Keys that are known for every action, which AWS's reference says of the service or of the kind of thing
+(KMS developer guide, "ABAC for AWS KMS"; IAM user guide, "Controlling access using tags")."""
 
 
 @EACH
@@ -238,6 +238,24 @@ def test_a_role_gets_no_policy_of_awss_but_those_eks_asks_for() -> None:
     assert not can(
         "iam:AttachRolePolicy", mine, context=below | {"iam:PolicyARN": f"{policy}AdministratorAccess"}
     )
+
+
+def test_a_cell_vouches_for_its_own_cluster_and_nobody_else() -> None:
+    documents = [each.document.plain() for each in grants.grants(EXAMPLES["unlimited"])]
+    made = [each.document.plain() for each in grants.grants(EXAMPLES["unlimited"]) if each.use == "bootstrap"]
+    cluster = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.{REGION}.amazonaws.com/id/ABC"
+    others = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+    make, change = "iam:CreateOpenIDConnectProvider", "iam:AddClientIDToOpenIDConnectProvider"
+    end = "iam:DeleteOpenIDConnectProvider"
+    assert may(Request(make, cluster, MADE), made)
+    assert not may(Request(make, cluster), made)
+    assert may(Request(change, cluster, OURS), made)
+    assert not may(Request(change, cluster, ANOTHERS), made)
+    assert may(Request(end, cluster, OURS), documents)
+    assert not may(Request(end, cluster, OURS), made)
+    for action in (make, change, end, "iam:TagOpenIDConnectProvider"):
+        assert not may(Request(action, others, MADE | OURS), documents), action
+        assert not can(action, cluster, deletes=True, context=MADE | OURS), "a cell without engines' role"
 
 
 def test_a_role_is_handed_to_services_of_awss_only() -> None:

@@ -20,20 +20,25 @@ from byoc.cell.statements import (
     Document,
     Statement,
 )
+from byoc.dataplane.kubernetes.settings import SINGLESTORE, ClusterSettings
+from byoc.dataplane.kubernetes.singlestore.speech import place_of
 from tests.unit.cell import definitions
 from tests.unit.cell import rights_golden as golden
 from tests.unit.cell.evaluator import Request, judge, may
 from tests.unit.cell.examples import ACCOUNT, EXAMPLES, REGION, cell, cells
+from tests.unit.dataplane.kubernetes.goldens import EXAMPLES as WORKSPACES
 
 KEY = golden.KEY
 ZONE = golden.ZONE
+ISSUER = golden.ISSUER
+PROVIDER = f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"
 EVERYTHING: dict[str, Any] = {"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 HERE = {"aws:RequestedRegion": REGION, "aws:ResourceAccount": ACCOUNT}
 PODS = "pods.eks.amazonaws.com"
 
 
 def of(args: CellArgs, which: Role) -> policies.Rights:
-    return policies.rights(args, which, key_arn=KEY, zone_id=ZONE)
+    return policies.rights(args, which, key_arn=KEY, zone_id=ZONE, issuer=ISSUER)
 
 
 def own(args: CellArgs, which: Role) -> list[dict[str, Any]]:
@@ -193,8 +198,8 @@ def test_aws_knows_every_action_of_the_boundary_and_the_key() -> None:
 # --- whom they trust ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ROLES)
-def test_no_role_trusts_anybody_but_one_service_of_aws(which: Role) -> None:
+@pytest.mark.parametrize("which", [which for which in ROLES if which != "engine"])
+def test_no_role_but_the_engines_trusts_anybody_but_one_service_of_aws(which: Role) -> None:
     (statement,) = of(cell(), which).trust.plain()["Statement"]
     assert list(statement["Principal"]) == ["Service"]
     assert re.fullmatch(r"[a-z0-9.-]+\.amazonaws\.com", statement["Principal"]["Service"])
@@ -227,12 +232,39 @@ def test_pods_take_on_a_role_in_their_own_cluster_namespace_and_account_only() -
     assert not trusts("network_driver", session(), principal="ec2.amazonaws.com")
 
 
-def test_engines_take_on_their_role_in_a_workspace_by_their_groups_account_only() -> None:
-    engine = {"kubernetes_namespace": "byoc-ws-1", "kubernetes_service_account": "byoc-group-7"}
-    assert trusts("engine", session(**engine))
-    assert not trusts("engine", session(**engine | {"kubernetes_namespace": "byoc-system"}))
-    assert not trusts("engine", session(**engine | {"kubernetes_service_account": "byoc-group-"}))
-    assert not trusts("engine", session(**engine | {"kubernetes_service_account": "default"}))
+def taken_on(
+    subject: str, *, audience: str = "sts.amazonaws.com", issuer: str = ISSUER, provider: str = PROVIDER
+) -> bool:
+    """Whether whoever has such a token may take the engines' role on."""
+    token = {f"{issuer}:aud": audience, f"{issuer}:sub": subject}
+    request = Request("sts:AssumeRoleWithWebIdentity", context=token, principal=provider)
+    return judge(of(cell(), "engine").trust.plain(), request) == "allowed"
+
+
+def test_engines_take_on_their_role_by_a_token_of_this_cluster_for_a_workspaces_nodes_only() -> None:
+    nodes = "system:serviceaccount:byoc-ws-1:cluster"
+    assert taken_on(nodes)
+    assert not taken_on("system:serviceaccount:byoc-system:cluster")
+    assert not taken_on("system:serviceaccount:byoc-system:byoc-agent")
+    assert not taken_on("system:serviceaccount:byoc-ws-1:sdb-operator")
+    assert not taken_on("system:serviceaccount:byoc-ws-1:default")
+    assert not taken_on("system:serviceaccount:byoc-ws-1:cluster2")
+    assert not taken_on("system:serviceaccount:my-byoc-ws-1:cluster")
+    assert not taken_on("system:node:byoc-ws-1:cluster")
+    assert not taken_on(nodes, audience="https://kubernetes.default.svc")
+    other = ISSUER.replace("0123", "9999")
+    assert not taken_on(nodes, issuer=other, provider=PROVIDER.replace(ISSUER, other))
+    assert not taken_on(nodes, provider=PROVIDER.replace(ACCOUNT, "999999999999"))
+    assert not trusts("engine", session(kubernetes_namespace="byoc-ws-1"))
+
+
+def test_the_engines_role_names_the_nodes_as_the_runtime_does() -> None:
+    """The two halves of a cell agree on who the nodes are, and on where their databases lie."""
+    settings = ClusterSettings(engine=SINGLESTORE, bucket="b", region=REGION, role="arn:aws:iam::1:role/r")
+    path = place_of(settings, WORKSPACES["mysql-S-0"]).removeprefix("b/")
+    assert taken_on(path)
+    keys = {f"{ISSUER}:sub": path}
+    assert tagged("engine", "s3:PutObject", f"{arns.bucket_arn(cell(), 'data')}/{path}/db/0", keys)
 
 
 @pytest.mark.parametrize(
@@ -379,17 +411,55 @@ def test_the_client_adds_to_the_ledger_and_can_do_nothing_else() -> None:
     assert said == {"s3:PutObject", "kms:GenerateDataKey"}
 
 
-def test_an_engine_sees_its_own_groups_prefix_only() -> None:
-    bucket = arns.bucket_arn(cell(), "data")
-    own_tag = {"aws:PrincipalTag/kubernetes-service-account": "byoc-group-7"}
-    for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject"):
-        assert tagged("engine", action, f"{bucket}/byoc-group-7/db", own_tag)
-        assert not tagged("engine", action, f"{bucket}/byoc-group-8/db", own_tag)
-        assert not tagged("engine", action, f"{bucket}/byoc-group-70/db", own_tag)
-        assert not tagged("engine", action, f"{bucket}/byoc-group-7/db", {})
-    assert tagged("engine", "s3:ListBucket", bucket, own_tag | {"s3:prefix": "byoc-group-7/"})
-    assert not tagged("engine", "s3:ListBucket", bucket, own_tag | {"s3:prefix": "byoc-group-8/"})
-    assert not tagged("engine", "s3:ListBucket", bucket, own_tag)
+def subject(workspace: str, account: str = "cluster") -> dict[str, str]:
+    """What AWS knows of the nodes of a workspace, from the token they came with."""
+    return {f"{ISSUER}:sub": f"system:serviceaccount:byoc-ws-{workspace}:{account}"}
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload",
+        "s3:ListMultipartUploadParts",
+    ],
+)  # fmt: skip
+def test_an_engine_uses_its_own_workspaces_prefix_only(action: str) -> None:
+    bucket, nodes = arns.bucket_arn(cell(), "data"), subject("7")
+    own_prefix = "system:serviceaccount:byoc-ws-7:cluster"
+    assert tagged("engine", action, f"{bucket}/{own_prefix}/db/0", nodes)
+    for another in (
+        "system:serviceaccount:byoc-ws-8:cluster/db",
+        "system:serviceaccount:byoc-ws-70:cluster/db",
+        "system:serviceaccount:byoc-ws-7:cluster2/db",
+        f"system:serviceaccount:byoc-ws-8:cluster/{own_prefix}/db",
+        f"x/{own_prefix}/db",
+        own_prefix,
+        "db",
+    ):
+        assert not tagged("engine", action, f"{bucket}/{another}", nodes), another
+    assert not tagged("engine", action, f"{bucket}/{own_prefix}/db", {})
+    elsewhere = {f"{ISSUER}x:sub": own_prefix}
+    assert not tagged("engine", action, f"{bucket}/{own_prefix}/db", elsewhere)
+
+
+def test_an_engine_lists_its_own_workspaces_prefix_only() -> None:
+    bucket, nodes = arns.bucket_arn(cell(), "data"), subject("7")
+    own_prefix = "system:serviceaccount:byoc-ws-7:cluster/"
+    assert tagged("engine", "s3:ListBucket", bucket, nodes | {"s3:prefix": own_prefix})
+    assert tagged("engine", "s3:ListBucket", bucket, nodes | {"s3:prefix": f"{own_prefix}db/"})
+    for prefix in ("", "system:", own_prefix.replace("7", "8"), own_prefix.removesuffix("/")):
+        assert not tagged("engine", "s3:ListBucket", bucket, nodes | {"s3:prefix": prefix}), prefix
+    assert not tagged("engine", "s3:ListBucket", bucket, nodes)
+
+
+def test_an_engine_reaches_neither_the_ledger_nor_older_versions_nor_another_bucket() -> None:
+    nodes, path = subject("7"), "system:serviceaccount:byoc-ws-7:cluster/db"
+    for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"):
+        assert not tagged("engine", action, f"{arns.bucket_arn(cell(), 'ledger')}/{path}", nodes)
+        assert not tagged("engine", action, arns.bucket_arn(cell(), "ledger"), nodes)
+        assert not tagged("engine", action, f"arn:aws:s3:::somebodys/{path}", nodes)
+    for action in ("s3:GetObjectVersion", "s3:DeleteObjectVersion", "s3:PutObjectAcl", "s3:PutBucketPolicy"):
+        assert not tagged("engine", action, f"{arns.bucket_arn(cell(), 'data')}/{path}", nodes)
 
 
 def test_the_key_is_used_by_storage_services_only() -> None:

@@ -83,6 +83,24 @@ CLOSED = "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock"
 ENCRYPTED = "aws:s3/bucketServerSideEncryptionConfiguration:BucketServerSideEncryptionConfiguration"
 DEFAULT_RULE = [{"applyServerSideEncryptionByDefault": {"sseAlgorithm": "AES256"}}]
 OPTIONS = {"httpTokens": "required", "httpPutResponseHopLimit": 1}
+CLUSTERS_OWN = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+GITHUB = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
+PROVIDER = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
+NODES = "system:serviceaccount:byoc-ws-*:cluster"
+
+
+def vouched(
+    provider: str = CLUSTERS_OWN,
+    sub: str = NODES,
+    aud: str = "sts.amazonaws.com",
+    operator: str = "StringLike",
+) -> str:
+    """A trust policy that takes a provider's tokens."""
+    issuer = provider.partition("oidc-provider/")[2]
+    condition = {"StringEquals": {f"{issuer}:aud": aud}, operator: {f"{issuer}:sub": sub}}
+    return trusts({"Federated": provider}, Action="sts:AssumeRoleWithWebIdentity", Condition=condition)
+
+
 BROKEN: Mapping[str, tuple[str, Made]] = {
     "a public endpoint": (
         "no-public-endpoint", changed(CLUSTER, vpcConfig=vpc_config(endpointPublicAccess=True)),
@@ -183,6 +201,11 @@ BROKEN: Mapping[str, tuple[str, Made]] = {
     "an account that is trusted": (
         "no-outsiders", changed(ROLE, assumeRolePolicy=trusts({"AWS": f"arn:aws:iam::{OTHER}:root"})),
     ),
+    "a provider that is no cluster": (
+        "no-outsiders", added(PROVIDER, url="https://token.actions.githubusercontent.com"),
+    ),
+    "a provider of nobody's": ("no-outsiders", added(PROVIDER)),
+    "every pod of a cluster": ("no-outsiders", changed(ROLE, assumeRolePolicy=vouched(sub="*"))),
     "everybody trusted": ("no-outsiders", changed(ROLE, assumeRolePolicy=trusts("*"))),
     "somebody else's identities": (
         "no-outsiders", changed(ROLE, assumeRolePolicy=trusts({"Federated": "accounts.google.com"})),
@@ -265,6 +288,29 @@ def test_everybody_means_nobody_outside_only_under_a_condition_on_the_account(
 ) -> None:
     document = trusts({"AWS": "*"}, Condition=condition)
     assert (list(outsiders(document, ACCOUNT)) == []) is ok
+
+
+def test_the_tokens_of_the_accounts_own_clusters_are_trusted_under_narrow_conditions() -> None:
+    assert list(outsiders(vouched(), ACCOUNT)) == []
+    for wrong in (
+        vouched(GITHUB),
+        vouched(CLUSTERS_OWN.replace(ACCOUNT, OTHER)),
+        vouched(sub="*"),
+        vouched(sub="system:serviceaccount:*:*"),
+        vouched(sub="system:serviceaccount:byoc-ws-*:*"),
+        vouched(aud="*"),
+        vouched(operator="StringNotLike"),
+        trusts({"Federated": CLUSTERS_OWN}),
+        trusts({"Federated": "accounts.google.com"}),
+    ):
+        assert len(list(outsiders(wrong, ACCOUNT))) == 1, wrong
+
+
+def test_a_cell_whose_engines_use_the_bucket_vouches_for_its_cluster_alone() -> None:
+    args = EXAMPLES["unlimited"]
+    assert list(make_plan(args).recording.of(PROVIDER))
+    real = added(PROVIDER, url="https://oidc.eks.eu-west-1.amazonaws.com/id/ABC")
+    assert violations(real()) == ()
 
 
 @pytest.mark.parametrize("document", [None, UNKNOWN, "[]", "3", {"Statement": ["x"]}, {}])

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from byoc.bootstrap.aws import Account
-from byoc.errors import PreconditionFailed
+from byoc.errors import PreconditionFailed, UsageError
+from byoc_cli.chosen_engine import cell_settings
 from tests.bootstrap.conftest import _credentials, account, changes
 
 __all__ = ["_credentials", "account", "changes"]  # fixtures
@@ -153,6 +154,25 @@ def test_the_engine_is_said_by_a_file_as_for_any_other_cluster(
     asked = Asked()
     assert byoc(*words, account=asked).code == 9, "and then it is the account's turn"
     assert asked.wanted
+
+
+def test_databases_may_be_detached_to_the_bucket_that_the_cell_has_by_itself(tmp_path: Path) -> None:
+    file = tmp_path / "engine.json"
+    file.write_text(json.dumps(SINGLESTORE | {"suspend": "detach"}))
+    said = cell_settings(file)
+    assert said["suspend"] == "detach"
+    assert not {"bucket", "region", "role"} & said.keys()
+    file.write_text(json.dumps({"suspend": "detach"}))
+    with pytest.raises(UsageError, match="an engine that keeps databases in one"):
+        cell_settings(file)
+
+
+@pytest.mark.parametrize("name", ["bucket", "region", "role"])
+def test_the_bucket_of_a_cell_in_aws_is_nobodys_to_choose(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "engine.json"
+    file.write_text(json.dumps(SINGLESTORE | {name: "mine"}))
+    with pytest.raises(UsageError, match=f"`{name}` is settled by a cell in AWS itself"):
+        cell_settings(file)
 
 
 def test_what_a_cell_in_aws_settles_itself_is_refused_in_the_engines_file(byoc: Any, tmp_path: Path) -> None:

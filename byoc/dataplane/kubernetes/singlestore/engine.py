@@ -207,7 +207,7 @@ class SingleStore:
             # It has had its first database; whether it still has, was the customer's to say.
             await site.off(partial(speech.require_tls, door))
         elif first:
-            storage = speech.storage_clause(self._settings.bucket, self._settings.region, intended)
+            storage = speech.storage_clause(self._settings, intended)
             await site.off(partial(speech.prepare_customer, door, storage))
         return True
 
@@ -257,12 +257,15 @@ class Bottomless:
 
     def place(self, intended: Intended) -> tuple[str, str]:
         """Return where a workspace's databases lie, and the bucket's region."""
-        return speech.place_of(self._settings.bucket, intended), self._settings.region
+        return speech.place_of(self._settings, intended), self._settings.region
 
     shut = staticmethod(speech.shut)
     listed = staticmethod(speech.listed)
     detach = staticmethod(speech.detach)
-    attach = staticmethod(speech.attach)
+
+    def attach(self, door: Door, database: str, place: str, region: str) -> None:
+        """Attach a database from the bucket."""
+        speech.attach(door, database, place, region, speech.credentials(self._settings))
 
 
 def operators(view: View) -> list[Pod]:

@@ -21,6 +21,9 @@ OPERATOR_USER: Final = 10001
 OPERATOR_LABELS: Final = {"name": names.OPERATOR, names.APP: ENGINE_OPERATOR}
 _POD_NAME: Final = "statefulset.kubernetes.io/pod-name"
 """Label that Kubernetes itself gives every pod of a StatefulSet."""
+_ROLE: Final = "eks.amazonaws.com/role-arn"
+_REGIONAL: Final = "eks.amazonaws.com/sts-regional-endpoints"
+"""STS is asked in the cell's region, where the cell has an endpoint for it, and not in another."""
 _UNSAID: Final = "256Mi"
 
 
@@ -31,14 +34,22 @@ def surroundings(intended: Intended, settings: ClusterSettings) -> list[Json]:
         manifests.limit_range(intended, _UNSAID),
         *_walls(intended, settings),
         manifests.budget(intended),
-        _account(intended),
+        _account(intended, settings),
         *services(intended, settings),
     ]
 
 
-def _account(intended: Intended) -> Json:
-    name = names.account(intended.group)
-    return made(intended, "v1", "ServiceAccount", name, automountServiceAccountToken=False)
+def _account(intended: Intended, settings: ClusterSettings) -> Json:
+    """Return the nodes' account; by what it says EKS mounts a token for AWS, of no use to this cluster."""
+    said = {_ROLE: settings.role, _REGIONAL: "true"} if settings.role else None
+    return made(
+        intended,
+        "v1",
+        "ServiceAccount",
+        names.CLUSTER,
+        annotations=said,
+        automountServiceAccountToken=False,
+    )
 
 
 def services(intended: Intended, settings: ClusterSettings) -> list[Json]:

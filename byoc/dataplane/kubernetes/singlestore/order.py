@@ -112,7 +112,7 @@ def watched(intended: Intended, settings: ClusterSettings) -> Json:
         # Volumes outlive machines, and what is unlimited lies in the bucket: a second copy would cost as
         # much again.
         "redundancyLevel": 1,
-        "serviceAccountName": names.account(intended.group),
+        "serviceAccountName": names.CLUSTER,
         # Of the operator's own Services; customers are given ours.
         "serviceSpec": {"type": "ClusterIP", "headless": True},
         "secureConnectionSpec": {"sslSecretName": names.FILES, "clientServerConnection": "enable"},

@@ -16,6 +16,7 @@ from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.door import Door, Heard, connected, shown
 from byoc.dataplane.kubernetes.intended import Intended
 from byoc.dataplane.kubernetes.inventory import Listed
+from byoc.dataplane.kubernetes.settings import ClusterSettings
 from byoc.errors import NotAuthenticated, TooManyRequests, Unreachable, UsageError
 from byoc.model.metrics import Metric
 
@@ -125,19 +126,30 @@ def require_tls(door: Door) -> None:
         session.execute("GRANT USAGE ON *.* TO 'admin'@'%' REQUIRE SSL")
 
 
-def storage_clause(bucket: str, region: str, intended: Intended) -> str:
-    """Return where a database without limits is kept: in the group's part; nothing without a bucket."""
-    return _stored(place_of(bucket, intended), region) if bucket else ""
+def storage_clause(settings: ClusterSettings, intended: Intended) -> str:
+    """Return where a database without limits is kept: in the workspace's part; nothing without a bucket."""
+    if not settings.bucket:
+        return ""
+    return _stored(place_of(settings, intended), settings.region, credentials(settings))
 
 
-def place_of(bucket: str, intended: Intended) -> str:
-    """Return ``bucket/path`` of a workspace's databases: within its group's part."""
-    return f"{bucket}/{names.account(intended.group)}/{intended.workspace}"
+def place_of(settings: ClusterSettings, intended: Intended) -> str:
+    """Return ``bucket/path`` of a workspace's databases: what a role lets its nodes use, else by its IDs.
+
+    A policy in AWS can name who asks as the cluster calls them, whole, and no part of that.
+    """
+    workspace = intended.workspace
+    path = names.subject(workspace) if settings.role else names.folder(intended.group, workspace)
+    return f"{settings.bucket}/{path}"
 
 
-def _stored(place: str, region: str) -> str:
-    # Rights come by the pods' own account: there is no credential to say.
-    return f" ON S3 '{place}' CONFIG '{{\"region\":\"{region}\"}}' CREDENTIALS '{{}}'"
+def credentials(settings: ClusterSettings) -> str:
+    """Return how an engine is told that its rights come by the pods' own account: there is no secret."""
+    return '{"creds_mode":"eks_irsa"}' if settings.role else "{}"
+
+
+def _stored(place: str, region: str, by: str) -> str:
+    return f" ON S3 '{place}' CONFIG '{{\"region\":\"{region}\"}}' CREDENTIALS '{by}'"
 
 
 # --- databases in the bucket ----------------------------------------------------------------------
@@ -198,15 +210,15 @@ def detach(door: Door, database: str) -> None:
         session.execute(f"DETACH DATABASE {_quoted(database)}")
 
 
-def attach(door: Door, database: str, place: str, region: str) -> None:
-    """Attach a database at its newest state.
+def attach(door: Door, database: str, place: str, region: str, by: str) -> None:
+    """Attach a database at its newest state; ``by`` is what ``credentials`` says.
 
     Raises:
         UsageError: the engine said no.
         Unreachable, NotAuthenticated, TooManyRequests: it is not known whether it was done.
     """
     with connected(door, INTERNAL, answer_timeout=_MOVING_SECONDS) as session:
-        session.execute(f"ATTACH DATABASE {_quoted(database)}{_stored(place, region)}")
+        session.execute(f"ATTACH DATABASE {_quoted(database)}{_stored(place, region, by)}")
 
 
 def _quoted(name: str) -> str:

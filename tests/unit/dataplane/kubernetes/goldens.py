@@ -36,6 +36,7 @@ OPERATED_SETTINGS: Final = ClusterSettings(
     operator_image=f"registry.example/singlestore/operator:4.81.0@{_DIGEST}",
     bucket="data-of-prod",
     region="eu-central-1",
+    role="arn:aws:iam::123456789012:role/byoc-prod-engine",
 )
 ORDER: Final = Secret("LICENCE", "*HASH")
 SECRETS: Final = manifests.Secrets("-- accounts\n", "certificate\n", "key\n", "authority\n")

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightkube import KubeConfig
 
-from byoc.cell.incluster import ENGINE_OPERATOR, GROUP_PREFIX
+from byoc.cell.incluster import ENGINE_OPERATOR
 from byoc.dataplane.engine_sql import Answer
 from byoc.dataplane.kubernetes import kinds, names, sizing
 from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import Kind, kind_of
 from byoc.dataplane.kubernetes.settings import ClusterSettings
-from byoc.dataplane.kubernetes.singlestore import engine, speech
+from byoc.dataplane.kubernetes.singlestore import engine, manifests, speech
 from byoc.dataplane.kubernetes.singlestore.engine import SingleStore
 from byoc.dataplane.kubernetes.singlestore.order import REQUIRED, Secret, checked, memsql_cluster
 from byoc.dataplane.kubernetes.singlestore.shape import Nodes, Shape, disk_gib, shape
@@ -350,13 +350,33 @@ class TestSpeech:
             Metric.READY_QUEUE: 0,
         }
 
-    def test_a_database_without_limits_lies_where_aws_lets_its_group_s_account_write(self) -> None:
-        account = order()["spec"]["serviceAccountName"]
-        assert of_kind("ServiceAccount", account)["metadata"]["name"] == f"{GROUP_PREFIX}{GROUP}"
-        said = speech.storage_clause("bucket", "eu-central-1", EXAMPLE)
-        assert f"'bucket/{account}/{WORKSPACE}'" in said
+    def test_a_database_without_limits_lies_where_aws_lets_its_workspaces_nodes_write(self) -> None:
+        account = of_kind("ServiceAccount", order()["spec"]["serviceAccountName"])["metadata"]
+        subject = f"system:serviceaccount:{account['namespace']}:{account['name']}"
+        said = speech.storage_clause(OPERATED_SETTINGS, EXAMPLE)
+        assert f"ON S3 'data-of-prod/{subject}'" in said
         assert '{"region":"eu-central-1"}' in said
-        assert speech.storage_clause("", "", EXAMPLE) == ""
+        assert said.endswith("""CREDENTIALS '{"creds_mode":"eks_irsa"}'""")
+        assert account["annotations"] == {
+            "eks.amazonaws.com/role-arn": OPERATED_SETTINGS.role,
+            "eks.amazonaws.com/sts-regional-endpoints": "true",
+        }
+
+    def test_the_nodes_account_is_called_as_the_cluster_is_whose_maker_wants_it_so(self) -> None:
+        assert order()["spec"]["serviceAccountName"] == order()["metadata"]["name"]
+
+    def test_without_a_role_a_database_lies_in_the_part_of_its_group_and_nobody_is_named(self) -> None:
+        settings = replace(OPERATED_SETTINGS, role="")
+        said = speech.storage_clause(settings, EXAMPLE)
+        assert f"ON S3 'data-of-prod/byoc-group-{GROUP}/{WORKSPACE}'" in said
+        assert said.endswith("CREDENTIALS '{}'")
+        made = [
+            each for each in manifests.surroundings(EXAMPLE, settings) if each["kind"] == "ServiceAccount"
+        ]
+        assert [each["metadata"].get("annotations") for each in made] == [None]
+
+    def test_without_a_bucket_a_database_is_as_large_as_its_volumes(self) -> None:
+        assert speech.storage_clause(replace(OPERATED_SETTINGS, bucket="", role=""), EXAMPLE) == ""
 
     def test_databases_are_sorted_by_whether_the_cell_could_attach_them_again(self) -> None:
         place = "bucket/byoc-group-g/w"
