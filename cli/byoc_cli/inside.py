@@ -8,7 +8,6 @@ import functools
 import getpass
 import inspect
 import socket
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,6 +19,7 @@ import typer
 from byoc.errors import UsageError
 from byoc.model.papers import Papers
 from byoc_cli import machine
+from byoc_cli.clusters import opener
 from byoc_cli.context import Context
 from byoc_cli.standing import AwsProfile, Region
 
@@ -131,16 +131,8 @@ def inside(given: Context, where: Where) -> Inside:
 
 def _in_cluster(given: Context, context: str) -> Inside:
     from byoc.cell.control.papers import ApiPapers  # noqa: PLC0415 - only for this way
-    from byoc.cell.installer.api import Api  # noqa: PLC0415
-    from byoc.cell.installer.budget import Budget  # noqa: PLC0415
-    from byoc.dataplane.kubernetes.kubeconfig import open_context  # noqa: PLC0415 - loads a client library
 
-    way = open_context(context, given.environment, home=Path(given.environment.get("HOME") or "/"))
-
-    def open_api() -> Api:
-        budget = Budget.of(_PATIENCE, time.monotonic, time.sleep)
-        return Api(way.server, "", way.token, budget, tls=way.tls)
-
+    open_api = opener(given, context, _PATIENCE)
     return Inside(ApiPapers(open_api, f"context {context}"), f"{local_user()} by context {context}", _CARRIED)
 
 

@@ -1,9 +1,7 @@
 """``byoc cell install`` and ``byoc cell destroy --context``: a cell in a cluster that is there already."""
 
 import asyncio
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -11,6 +9,7 @@ import typer
 from byoc.errors import UsageError
 from byoc_cli.bootstrap import AgentImage, Gateway, GatewayCa, Policy, image_of, policy_text
 from byoc_cli.chosen_engine import EngineFile, engine_file, engine_settings
+from byoc_cli.clusters import opener
 from byoc_cli.context import Context, of
 from byoc_cli.engines import repeatable
 from byoc_cli.files import text_of
@@ -70,7 +69,7 @@ def install(
     if not url:
         raise UsageError("the address of the gateway is not given", hint="add --gateway wss://…")
     runtime = engine_settings(engine_file(given, engine))
-    open_api = opener(given, context)
+    open_api = opener(given, context, SECONDS)
     connection = given.connection()
     given.client(connection).whoami()
     seen = _look(open_api, name, storage_class)
@@ -94,7 +93,7 @@ def take_out(given: Context, name: str, context: str, *, keep_data: bool, force:
     """Take a cell out of the cluster of ``context``; return what is left there."""
     from byoc.bootstrap.anywhere import remove  # noqa: PLC0415 - for this kind of cell only
 
-    return remove(opener(given, context), cell=name, keep_data=keep_data, force=force)
+    return remove(opener(given, context, SECONDS), cell=name, keep_data=keep_data, force=force)
 
 
 def show_left(given: Context, name: str, left: list[str]) -> None:
@@ -109,22 +108,6 @@ def show_left(given: Context, name: str, left: list[str]) -> None:
         given.out.grid(("LEFT IN THE CLUSTER",), [(each,) for each in left])
     else:
         given.out.text(f"cell {name} is gone; nothing of it is left in the cluster")
-
-
-def opener(given: Context, context: str) -> Callable[[], "Api"]:
-    """Return what opens the API of a cluster as the customer's kubeconfig says."""
-    from byoc.cell.installer.api import Api  # noqa: PLC0415
-    from byoc.cell.installer.budget import Budget  # noqa: PLC0415
-    from byoc.dataplane.kubernetes.kubeconfig import open_context  # noqa: PLC0415 - loads a client library
-
-    home = Path(given.environment.get("HOME") or "/")
-    way = open_context(context, given.environment, home=home)
-
-    def open_api() -> Api:
-        budget = Budget.of(SECONDS, time.monotonic, time.sleep)
-        return Api(way.server, "", way.token, budget, tls=way.tls)
-
-    return open_api
 
 
 def _look(open_api: Callable[[], "Api"], name: str, storage_class: str) -> "Seen":

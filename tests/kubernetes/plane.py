@@ -20,6 +20,8 @@ from typing import Any
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from tests.emulated.clients import Clients
+
 START_SECONDS = 60.0
 CONTROLLERS_USER = "system:kube-controller-manager"
 SCHEDULER_USER = "system:kube-scheduler"
@@ -33,6 +35,7 @@ class Plane:
 
     Attributes:
         tokens: user to bearer token.
+        clients: whose certificates of users the API server takes.
         authority: PEM of what signed the API server's certificate.
     """
 
@@ -40,6 +43,7 @@ class Plane:
     binary: Path
     port: int
     tokens: dict[str, str]
+    clients: Clients
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     options: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -131,10 +135,12 @@ def running(
     everybody = {"admin": "system:masters", CONTROLLERS_USER: "", SCHEDULER_USER: "", **users}
     tokens = {name: secrets.token_hex(16) for name in everybody}
     store, peer, port = _ports(3)
-    plane = Plane(home, binary, port, tokens)
+    clients = Clients.make()
+    plane = Plane(home, binary, port, tokens, clients)
     rows = [f'{tokens[name]},{name},{name},"{groups}"\n' for name, groups in everybody.items()]
     (home / "tokens.csv").write_text("".join(rows))
     (home / "sa.key").write_bytes(_account_key())
+    (home / "clients.crt").write_text(clients.certificate)
     try:
         _start(plane, store, peer, _reviewed(home, reviewer))
         yield plane
@@ -179,6 +185,7 @@ def _start(plane: Plane, store: int, peer: int, options: tuple[str, ...]) -> Non
         f"--service-account-signing-key-file={key}",
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--token-auth-file={plane.home / 'tokens.csv'}",
+        f"--client-ca-file={plane.home / 'clients.crt'}",
         "--authorization-mode=Node,RBAC",
         "--anonymous-auth=false",
         "--endpoint-reconciler-type=none",

@@ -38,6 +38,7 @@ _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 8.0
 # 401 too: EKS takes a while to know a new access entry.
 _TRY_AGAIN: Final = frozenset({401, 429, 500, 502, 503, 504})
+_UNKNOWN: Final = 401
 _OK: Final = range(200, 300)
 _ERRORS: Final[Mapping[int, type[ByocError]]] = {
     400: UsageError,
@@ -58,6 +59,7 @@ class Api:
         token: makes a bearer token; asked anew for each request, because they live for a minute. An
             empty one is not shown: the client's certificate says who asks.
         tls: whom to trust, and who asks; in place of ``authority``.
+        refused: called where the server does not know who asks, before it is asked again.
     """
 
     def __init__(
@@ -68,9 +70,11 @@ class Api:
         budget: Budget,
         *,
         tls: ssl.SSLContext | None = None,
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         self.budget = budget
         self._token = token
+        self._refused = refused
         parts = urlsplit(server)
         self._below = parts.path.rstrip("/")
         context = tls or ssl.create_default_context(cadata=authority)
@@ -195,10 +199,15 @@ class Api:
         try:
             self._connection.request(method, target, data, headers)
             answer = self._connection.getresponse()
-            return _read(answer.status, answer.read())
+            said = _read(answer.status, answer.read())
         except (OSError, http.client.HTTPException) as error:
             self._connection.close()
             return _Passing(0, str(error) or type(error).__name__)
+        if answer.status == _UNKNOWN:
+            # A certificate that is shown now was shown when the connection was opened.
+            self._connection.close()
+            self._refused()
+        return said
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,50 @@
 """A context of a person's kubeconfig: where the cluster is, whom to trust, and how to say who we are.
 
 Used by the commands that act on a cluster with the customer's own credentials (``--context``). The
-invariants: a server whose certificate nobody can check is refused; a program that makes tokens is run as
-the kubeconfig names it, without a shell; tokens stay in memory.
+invariants: a server whose certificate nobody can check is refused; so is a user who cannot say who they are,
+before the cluster is asked for anything; tokens stay in memory.
 """
 
 import base64
-import json
 import os
 import ssl
-import subprocess
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from lightkube import KubeConfig, SingleConfig
-from lightkube.config.models import User, UserExec
+from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 
-from byoc.errors import NotAuthenticated, NotFound, PreconditionFailed
+from byoc.clock import SystemClock
+from byoc.dataplane.kubernetes.credentials import Credentials, find
+from byoc.errors import NotFound, PreconditionFailed
 
-_EXEC_SECONDS: Final = 60.0
-_EXEC_INFO: Final = "KUBERNETES_EXEC_INFO"
+_NOW: Final = SystemClock().now
+_LEFT_KUBERNETES: Final = ("auth-provider", "username")
+"""Ways to say who one is that no cluster takes any more."""
+
+
+class _Read(KubeConfig):
+    """A kubeconfig, with what the library does not take in of it."""
+
+    whole: Mapping[str, Any]
+
+    @classmethod
+    def from_dict(cls, conf: dict[str, Any], fname: Any = None) -> "_Read":
+        made = cast("_Read", super().from_dict(conf, fname))
+        made.whole = conf
+        return made
+
+    def of(self, kind: str, name: str | None) -> Mapping[str, Any]:
+        """Return what stands under ``name`` in the list of all of ``kind``."""
+        rows = self.whole.get(f"{kind}s") or ()
+        return next((each.get(kind) or {} for each in rows if each.get("name") == name), {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,32 +55,41 @@ class Way:
         server: ``https://`` address of its API.
         tls: whom to trust, and the client's certificate if it has one.
         token: makes the bearer token; an empty one means that the certificate says who we are.
+        refused: to be called where the cluster does not know who we are: what was made is made anew.
     """
 
     context: str
     server: str
     tls: ssl.SSLContext
     token: Callable[[], str]
+    refused: Callable[[], None] = lambda: None
 
 
-def open_context(name: str, environment: Mapping[str, str], *, home: Path | None = None) -> Way:
+def open_context(
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    home: Path | None = None,
+    terminal: bool = False,
+    now: Callable[[], datetime] = _NOW,
+) -> Way:
     """Return the way of the context ``name``.
+
+    ``terminal``: whether there is one on which a program may ask a person who they are.
 
     Raises:
         NotFound: no kubeconfig has such a context; those that there are, are named.
-        PreconditionFailed: it cannot be used: no authority to check the server by, or a file is missing.
+        PreconditionFailed: it cannot be used: no authority to check the server by, a file or a program is
+            missing.
     """
     known: list[str] = []
     for path in _files(environment, home or Path.home()):
-        try:
-            config = KubeConfig.from_file(path)
-        except (ConfigError, OSError, ValueError) as error:
-            raise PreconditionFailed(f"{path} is no kubeconfig that can be read") from error
+        config = _read(path)
         known += config.contexts
         if name in config.contexts:
-            found = config.get(context_name=name)
+            found = _found(config, name)
             if found is not None:
-                return _way(name, found, environment)
+                return _Opening(name, config, found, environment, terminal, now).way()
     raise NotFound(
         f"there is no context `{name}`", hint=f"known: {', '.join(sorted(known)) or 'none; set KUBECONFIG'}"
     )
@@ -71,21 +100,86 @@ def _files(environment: Mapping[str, str], home: Path) -> list[Path]:
     return [each for each in named or [home / ".kube" / "config"] if each.is_file()]
 
 
-def _way(name: str, config: SingleConfig, environment: Mapping[str, str]) -> Way:
-    server = config.cluster.server
-    if not server.startswith("https://"):
-        raise PreconditionFailed(f"context `{name}`: {server} is not an https:// address")
-    if config.cluster.insecure:
-        raise PreconditionFailed(
-            f"context `{name}` does not check the server's certificate",
-            hint="give the cluster's authority in the kubeconfig",
-        )
-    user = config.user or User()
+def _read(path: Path) -> _Read:
     try:
-        tls = _tls(config, user)
-    except (OSError, ValueError, ssl.SSLError) as error:
-        raise PreconditionFailed(f"context `{name}`: a certificate cannot be read") from error
-    return Way(name, server, tls, _tokens(name, config, user, environment))
+        return cast("_Read", _Read.from_file(path))
+    except Exception as error:
+        # Whatever its parsers raise.
+        raise PreconditionFailed(f"{path} is no kubeconfig that can be read") from error
+
+
+def _found(config: KubeConfig, name: str) -> SingleConfig | None:
+    try:
+        return config.get(context_name=name)
+    except (ConfigError, KeyError) as error:
+        raise PreconditionFailed(
+            f"context `{name}` names a cluster or a user that its kubeconfig does not have"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """One context that is being opened."""
+
+    name: str
+    file: _Read
+    found: SingleConfig
+    environment: Mapping[str, str]
+    terminal: bool
+    now: Callable[[], datetime]
+
+    def way(self) -> Way:
+        server = self.found.cluster.server
+        if not server.startswith("https://"):
+            raise PreconditionFailed(f"context `{self.name}`: {server} is not an https:// address")
+        if self.found.cluster.insecure:
+            raise PreconditionFailed(
+                f"context `{self.name}` does not check the server's certificate",
+                hint="give the cluster's authority in the kubeconfig",
+            )
+        user = self.found.user or User()
+        try:
+            tls = _tls(self.found, user)
+        except (OSError, ValueError) as error:
+            raise PreconditionFailed(f"context `{self.name}`: a certificate cannot be read") from error
+        asked = self.file.of("user", self.found.context.user)
+        if asked.get("exec"):
+            made = self._made_by_program(asked["exec"], tls)
+            return Way(self.name, server, tls, made.token, made.refused)
+        return Way(self.name, server, tls, self._given(user, asked))
+
+    def _made_by_program(self, asked: Mapping[str, Any], tls: ssl.SSLContext) -> Credentials:
+        folder = Path(self.found.abs_file("."))
+        cluster = self.file.of("cluster", self.found.context.cluster)
+        try:
+            plugin = find(self.name, asked, cluster, folder, self.environment, terminal=self.terminal)
+        except (OSError, KeyError, TypeError, AttributeError) as error:
+            raise PreconditionFailed(
+                f"context `{self.name}`: what its kubeconfig says of the program `exec` cannot be read"
+            ) from error
+
+        def present(certificate: str, key: str) -> None:
+            _present(tls, certificate.encode(), key.encode())
+
+        return Credentials(plugin, self.environment, self.now, present)
+
+    def _given(self, user: User, asked: Mapping[str, Any]) -> Callable[[], str]:
+        if user.token_file:
+            return partial(self._in_file, Path(self.found.abs_file(user.token_file)))
+        if not (user.token or user.client_cert or user.client_cert_data):
+            left = [each for each in _LEFT_KUBERNETES if asked.get(each)]
+            what = f"says who you are by `{left[0]}` only" if left else "does not say who you are"
+            raise PreconditionFailed(
+                f"context `{self.name}` {what}",
+                hint="its user needs `exec`, `token`, `tokenFile` or `client-certificate`",
+            )
+        return lambda: user.token or ""
+
+    def _in_file(self, path: Path) -> str:
+        try:
+            return path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise PreconditionFailed(f"context `{self.name}`: the token in {path} cannot be read") from error
 
 
 def _tls(config: SingleConfig, user: User) -> ssl.SSLContext:
@@ -94,13 +188,7 @@ def _tls(config: SingleConfig, user: User) -> ssl.SSLContext:
     certificate = _content(config, user.client_cert_data, user.client_cert)
     key = _content(config, user.client_key_data, user.client_key)
     if certificate and key:
-        with ExitStack() as stack:
-            # The library takes files only; they are gone again when this returns.
-            files = [stack.enter_context(tempfile.NamedTemporaryFile()) for _ in range(2)]
-            for file, content in zip(files, (certificate, key), strict=True):
-                file.write(content)
-                file.flush()
-            tls.load_cert_chain(files[0].name, files[1].name)
+        _present(tls, certificate, key)
     return tls
 
 
@@ -110,60 +198,12 @@ def _content(config: SingleConfig, data: str | None, file: str | None) -> bytes 
     return Path(config.abs_file(file)).read_bytes() if file else None
 
 
-def _tokens(name: str, config: SingleConfig, user: User, environment: Mapping[str, str]) -> Callable[[], str]:
-    if user.exec is not None:
-        return _Program(name, user.exec, environment)
-    if user.token_file:
-        path = Path(config.abs_file(user.token_file))
-        return lambda: path.read_text(encoding="utf-8").strip()
-    return lambda: user.token or ""
-
-
-class _Program:
-    """A program that makes tokens, as ``aws eks get-token`` is; asked once, and again when told to."""
-
-    def __init__(self, context: str, asked: UserExec, environment: Mapping[str, str]) -> None:
-        self._context = context
-        self._asked = asked
-        self._environment = environment
-        self._token = ""
-
-    def __call__(self) -> str:
-        """Return a token."""
-        if not self._token:
-            self._token = self._run()
-        return self._token
-
-    def _run(self) -> str:
-        asked = self._asked
-        own = {each.name: each.value for each in asked.env or []}
-        info = {"apiVersion": asked.apiVersion, "kind": "ExecCredential", "spec": {"interactive": False}}
-        try:
-            ended = subprocess.run(
-                [asked.command, *(asked.args or [])],
-                env={**self._environment, **own, _EXEC_INFO: json.dumps(info)},
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_EXEC_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            hint = asked.installHint or "install it, or take another context"
-            raise PreconditionFailed(
-                f"context `{self._context}`: {asked.command} cannot be run", hint=hint
-            ) from error
-        if ended.returncode:
-            said = ended.stderr.decode("utf-8", "replace").strip().splitlines()
-            raise NotAuthenticated(
-                f"{asked.command} makes no token: {said[-1][:300] if said else 'no reason'}"
-            )
-        return _token_of(asked.command, ended.stdout)
-
-
-def _token_of(command: str, answer: bytes) -> str:
-    try:
-        value: Any = json.loads(answer)
-        token = value["status"]["token"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise NotAuthenticated(f"what {command} answers holds no token") from error
-    return str(token)
+def _present(tls: ssl.SSLContext, certificate: bytes, key: bytes) -> None:
+    """Show a certificate from the next connection on."""
+    with ExitStack() as stack:
+        # The library takes files only; they are gone again when this returns.
+        files = [stack.enter_context(tempfile.NamedTemporaryFile()) for _ in range(2)]
+        for file, content in zip(files, (certificate, key), strict=True):
+            file.write(content)
+            file.flush()
+        tls.load_cert_chain(files[0].name, files[1].name)
