@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 POLL = 0.001
 AT_ONCE = 24
 QUIET_SECONDS = 60.0
+SETTLED_SECONDS = 5.0
 WIDE = replace(SETTINGS, memory_bytes=None)
 
 
@@ -153,18 +154,10 @@ async def _convergence(cell: Cell, count: int) -> list[Figure]:
     specs = [WorkspaceSpec(WorkspaceID(new_id()), GroupID(new_id()), 1, "w", "S-00") for _ in range(count)]
     runtime = KubernetesRuntime(cell.cluster(), WIDE, SystemClock())
     await runtime.list()
-    began = time.perf_counter()
-    await _together([runtime.act(each, Action.CREATE_VOLUME, Secrets(), Doors()) for each in specs])
-    ours = time.perf_counter() - began
+    ours, changes = await _growing(runtime, specs)
     objects = [_objects(runtime, each) for each in specs]
     await runtime.close(stop_engines=False)
-    again = KubernetesRuntime(cell.cluster(), WIDE, SystemClock())
-    began = time.perf_counter()
-    await again.list()
-    await asyncio.gather(*(again.observe(each.id) for each in specs))
-    restart = time.perf_counter() - began
-    changes = await _changes(again, specs)
-    await again.close(stop_engines=False)
+    restart = await _restart(cell, specs)
     await cell.clear()
     return [
         Figure(f"{count} workspaces from zero", "s", ours, goal=1.5, baseline=await _bare(cell, objects),
@@ -174,14 +167,40 @@ async def _convergence(cell: Cell, count: int) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def _changes(runtime: KubernetesRuntime, specs: list[WorkspaceSpec]) -> list[Figure]:
-    """What a change of the firewall costs among all of them."""
-    took = []
-    for number, each in enumerate(specs[:10]):
+async def _growing(runtime: KubernetesRuntime, specs: list[WorkspaceSpec]) -> tuple[float, list[Figure]]:
+    """Make all of them; returns the seconds, and what a change cost among the first ten, hundred, and all."""
+    seconds, made, figures = 0.0, 0, []
+    for many in sorted({min(len(specs), each) for each in (10, 100, len(specs))}):
         began = time.perf_counter()
-        await runtime.act(each, Action.MEND, Secrets(), Doors((f"10.0.0.{number}",)))
+        await _together(
+            [runtime.act(each, Action.CREATE_VOLUME, Secrets(), Doors()) for each in specs[made:many]]
+        )
+        seconds += time.perf_counter() - began
+        made = many
+        figures.append(Figure(f"one change among {many}", "ms", await _change(runtime, specs[:made])))
+    return seconds, figures
+
+
+async def _restart(cell: Cell, specs: list[WorkspaceSpec]) -> float:
+    """Return the seconds in which a new agent has seen them all."""
+    again = KubernetesRuntime(cell.cluster(), WIDE, SystemClock())
+    began = time.perf_counter()
+    await again.list()
+    await asyncio.gather(*(again.observe(each.id) for each in specs))
+    took = time.perf_counter() - began
+    await again.close(stop_engines=False)
+    return took
+
+
+async def _change(runtime: KubernetesRuntime, specs: list[WorkspaceSpec]) -> float:
+    """Return the milliseconds that a change of the firewall costs, once what was made has settled."""
+    await asyncio.sleep(SETTLED_SECONDS)
+    took = []
+    for number, each in enumerate(specs[-10:]):
+        began = time.perf_counter()
+        await runtime.act(each, Action.MEND, Secrets(), Doors((f"10.{len(specs) % 250}.0.{number}",)))
         took.append((time.perf_counter() - began) * 1000)
-    return [Figure(f"one change among {len(specs)}", "ms", middle(took))]
+    return middle(took)
 
 
 def _many() -> list[Figure]:

@@ -1,15 +1,15 @@
 """A storm over a cell in a cluster: its loop, engines and control plane are real, and everything may break.
 
-Used by the tests of this tier and, longer and over more workspaces, by ``tests/nightly``. One seed gives one
-storm. What is looked at afterwards is what a customer would: his rows, his volumes, what runs, and how
-much the cell asks of the API server once nothing happens any more.
+Used by ``tests/nightly``, for seconds over a few workspaces or longer over many. One seed gives one storm.
+What is looked at afterwards is what a customer would: his rows, his volumes, what runs, and how much the cell
+asks of the API server once nothing happens any more.
 """
 
 import asyncio
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -140,10 +140,11 @@ class Agent:
 
 @dataclass
 class Storm:
-    """One storm over ``count`` workspaces."""
+    """One storm over ``count`` workspaces, of which at most ``awake`` run at a time, for engines are real."""
 
     agent: Agent
     count: int
+    awake: int
     dice: random.Random
     specs: dict[WorkspaceID, WorkspaceSpec] = field(default_factory=dict)
     done: dict[str, int] = field(default_factory=dict)
@@ -156,15 +157,20 @@ class Storm:
         """Make the workspaces, each with a row that no other has."""
         self.agent.state.passwords.put(GROUP.id, Password(1, PASSWORD))
         self.agent.state.desired.put_group(GROUP)
-        for number in range(self.count):
-            spec = replace(ORDERS, id=WorkspaceID(new_id()), name=f"w{number}")
-            self.specs[spec.id] = spec
-            self.agent.say(spec)
-        await self.calm(seconds)
-        for name in self.specs:
-            for statement in ("CREATE DATABASE kept", "CREATE TABLE kept.t (v VARCHAR(40))"):
-                assert await self.ask(name, statement) is not None
-            assert await self.ask(name, f"INSERT INTO kept.t VALUES ('{name}')") is not None
+        while len(self.specs) < self.count:
+            await self._rest(seconds)
+            numbers = range(len(self.specs), min(self.count, len(self.specs) + self.awake))
+            fresh = [replace(ORDERS, id=WorkspaceID(new_id()), name=f"w{number}") for number in numbers]
+            for spec in fresh:
+                self._say(spec)
+            await self.calm(seconds)
+            for spec in fresh:
+                await self._fill(spec.id)
+
+    async def _fill(self, name: WorkspaceID) -> None:
+        for statement in ("CREATE DATABASE kept", "CREATE TABLE kept.t (v VARCHAR(40))"):
+            assert await self.ask(name, statement) is not None
+        assert await self.ask(name, f"INSERT INTO kept.t VALUES ('{name}')") is not None
 
     async def blow(self, seconds: float) -> None:
         """Break something again and again."""
@@ -189,10 +195,31 @@ class Storm:
             assert time.monotonic() < ends, [(each.phase, each.reason) for each in views.values()]
             await asyncio.sleep(0.1)
 
-    async def resume_all(self) -> None:
-        for name, spec in self.specs.items():
-            if spec.desired is Desired.SUSPENDED:
+    async def check(self, seconds: float) -> None:
+        """Look for each workspace's row, those that run first; the others are resumed for it."""
+        asleep = [name for name, spec in self.specs.items() if spec.desired is Desired.SUSPENDED]
+        await self._check(self._running())
+        for at in range(0, len(asleep), self.awake):
+            some = asleep[at : at + self.awake]
+            if len(self._running()) + len(some) > self.awake:
+                await self._rest(seconds)
+            for name in some:
                 self._say(following(self.specs[name], desired=Desired.RUNNING))
+            await self.calm(seconds)
+            await self._check(some)
+
+    async def _check(self, names: Iterable[WorkspaceID]) -> None:
+        for name in names:
+            assert await self.ask(name) == ((name,),)
+
+    async def _rest(self, seconds: float) -> None:
+        """Suspend what runs."""
+        for name in self._running():
+            self._say(following(self.specs[name], desired=Desired.SUSPENDED))
+        await self.calm(seconds)
+
+    def _running(self) -> list[WorkspaceID]:
+        return [name for name, spec in self.specs.items() if spec.desired is Desired.RUNNING]
 
     async def idle(self, seconds: float) -> Traffic:
         """Return what is asked of the API server while nothing happens."""
@@ -266,10 +293,12 @@ class Storm:
         await self.agent.kill()
 
     async def change(self) -> None:
-        """Suspend what runs, resume what is suspended."""
+        """Suspend what runs, resume what is suspended if there is room for it."""
         spec = self.specs[self._any()]
-        other = Desired.RUNNING if spec.desired is Desired.SUSPENDED else Desired.SUSPENDED
-        self._say(following(spec, desired=other))
+        if spec.desired is Desired.RUNNING:
+            self._say(following(spec, desired=Desired.SUSPENDED))
+        elif len(self._running()) < self.awake:
+            self._say(following(spec, desired=Desired.RUNNING))
 
     def _say(self, spec: WorkspaceSpec) -> None:
         self.specs[spec.id] = spec
@@ -291,21 +320,26 @@ async def weather(
     folder: Path,
     *,
     count: int,
+    awake: int,
     seconds: float,
     patience: float,
     seed: int,
     say: Callable[[str], None],
 ) -> None:
-    """Make workspaces, let a storm pass over them, and look whether anything is the worse for it."""
+    """Make workspaces, let a storm pass over them, and look whether anything is the worse for it.
+
+    Args:
+        awake: how many may run at a time; the others are suspended. An engine takes some 90 MB.
+        seconds: how long things break.
+        patience: seconds until all is as it should be.
+    """
     dice = random.Random(seed)  # noqa: S311 - a storm that can be had again
     async with Agent(cell, folder, dice).running() as agent:
-        storm = Storm(agent, count, dice)
+        storm = Storm(agent, count, awake, dice)
         await storm.make(patience)
         before = storm.disks()
         began, asked = time.monotonic(), agent.traffic()
         await storm.blow(seconds)
-        await storm.calm(patience)
-        await storm.resume_all()
         await storm.calm(patience)
         minutes, now = (time.monotonic() - began) / 60, agent.traffic()
         a_minute = (
@@ -314,8 +348,7 @@ async def weather(
         say(f"seed {seed}, {storm.done}: {a_minute:.0f} requests a minute for {count} workspaces")
         # What a deed costs is counted in tens; a loop that runs hot asks hundreds of times a second.
         assert a_minute <= MOST_A_MINUTE + MOST_A_MINUTE_EACH * count
-        for name in storm.specs:
-            assert await storm.ask(name) == ((name,),)
+        await storm.check(patience)
         assert storm.disks() == before
         assert storm.engines() == count
         assert cell.world.faults == []

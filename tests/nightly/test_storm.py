@@ -33,8 +33,13 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
 
 
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize(("count", "seconds", "seed"), [(4, 20, 20260101), (100, 180, 1), (1000, 1800, 2)])
+@pytest.mark.parametrize(
+    ("count", "awake", "seconds", "seed"), [(4, 4, 20, 20260101), (100, 100, 180, 1), (1000, 80, 1800, 2)]
+)
 async def test_a_storm_loses_no_row_swaps_no_volume_and_doubles_nothing(
-    cell: Cell, tmp_path: Path, count: int, seconds: int, seed: int
+    cell: Cell, tmp_path: Path, count: int, awake: int, seconds: int, seed: int
 ) -> None:
-    await weather(cell, tmp_path / "cell", count=count, seconds=seconds, patience=2400, seed=seed, say=print)
+    folder, patience = tmp_path / "cell", 2400
+    await weather(
+        cell, folder, count=count, awake=awake, seconds=seconds, patience=patience, seed=seed, say=print
+    )
