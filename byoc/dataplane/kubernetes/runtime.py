@@ -8,10 +8,9 @@ ready, and ``SELECT 1`` was answered over TLS by the engine that is meant.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from lightkube import KubeConfig
 
@@ -34,14 +33,12 @@ from byoc.dataplane.kubernetes.removal import remove
 from byoc.dataplane.kubernetes.settings import DETACH, ClusterSettings
 from byoc.dataplane.kubernetes.tending import Tending
 from byoc.dataplane.runtime import Action, Doors, Limits, Observation, Process, Secrets
+from byoc.dataplane.threads import Threads
 from byoc.errors import ByocError, NotAuthenticated
 from byoc.ids import WorkspaceID
 from byoc.model.metrics import Sample
 from byoc.model.report import CellFacts, Reason
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
-
-T = TypeVar("T")
-P = ParamSpec("P")
 
 _THREADS: Final = 24
 _WAIT_SECONDS: Final = 1.0
@@ -93,7 +90,7 @@ class KubernetesRuntime:
         self._volumes = Volumes(cluster, settings, clock)
         self._held: dict[WorkspaceID, _Held] = {}
         self._rung: asyncio.Queue[WorkspaceID] = asyncio.Queue()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="engines")
+        self._threads = Threads(_THREADS, "engines")
         self._following: asyncio.Task[None] | None = None
         self._succeeding: asyncio.Task[None] | None = None
         self._opening = asyncio.Lock()
@@ -201,7 +198,7 @@ class KubernetesRuntime:
             each.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._cluster.close()
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
         self._engines.close()
 
     # --- opening -------------------------------------------------------------------------
@@ -290,7 +287,7 @@ class KubernetesRuntime:
             elif following.renewed:
                 await self._renew(self._door(workspace, pod.address))
             if held.growth.due(self._clock.monotonic()) and view.claim is not None:
-                asked = partial(self._off, partial(door.held, self._door(workspace, pod.address)))
+                asked = partial(self._threads.do, partial(door.held, self._door(workspace, pod.address)))
                 await self._volumes.measure(view.claim, held.growth, asked)
 
     def _describe(self, workspace: WorkspaceID, held: _Held) -> Observation:
@@ -550,7 +547,8 @@ class KubernetesRuntime:
     @property
     def _making(self) -> Making:
         assert self._authority is not None  # noqa: S101 - every call opens first
-        return Making(self._cluster, self._cache, self._authority, self._engines, self._clock, self._off)
+        off = self._threads.do
+        return Making(self._cluster, self._cache, self._authority, self._engines, self._clock, off)
 
     @property
     def _away(self) -> Away | None:
@@ -575,16 +573,6 @@ class KubernetesRuntime:
         failures = held.following.failures
         held.following.failures = failures.failed(spec.generation, reason, self._clock.now())
         _LOG.warning("action failed", workspace=spec.id, reason=reason)
-
-    async def _off(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Do blocking work in a thread; a cancelled caller waits for its end, so nothing runs on unseen."""
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, lambda: work(*arguments, **named))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait({future})
-            raise
 
 
 _ALIVE: Final = frozenset({Process.STARTING, Process.RUNNING, Process.UNRESPONSIVE})

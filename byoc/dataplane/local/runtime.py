@@ -9,11 +9,10 @@ import asyncio
 import errno
 import ipaddress
 import secrets as random
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Final
 
 from byoc import __version__, durable, log
 from byoc.clock import Clock
@@ -26,14 +25,12 @@ from byoc.dataplane.local.upgrade import bring_up_to_date, find_tool
 from byoc.dataplane.local.verdict import why_it_ended
 from byoc.dataplane.local.volume import Record, Run, Volume
 from byoc.dataplane.runtime import Action, Doors, Failures, Limits, Observation, Process, Secrets
+from byoc.dataplane.threads import Threads
 from byoc.errors import ByocError, EngineFailed, Failed, NotAuthenticated, PreconditionFailed
 from byoc.ids import WorkspaceID
 from byoc.model.metrics import Sample
 from byoc.model.report import CellFacts, Reason
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
-
-T = TypeVar("T")
-P = ParamSpec("P")
 
 PORTS: Final = range(21000, 31000)
 """Below the ports that systems hand out by themselves, so that a suspended workspace keeps its own."""
@@ -97,7 +94,7 @@ class LocalRuntime:
         self._ports = ports
         self._engine = find(environment)
         self._memory = memory_bytes or process.memory_bytes()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="runtime")
+        self._threads = Threads(_THREADS, "runtime")
         self._workspaces: dict[WorkspaceID, _Held] = {}
         self._children: set[int] = set()
         self._opened = False
@@ -109,7 +106,7 @@ class LocalRuntime:
     async def observe(self, workspace: WorkspaceID) -> Observation:
         """Return what is true of ``workspace`` now."""
         held = await self._held(workspace)
-        record = await self._off(held.volume.read)
+        record = await self._threads.do(held.volume.read)
         if held.run is not None and not held.stopping:
             await self._look(held, record)
         return self._describe(held, record)
@@ -150,7 +147,7 @@ class LocalRuntime:
     async def list(self) -> list[WorkspaceID]:
         """Return every workspace that has a volume here."""
         await self._open()
-        return [each.id for each in await self._off(volume.every, self._volumes)]
+        return [each.id for each in await self._threads.do(volume.every, self._volumes)]
 
     def fits(self, limits: Limits, *, committed_bytes: int) -> bool:
         """Whether the machine has memory for ``limits`` beside ``committed_bytes`` of others."""
@@ -169,23 +166,23 @@ class LocalRuntime:
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return the end of the engine's own log."""
         words = Volume(self._volumes, workspace).words
-        return await self._off(words, at_most=_LOG_BYTES)
+        return await self._threads.do(words, at_most=_LOG_BYTES)
 
     async def metrics(self, workspace: WorkspaceID) -> tuple[Sample, ...]:
         """Return what the engine and the machine count now."""
         held = await self._held(workspace)
-        run, record = held.run, await self._off(held.volume.read)
+        run, record = held.run, await self._threads.do(held.volume.read)
         if run is None or record is None or held.stopping or self._process(held) is not Process.RUNNING:
             return ()
-        return await self._off(gauge.measure, held.volume, run, _door(held.volume, record))
+        return await self._threads.do(gauge.measure, held.volume, run, _door(held.volume, record))
 
     async def stored_bytes(self, workspace: WorkspaceID) -> int:
         """Return what the data folder takes on the machine's disk."""
-        return await self._off(Volume(self._volumes, workspace).used_bytes)
+        return await self._threads.do(Volume(self._volumes, workspace).used_bytes)
 
     async def owns(self, address: str, port: int) -> str:
         """Say so of every engine's port on this machine, whether the engine runs or not."""
-        own = port in await self._off(volume.taken_ports, self._volumes)
+        own = port in await self._threads.do(volume.taken_ports, self._volumes)
         return "an engine" if own and ipaddress.ip_address(address).is_loopback else ""
 
     async def close(self, *, stop_engines: bool) -> None:
@@ -193,7 +190,7 @@ class LocalRuntime:
         if stop_engines:
             await self._open()
             await asyncio.gather(*(self._stop_now(held) for held in self._workspaces.values()))
-        await asyncio.to_thread(self._threads.shutdown)
+        await self._threads.close()
 
     # --- opening -------------------------------------------------------------------------
 
@@ -207,7 +204,7 @@ class LocalRuntime:
             return
         async with self._opening:
             if not self._opened:
-                await self._off(self._adopt)
+                await self._threads.do(self._adopt)
                 self._opened = True
 
     def _adopt(self) -> None:
@@ -229,12 +226,12 @@ class LocalRuntime:
 
     async def _look(self, held: _Held, record: Record | None) -> None:
         run = held.run
-        if run is None or not await self._off(self._alive, held):
-            await self._off(self._count_end, held)
+        if run is None or not await self._threads.do(self._alive, held):
+            await self._threads.do(self._count_end, held)
             return
-        answer = await self._off(_ask, held.volume, record) if record is not None else None
-        if answer is None and not await self._off(self._alive, held):
-            await self._off(self._count_end, held)
+        answer = await self._threads.do(_ask, held.volume, record) if record is not None else None
+        if answer is None and not await self._threads.do(self._alive, held):
+            await self._threads.do(self._count_end, held)
         # Whatever was seen of an engine that was replaced meanwhile says nothing of the new one.
         if answer is None or held.run is not run:
             return
@@ -242,7 +239,7 @@ class LocalRuntime:
         held.failures = held.failures.answered()
         if run.answered_at is None:
             held.run = replace(run, answered_at=self._clock.now())
-            await self._off(held.volume.write_run, held.run)
+            await self._threads.do(held.volume.write_run, held.run)
 
     def _describe(self, held: _Held, record: Record | None) -> Observation:
         now, run = self._process(held), held.run
@@ -334,24 +331,24 @@ class LocalRuntime:
                 await self._stop(held)
             case Action.REMOVE:
                 await self._stop(held, at_once=True)
-                await self._off(held.volume.remove)
+                await self._threads.do(held.volume.remove)
 
     async def _create(self, held: _Held) -> None:
         if held.volume.exists:
             return
         engine = await self._need_engine()
         async with self._making:
-            source = await self._off(template.ensure, self._templates, engine)
-            port = await self._off(self._choose_port, held.volume.id)
+            source = await self._threads.do(template.ensure, self._templates, engine)
+            port = await self._threads.do(self._choose_port, held.volume.id)
             record = Record(port, engine.version, random.token_urlsafe(24))
-            await self._off(held.volume.create, source, record)
+            await self._threads.do(held.volume.create, source, record)
 
     async def _start(self, held: _Held, spec: WorkspaceSpec) -> None:
         if held.run is not None:
-            if await self._off(self._alive, held):
+            if await self._threads.do(self._alive, held):
                 return
-            await self._off(self._count_end, held)
-        record = await self._off(held.volume.read)
+            await self._threads.do(self._count_end, held)
+        record = await self._threads.do(held.volume.read)
         if record is None:
             self._failed(held, spec, Reason.VOLUME_MISSING)
         elif not self.fits(Limits.wanted(spec), committed_bytes=self._committed(held)):
@@ -370,8 +367,8 @@ class LocalRuntime:
             if record.upgrade_from and find_tool(engine, self._environment) is None:
                 self._failed(held, spec, Reason.UPGRADE_TOOL_MISSING)
                 return
-            await self._off(held.volume.write, record)
-            await self._off(self._launch, held, spec, engine, record)
+            await self._threads.do(held.volume.write, record)
+            await self._threads.do(self._launch, held, spec, engine, record)
 
     def _launch(self, held: _Held, spec: WorkspaceSpec, engine: Engine, record: Record) -> None:
         each = held.volume
@@ -410,19 +407,19 @@ class LocalRuntime:
             return
         try:
             words, password = each.folder / "upgrade.log", record.internal_password
-            await self._off(bring_up_to_date, tool, engine, each.socket, password, words)
+            await self._threads.do(bring_up_to_date, tool, engine, each.socket, password, words)
         except EngineFailed as error:
             _LOG.error("data not upgraded", workspace=each.id, error=error.message, hint=error.hint)
             await self._stop(held)
             self._failed(held, spec, Reason.DATA_NOT_UPGRADED)
             return
-        await self._off(each.write, replace(record, upgrade_from=""))
+        await self._threads.do(each.write, replace(record, upgrade_from=""))
 
     async def _wait(self, held: _Held, spec: WorkspaceSpec) -> None:
         end = self._clock.monotonic() + _WAIT_SECONDS
-        record = await self._off(held.volume.read)
+        record = await self._threads.do(held.volume.read)
         while held.run is not None and record is not None and self._clock.monotonic() < end:
-            if not await self._off(self._alive, held):
+            if not await self._threads.do(self._alive, held):
                 return
             if held.volume.socket.exists():
                 before = held.answered
@@ -433,34 +430,34 @@ class LocalRuntime:
             await self._clock.sleep(_POLL_SECONDS)
 
     async def _set_password(self, held: _Held, spec: WorkspaceSpec, secrets: Secrets) -> None:
-        record = await self._off(held.volume.read)
+        record = await self._threads.do(held.volume.read)
         if record is None or held.run is None or secrets.password_version <= record.password_version:
             return
         door = _door(held.volume, record)
         first = record.password_version == 0
         try:
-            await self._off(set_admin_password, door, secrets.password, first=first)
+            await self._threads.do(set_admin_password, door, secrets.password, first=first)
         except NotAuthenticated:
             # Somebody took away the rights of our account; a start makes it anew.
             await self._restart(held, spec)
             return
-        await self._off(held.volume.write, replace(record, password_version=secrets.password_version))
+        await self._threads.do(held.volume.write, replace(record, password_version=secrets.password_version))
 
     async def _resize(self, held: _Held, spec: WorkspaceSpec) -> None:
-        record, wanted = await self._off(held.volume.read), Limits.wanted(spec)
+        record, wanted = await self._threads.do(held.volume.read), Limits.wanted(spec)
         if record is None or held.run is None:
             return
         if not self.fits(wanted, committed_bytes=self._committed(held)):
             self._failed(held, spec, Reason.MEMORY_SHORT)
             return
         try:
-            done = await self._off(set_variables, _door(held.volume, record), variables(wanted))
+            done = await self._threads.do(set_variables, _door(held.volume, record), variables(wanted))
         except NotAuthenticated:
             done = False
         held.restart_needed = not done
         if done:
             held.run = replace(held.run, limits=wanted, generation=spec.generation)
-            await self._off(held.volume.write_run, held.run)
+            await self._threads.do(held.volume.write_run, held.run)
 
     async def _restart(self, held: _Held, spec: WorkspaceSpec) -> None:
         hung = self._process(held) is Process.UNRESPONSIVE
@@ -482,7 +479,7 @@ class LocalRuntime:
             if held.run is not None:
                 patience = _STOP_SECONDS_UNRESPONSIVE if hung else _STOP_SECONDS
                 await self._end_process(held, 0.0 if at_once else patience)
-            await self._off(held.volume.forget_run)
+            await self._threads.do(held.volume.forget_run)
             held.run = None
             held.ended = held.told = held.restart_needed = False
             held.failures, held.answer = Failures(), Answer()
@@ -494,20 +491,20 @@ class LocalRuntime:
         if run is None:
             return
         if patience:
-            await self._off(process.terminate, run.pid, data)
+            await self._threads.do(process.terminate, run.pid, data)
         end = self._clock.monotonic() + patience
-        while await self._off(self._alive, held):
+        while await self._threads.do(self._alive, held):
             if self._clock.monotonic() >= end:
                 if patience:
                     _LOG.warning("engine did not stop in time and was killed", workspace=held.volume.id)
-                await self._off(process.kill, run.pid, data)
+                await self._threads.do(process.kill, run.pid, data)
             await self._clock.sleep(_POLL_SECONDS)
 
     # --- small things --------------------------------------------------------------------
 
     async def _need_engine(self) -> Engine:
         if self._engine is None:
-            self._engine = await self._off(find, self._environment)
+            self._engine = await self._threads.do(find, self._environment)
         if self._engine is None:
             raise _no_engine()
         return self._engine
@@ -525,16 +522,6 @@ class LocalRuntime:
     def _failed(self, held: _Held, spec: WorkspaceSpec, reason: Reason) -> None:
         held.failures = held.failures.failed(spec.generation, reason, self._clock.now())
         _LOG.warning("action failed", workspace=spec.id, reason=reason)
-
-    async def _off(self, work: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-        """Do blocking work in a thread; a cancelled caller waits for its end, so nothing runs on unseen."""
-        loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._threads, lambda: work(*arguments, **named))
-        try:
-            return await asyncio.shield(future)
-        except asyncio.CancelledError:
-            await asyncio.wait({future})
-            raise
 
 
 def _ask(each: Volume, record: Record) -> Answer | None:
