@@ -526,9 +526,13 @@ class KubernetesRuntime:
         if intended is None or not (view.wanted or view.sets or view.pods):
             return
         held.following.moving = True
-        if view.wanted or intended.running:
-            await self._making.stopped(replace(intended, running=False))
-        await self._making.until(workspace, _STOP_SECONDS, lambda seen: not seen.runs)
+        try:
+            if view.wanted or intended.running:
+                await self._making.stopped(replace(intended, running=False))
+            await self._making.until(workspace, _STOP_SECONDS, lambda seen: not seen.runs)
+        finally:
+            # Where the controller was not told, the engine runs on, and the next intent may want it to.
+            held.following.moving = not self._cache.view(workspace).wanted
         if not self._cache.view(workspace).runs:
             held.following.moving = False
             held.following.stopped()

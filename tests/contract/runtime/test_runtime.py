@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
+from byoc.dataplane.plan import Step
 from byoc.dataplane.runtime import Action, Limits, Observation, Process, Runtime, Secrets
+from byoc.errors import Unreachable
 from byoc.ids import WorkspaceID, new_id
 from byoc.model.metrics import Metric
 from byoc.model.report import Phase, Reason
@@ -259,6 +262,22 @@ async def test_a_cancelled_action_can_be_repeated(
     acting.cancel()
     await asyncio.wait({acting})
     assert (await walk(runtime, spec, secrets))[-1].phase is Phase.RUNNING
+
+
+async def test_a_stop_that_was_cut_short_and_taken_back_ends_in_an_engine_that_answers(
+    runtime: Runtime, spec: WorkspaceSpec, secrets: Secrets
+) -> None:
+    while (await step(runtime, spec, secrets)).action is not Action.WAIT_FOR_SQL:
+        pass
+    acting = asyncio.ensure_future(runtime.act(spec, Action.STOP, secrets))
+    await asyncio.sleep(0.005)
+    acting.cancel()
+    await asyncio.wait({acting})
+    steps: list[Step] = []
+    while not steps:
+        with suppress(Unreachable):  # one that had heard of it may be about to end under what comes next
+            steps = await walk(runtime, spec, secrets)
+    assert steps[-1].phase is Phase.RUNNING
 
 
 async def test_engines_outlive_an_agent_that_leaves_them(

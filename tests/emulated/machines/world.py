@@ -118,10 +118,13 @@ class World:
 
     def kill_process(self, namespace: str, pod: str, container: str = "engine") -> int:
         """End a container's process as a crash would; return its number."""
-        found = self.containers(namespace, pod)[container].container
-        assert found is not None
-        self._do(found.kill())
-        return found.pid
+        number = self.crash(namespace, pod, container)
+        assert number, f"{pod} of {namespace} has no {container} that runs"
+        return number
+
+    def crash(self, namespace: str, pod: str, container: str = "engine") -> int:
+        """The same if it runs just now; else return 0."""
+        return self._do(self._crash(namespace, pod, container))
 
     def employ(self, work: Callable[[Api], Coroutine[Any, Any, None]]) -> None:
         """Let something else that plays a controller work here, until the end."""
@@ -228,6 +231,13 @@ class World:
         listed = await self._api.ask("GET", f"/api/v1/pods?fieldSelector=spec.nodeName%3D{machine.name}")
         for pod in listed["items"]:
             await machine.pod_seen("MODIFIED", pod)
+
+    async def _crash(self, namespace: str, pod: str, container: str) -> int:
+        keep = self.containers(namespace, pod).get(container)
+        if keep is None or keep.container is None or not keep.container.running:
+            return 0
+        await keep.container.kill()
+        return keep.container.pid
 
     async def _node(self, what: str, node: Json) -> None:
         machine = self.machines.get(node["metadata"]["name"])
