@@ -338,12 +338,31 @@ class Authority:
 
 
 @dataclass(frozen=True, slots=True)
+class Zone:
+    """The machines of one zone on which workspaces may run, together; numbers, and no machine's name.
+
+    Attributes:
+        ready: how many of them take pods.
+        millicores: that the ready ones have for pods, as ``memory_bytes``.
+        version: of Kubernetes, the oldest that one of them runs.
+    """
+
+    name: str
+    machines: int
+    ready: int
+    millicores: int
+    memory_bytes: int
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class CellFacts:
     """What the cell is made of; sent with full reports, and where it changed.
 
     Attributes:
         authorities: what clients of its engines trust, the one that signs first; none where engines speak no
             TLS.
+        zones: what the machines of a cluster offer now; none where the cell is no cluster.
     """
 
     engine: str
@@ -353,6 +372,7 @@ class CellFacts:
     memory_bytes: int
     verbs: tuple[str, ...] = ()
     authorities: tuple[Authority, ...] = ()
+    zones: tuple[Zone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

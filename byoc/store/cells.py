@@ -11,7 +11,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from byoc.ids import CellID, OrganizationID
 from byoc.model.records import CellEvent, CellRecord, CellState, KeyChange, SessionRecord
-from byoc.model.report import Authority, CellFacts, LedgerHead
+from byoc.model.report import Authority, CellFacts, LedgerHead, Zone
 from byoc.store.rows import dump, load_mapping, to_moment, to_moment_or_none, to_number
 from byoc.store.setting import set_columns
 from byoc.store.tables import cell_events, cells, incarnations, ledger_heads, sessions
@@ -281,4 +281,5 @@ def _facts(text: str) -> CellFacts:
     read["verbs"] = tuple(read["verbs"])
     # Cells that were seen by an earlier release have told of none.
     read["authorities"] = tuple(Authority(**each) for each in read.get("authorities", ()))
+    read["zones"] = tuple(Zone(**each) for each in read.get("zones", ()))
     return CellFacts(**read)

@@ -23,7 +23,7 @@ from byoc.dataplane.runtime import (
 )
 from byoc.ids import WorkspaceID
 from byoc.model.metrics import Metric, Sample
-from byoc.model.report import Authority, CellFacts, Reason
+from byoc.model.report import Authority, CellFacts, Reason, Zone
 from byoc.model.size import SIZES
 from byoc.model.spec import SPEC_VERSION, WorkspaceSpec
 
@@ -78,6 +78,7 @@ class MemoryRuntime:
         self.acts: list[tuple[WorkspaceID, Action]] = []
         self.passwords: dict[WorkspaceID, str] = {}
         self.authorities: tuple[Authority, ...] = ()
+        self.zones: tuple[Zone, ...] = ()
 
     async def observe(self, workspace: WorkspaceID) -> Observation:
         """Return what is true of ``workspace`` now."""
@@ -149,7 +150,10 @@ class MemoryRuntime:
 
     def facts(self) -> CellFacts:
         """An engine called ``memory``."""
-        return CellFacts("memory", "1.0", "0", SPEC_VERSION, self._memory_bytes, authorities=self.authorities)
+        told, zones = self.authorities, self.zones
+        return CellFacts(
+            "memory", "1.0", "0", SPEC_VERSION, self._memory_bytes, authorities=told, zones=zones
+        )
 
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return what :meth:`crash` was told the engine said."""

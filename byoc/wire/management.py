@@ -15,6 +15,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict
 
 from byoc.errors import UsageError
+from byoc.wire.facts import CellFacts
 
 MAXIMUM_BODY: Final = 2**20
 """Bytes; a larger body is refused unread."""
@@ -404,24 +405,6 @@ class Billing(TypedDict):
     """``GET /v1/billing/usage``."""
 
     billingUsage: list[BillingUsage]
-
-
-class Authority(TypedDict):
-    """Who vouches for a cell's engines: its certificate, and by which the one before vouches for it (PEM)."""
-
-    certificate: str
-    voucher: str
-
-
-class CellFacts(TypedDict):
-    """What a cell is made of; ``authorities`` are what clients of its engines trust."""
-
-    engine: str
-    engineVersion: str
-    agentVersion: str
-    specVersion: int
-    memoryBytes: int
-    authorities: list[Authority]
 
 
 class _CellAlways(TypedDict):

@@ -46,6 +46,7 @@ SHOW: Final = View(
         Column("region name", lambda cell: cell.region_name),
         Column("provider", lambda cell: _provider(cell)),  # noqa: PLW0108 - it is defined below
         Column("engine", lambda cell: _engine(cell.raw.get("facts"))),
+        Column("machines", lambda cell: _machines(cell.raw.get("facts"))),
         Column("agent version", lambda cell: (cell.raw.get("facts") or {}).get("agentVersion")),
         Column("created", _when("created_at")),
     ),
@@ -87,6 +88,18 @@ def _provider(cell: Any) -> str:
 
 def _engine(facts: Any) -> str | None:
     return f"{facts.get('engine')} {facts.get('engineVersion')}" if facts else None
+
+
+def _machines(facts: Any) -> str | None:
+    """Return what the cell's machines offer, zone by zone; None where it has told of none."""
+    zones = (facts or {}).get("zones") or []
+    return "\n".join(_zone(each) for each in zones) or None
+
+
+def _zone(zone: Any) -> str:
+    offered = f"{zone['millicores'] / 1000:g} vCPU and {zone['memoryBytes'] / 2**30:.0f} GiB"
+    where = zone["name"] or "no zone"
+    return f"{where}: {zone['ready']} of {zone['machines']} ready, {offered}, Kubernetes {zone['version']}"
 
 
 def add(app: typer.Typer) -> None:

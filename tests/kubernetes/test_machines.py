@@ -10,7 +10,7 @@ from byoc.clock import SystemClock
 from byoc.dataplane.kubernetes.tending import Tending
 from tests.emulated.machines.api import MERGE
 from tests.emulated.machines.world import World
-from tests.kubernetes.cell import Cell
+from tests.kubernetes.cell import SETTINGS, Cell
 from tests.kubernetes.space import ROW, Space, until
 
 PATIENCE = 2.0
@@ -24,6 +24,7 @@ async def tending(cell: Cell) -> AsyncIterator[Tending]:
     cluster = cell.cluster()
     made = Tending(cluster, SystemClock(), PATIENCE)
     running = asyncio.create_task(made.run())
+    await made.ready()
     yield made
     running.cancel()
     await asyncio.wait([running])
@@ -50,6 +51,13 @@ def home(space: Space) -> str:
     return str(pod["spec"]["nodeName"])
 
 
+def ready(tending: Tending) -> int:
+    """Return how many machines the cell tells of as ready."""
+    told = tending.zones(SETTINGS.node_selector)
+    assert [each.name for each in told] == [f"us-east-1{zone}" for zone in "abc"]
+    return sum(each.ready for each in told)
+
+
 def taints(space: Space, machine: str) -> list[str]:
     node = space.ask("GET", f"/api/v1/nodes/{machine}")
     return [
@@ -68,10 +76,13 @@ async def test_a_machine_that_comes_back_is_taken_into_service_again(
     filled: Space, whole: World, tending: Tending
 ) -> None:
     machine = home(filled)
+    before = ready(tending)
     whole.lose_power(machine)
     await asyncio.to_thread(until, SLOW, lambda: taints(filled, machine))
+    assert ready(tending) == before - 1
     whole.switch_on(machine)
     await asyncio.to_thread(until, SLOW, lambda: not taints(filled, machine))
+    await asyncio.to_thread(until, SLOW, lambda: ready(tending) == before)
     assert await asyncio.to_thread(until, SLOW, lambda: filled.sql(ROW)) == ((7,),)
 
 

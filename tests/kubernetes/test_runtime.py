@@ -145,6 +145,26 @@ class TestByHand:
         assert (await runtime.observe(running.id)).started_at == seen.started_at
 
 
+class TestFollowing:
+    async def test_an_agent_whose_watches_ended_begins_them_anew(
+        self,
+        cell: Cell,
+        runtime: KubernetesRuntime,
+        running: WorkspaceSpec,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        first = runtime._following
+        assert first is not None
+        with monkeypatch.context() as patched:
+            patched.delattr("byoc.dataplane.kubernetes.tending.decide")
+            runtime._tending._news.set()
+            await asyncio.wait_for(asyncio.wait([first]), 30)
+        meddle(cell, running, "DELETE", WALL)
+        await putting_back(runtime, running)
+        assert of(cell, running, WALL)["kind"] == "NetworkPolicy"
+        assert runtime._following is not first
+
+
 def around(spec: WorkspaceSpec) -> list[str]:
     """Return every object of a workspace but its volume and what runs."""
     return [

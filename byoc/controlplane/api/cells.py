@@ -13,6 +13,8 @@ from byoc.controlplane.api.calls import Caller, CellInPath, answer, check_name, 
 from byoc.errors import UsageError
 from byoc.ids import CellID, parse_id
 from byoc.model.records import CellEvent, CellRecord, SessionRecord
+from byoc.model.report import Zone
+from byoc.wire.facts import Zone as ZoneShape
 from byoc.wire.management import Cell, CellCreate, CellEnrolment, Session
 from byoc.wire.management import CellEvent as CellEventShape
 
@@ -116,8 +118,20 @@ def shape(cell: CellRecord) -> Cell:
             "authorities": [
                 {"certificate": each.certificate, "voucher": each.voucher} for each in cell.facts.authorities
             ],
+            "zones": [_zone(each) for each in cell.facts.zones],
         }
     return shaped
+
+
+def _zone(zone: Zone) -> ZoneShape:
+    return {
+        "name": zone.name,
+        "machines": zone.machines,
+        "ready": zone.ready,
+        "millicores": zone.millicores,
+        "memoryBytes": zone.memory_bytes,
+        "version": zone.version,
+    }
 
 
 def _event(event: CellEvent) -> CellEventShape:

@@ -150,11 +150,12 @@ class KubernetesRuntime:
         return self.fits(limits, committed_bytes=self._beside(workspace))
 
     def facts(self) -> CellFacts:
-        """Engine, the version that its image names, and what the cell may have."""
+        """Engine, the version that its image names, what the cell may have, and its machines."""
         most = self._settings.memory_bytes or 0
         told = self._authority.told if self._authority is not None else ()
         engine, version = self._engines.name, self._engines.version
-        return CellFacts(engine, version, __version__, SPEC_VERSION, most, authorities=told)
+        zones = self._tending.zones(self._settings.node_selector)
+        return CellFacts(engine, version, __version__, SPEC_VERSION, most, authorities=told, zones=zones)
 
     async def logs(self, workspace: WorkspaceID) -> str:
         """Return the end of the engine's own log."""
@@ -204,22 +205,29 @@ class KubernetesRuntime:
     # --- opening -------------------------------------------------------------------------
 
     async def _open(self) -> None:
-        if self._authority is not None:
+        if self._authority is not None and self._follows:
             return
         async with self._opening:
+            if not self._follows:
+                self._following = asyncio.create_task(self._follow())
             if self._authority is not None:
                 return
-            if self._following is None:
-                self._following = asyncio.create_task(self._follow())
             await self._cache.ready()
             await self._tending.ready()
             self._authority = await Authority.open(self._cluster, self._settings, self._clock)
             self._succeeding = asyncio.create_task(self._authority.run(self._shown))
 
+    @property
+    def _follows(self) -> bool:
+        return self._following is not None and not self._following.done()
+
     async def _follow(self) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._cache.run())
-            tasks.create_task(self._tending.run())
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._cache.run())
+                tasks.create_task(self._tending.run())
+        except Exception as error:  # noqa: BLE001 - whatever it is: the next look begins it anew
+            _LOG.error("the cluster is not followed any more", error=repr(error)[:500])
 
     def _shown(self) -> tuple[bytes, ...]:
         """The certificates of all engines that are to run; nothing for one that has shown none."""

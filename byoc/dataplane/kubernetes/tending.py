@@ -4,18 +4,21 @@ Run by the cluster's runtime, beside its watches. One watch, and no request whil
 """
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
+from operator import ge
 from typing import Final
 
 from byoc import log
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import kinds
+from byoc.dataplane.kubernetes.capacity import allocatable, zones
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import Json
 from byoc.dataplane.kubernetes.machines import Machine, decide, next_look, tainted
-from byoc.dataplane.kubernetes.views import Pod, cores, quantity
+from byoc.dataplane.kubernetes.views import Pod
 from byoc.errors import ByocError
-from byoc.model.report import Reason
+from byoc.model.report import Reason, Zone
 
 AUTOSCALER_SECONDS: Final = 300.0
 """Within so long whoever adds machines has added one that is large enough, if there are such."""
@@ -64,12 +67,12 @@ class Tending:
         """Whether a pod has waited for long and could run on no machine even if nothing else were on it."""
         if (now - pod.created).total_seconds() < AUTOSCALER_SECONDS:
             return False
-        millicores, memory = pod.asks
-        each = ((node.get("status") or {}).get("allocatable") or {} for node in self._nodes.values())
-        return not any(
-            cores(has.get("cpu", "0")) >= millicores and quantity(has.get("memory", "0")) >= memory
-            for has in each
-        )
+        offered = [allocatable(node) for node in self._nodes.values()]
+        return not any(all(map(ge, has, pod.asks)) for has in offered)
+
+    def zones(self, selector: Mapping[str, str]) -> tuple[Zone, ...]:
+        """Return what the machines with the labels of ``selector`` offer; nothing before the first look."""
+        return zones(self._nodes.values(), selector)
 
     def _machines(self) -> list[Machine]:
         return [Machine.read(node) for node in self._nodes.values()]
@@ -121,7 +124,10 @@ class Tending:
 
     async def _say(self, name: str, *, out: bool) -> bool:
         """Return whether it was said."""
-        node = self._nodes[name]
+        node = self._nodes.get(name)
+        if node is None:
+            # Taken away meanwhile: there is nobody to say it of.
+            return True
         try:
             self._take("MODIFIED", await self._cluster.merge(kinds.NODE, name, tainted(node, out=out)))
         except ByocError as error:

@@ -229,11 +229,16 @@ def version(found: Json) -> int:
     return int(found["metadata"]["resourceVersion"])
 
 
-_UNITS: Final = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9}
+_UNITS: Final = {
+    **{f"{unit}i": 2 ** (10 * power) for power, unit in enumerate("KMGTPE", 1)},
+    **{unit: 10 ** (3 * power) for power, unit in enumerate("kMGTPE", 1)},
+}
 
 
 def quantity(text: str) -> int:
     """Return bytes as Kubernetes writes them."""
+    if text.endswith("m"):
+        return int(text.removesuffix("m")) // 1000
     for unit, factor in _UNITS.items():
         if text.endswith(unit):
             return int(float(text.removesuffix(unit)) * factor)
@@ -248,15 +253,13 @@ def secret_text(found: Json | None, key: str) -> str:
 
 def _asks(container: Json) -> tuple[int, int]:
     resources = container.get("resources") or {}
-    cores = str((resources.get("requests") or {}).get("cpu", "0"))
-    memory = (resources.get("limits") or {}).get("memory", "0")
-    whole = cores.removesuffix("m")
-    return round(float(whole) * (1 if cores.endswith("m") else 1000)), quantity(str(memory))
+    asked, most = resources.get("requests") or {}, resources.get("limits") or {}
+    return cores(str(asked.get("cpu", "0"))), quantity(str(most.get("memory", "0")))
 
 
 def cores(text: str) -> int:
     """Return processors as Kubernetes writes them, in thousandths."""
-    return int(text.removesuffix("m")) if text.endswith("m") else int(float(text) * 1000)
+    return int(text.removesuffix("m")) if text.endswith("m") else round(float(text) * 1000)
 
 
 def _deleting(found: Json) -> bool:

@@ -19,6 +19,7 @@ from byoc.model.report import (
     Reason,
     Stored,
     WorkspaceReport,
+    Zone,
 )
 from byoc.model.spec import AutoScale, AutoSuspend, Desired, GroupSpec, Sensitivity, SuspendType, UpdateWindow
 from byoc.model.verbs import Verb
@@ -252,7 +253,8 @@ async def test_sealed_passwords_last_until_their_version_is_known(store: Store) 
 
 async def test_a_cell_reads_back_equal(store: Store) -> None:
     told = (Authority("new", "vouched"), Authority("old"))
-    facts = CellFacts("MariaDB", "10.11", "0.1", 1, 2**34, ("workspace.create",), told)
+    zones = (Zone("a", 3, 2, 32_000, 2**36, "v1.36.1"), Zone("b", 0, 0, 0, 0, ""))
+    facts = CellFacts("MariaDB", "10.11", "0.1", 1, 2**34, ("workspace.create",), told, zones)
     signing, sealing = {"kty": "OKP", "x": "a"}, {"kty": "OKP", "x": "b"}
     await store.write(lambda tx: tx.cells.expect_enrolment(CELL, "jti", "thumb"))
     await store.write(lambda tx: tx.cells.enrol(CELL, CellState.ENROLLED, signing, sealing))

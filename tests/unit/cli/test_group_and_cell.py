@@ -144,9 +144,15 @@ def test_cells_are_listed_and_shown(byoc: Any, plane: Any) -> None:
     shown = byoc("cell", "show", "prod").out
     assert "engine         MariaDB 10.11.6\n" in shown
     assert "connected      yes\n" in shown
+    assert "machines" not in shown
     assert "AWS to clients of the API; it is this machine\n" in shown
     plane.cells[0] |= {"regionName": "us-east-1"}
-    assert "provider       AWS\n" in byoc("cell", "show", "prod").out
+    zone = {"name": "us-east-1a", "machines": 3, "ready": 2, "millicores": 15890, "memoryBytes": 60 * 2**30}
+    plane.cells[0]["facts"]["zones"] = [{**zone, "version": "v1.36.1"}]
+    shown = byoc("cell", "show", "prod").out
+    assert "provider       AWS\n" in shown
+    offered = "us-east-1a: 2 of 3 ready, 15.89 vCPU and 60 GiB, Kubernetes v1.36.1"
+    assert f"machines       {offered}\n" in shown
 
 
 def test_the_tunnel_sessions_of_a_cell_are_listed(byoc: Any, plane: Any) -> None:

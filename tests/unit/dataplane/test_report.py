@@ -16,7 +16,7 @@ from byoc.dataplane.reporter import Reporter, Reporting
 from byoc.dataplane.volumes import LOOK_SECONDS
 from byoc.errors import Unreachable
 from byoc.ids import CellID, WorkspaceID, new_id
-from byoc.model.report import Authority, CellReport, Condition, Phase, Reason
+from byoc.model.report import Authority, CellReport, Condition, Phase, Reason, Zone
 from byoc.model.spec import AutoSuspend, Desired, SuspendType
 from byoc.testing import cell as cells
 from byoc.testing.cell import GROUP, ORDERS, MemoryCell, following
@@ -152,6 +152,13 @@ class TestWhatIsSaid:
         told = [report for report in site.provider.reports[1:] if report.facts is not None]
         (news,) = told
         assert (news.full, news.facts and news.facts.authorities) == (False, site.cell.runtime.authorities)
+
+    async def test_machines_are_told_where_they_changed_and_only_then(self, site: Site) -> None:
+        await connected(site)
+        site.cell.runtime.zones = (Zone("a", 2, 1, 16_000, 2**36, "v1.36.1"),)
+        await site.cell.settle(90)
+        told = [report.facts for report in site.provider.reports[1:] if report.facts is not None]
+        assert [each.zones for each in told] == [site.cell.runtime.zones]
 
     async def test_a_change_is_reported_at_once_and_alone(self, site: Site) -> None:
         await site.cell.bring_up()

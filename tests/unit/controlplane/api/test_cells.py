@@ -1,8 +1,14 @@
 """Cells, enrolment and identity under /byoc/v1."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+
+from byoc.controlplane.api.cells import shape
+from byoc.ids import CellID, OrganizationID
+from byoc.model.records import CellRecord, CellState
+from byoc.model.report import Authority, CellFacts, Zone
 
 CELL = {"name": "paris", "provider": "AWS", "region": "EU Paris", "regionName": "eu-west-3"}
 
@@ -28,6 +34,32 @@ async def test_a_cells_keys_are_replaced_by_its_own_organization(world: Any) -> 
     assert answer["cellID"] == cell
     assert answer["thumbprint"]
     assert (await world.stranger.post(path)).status_code == 404
+
+
+def test_a_cell_reads_as_what_it_told_of_itself_machines_included() -> None:
+    zones = (Zone("eu-west-3a", 2, 1, 16_000, 2**36, "v1.36.1"),)
+    facts = CellFacts("MariaDB", "10.11", "0.1", 1, 0, authorities=(Authority("PEM"),), zones=zones)
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    names = (CELL["name"], CELL["provider"], CELL["region"], CELL["regionName"])
+    record = CellRecord(CellID("c"), OrganizationID("o"), *names, CellState.ENROLLED, now, facts=facts)
+    assert shape(record)["facts"] == {
+        "engine": "MariaDB",
+        "engineVersion": "10.11",
+        "agentVersion": "0.1",
+        "specVersion": 1,
+        "memoryBytes": 0,
+        "authorities": [{"certificate": "PEM", "voucher": ""}],
+        "zones": [
+            {
+                "name": "eu-west-3a",
+                "machines": 2,
+                "ready": 1,
+                "millicores": 16_000,
+                "memoryBytes": 2**36,
+                "version": "v1.36.1",
+            }
+        ],
+    }
 
 
 async def test_every_cell_is_a_region(world: Any) -> None:
