@@ -118,12 +118,12 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.ENGINE_CANNOT_START: "the SQL server cannot start; its log stays in the cell",
     Reason.ENGINE_MISSING: "no SQL engine on the cell's machine; get one with `byoc engine install`",
     Reason.ENGINE_TOO_OLD: (
-        "the data was written by a newer SQL engine than the cell's machine has; it is left untouched"
+        "the data was written by a newer SQL engine than the cell has; it is left untouched"
     ),
     Reason.UPGRADING_DATA: "bringing data that an older SQL engine has written up to date",
     Reason.UPGRADE_TOOL_MISSING: (
         "the data was written by an older SQL engine, and `mariadb-upgrade`, or the `mariadb` and "
-        "`mariadb-check` that it needs, is not on the cell's machine; it is left untouched"
+        "`mariadb-check` that it needs, is not beside the cell's engine; it is left untouched"
     ),
     Reason.DATA_NOT_UPGRADED: (
         "data that an older SQL engine has written cannot be brought up to date; its words stay in the cell"

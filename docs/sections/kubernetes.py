@@ -34,7 +34,7 @@ _MEANT: Final = {
         "PodDisruptionBudget",
         "engine",
     ): "the engine may be moved, by a person; the pod tells the autoscaler not to",
-    ("ConfigMap", "byoc-engine"): "`my.cnf`, and the script that initialises a new volume once",
+    ("ConfigMap", "byoc-engine"): "`my.cnf`, and what runs first: makes a new volume, upgrades older data",
     ("Service", "svc-ID-ddl"): "headless: the pod's own address, as a name",
     ("Service", "svc-ID-dml"): "the same; this name is the endpoint that the API returns",
     ("PersistentVolumeClaim", "data"): "the volume; made once by the agent, never by a controller",

@@ -1,9 +1,11 @@
 """Files of an engine's pod: its settings, what prepares its volume, and the SQL of its accounts. Pure.
 
-Used by the manifests. The invariants: a volume that was in use once is never initialised again; without
-TLS nobody logs in; no password stands in a file, only hashes.
+Used by the manifests. The invariants: a volume that was in use once is never initialised again; data that a
+newer series has opened is left untouched, data of an older one is brought up to date before it serves;
+without TLS nobody logs in; no password stands in a file, only hashes.
 """
 
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -22,6 +24,14 @@ SECRETS: Final = "/etc/byoc/secret"
 RUN: Final = "/run/mysqld"
 VOLUME_EMPTY: Final = 64
 """Exit status of the preparation where a volume that holds data holds none."""
+ENGINE_TOO_OLD: Final = 65
+"""The same, where a newer series than the image's has opened the data."""
+TOOL_MISSING: Final = 66
+"""The same, where an older one has, and the image lacks what brings its data up to date."""
+PREPARED: Final = "/run/prepared"
+"""Where the preparation says what it found: the kubelet shows it in the pod."""
+OLDER: Final = "older"
+"""What it says there of data that is to be brought up to date."""
 KEPT: Final = "kept"
 NEW: Final = "new"
 
@@ -40,10 +50,33 @@ _FIXED: Final = {
 }
 
 
+_EMPTY: Final = frozenset({"init-file"})
+"""What is told to be nothing."""
+_UPGRADING: Final = {
+    # Whoever runs the tool needs no account, and nobody else reaches the server.
+    "skip-networking": "",
+    "skip-grant-tables": "",
+    "init-file": "",
+    "max-connections": "8",
+    "innodb-buffer-pool-load-at-startup": "OFF",
+    "innodb-buffer-pool-dump-at-shutdown": "OFF",
+}
+
+
 @cache
 def prepare() -> str:
-    """Return the script that makes the system tables of a new volume."""
-    return files(__package__).joinpath("prepare.sh").read_text(encoding="utf-8")
+    """Return the script that makes the system tables of a new volume, and looks who wrote an older one."""
+    return _script("prepare.sh")
+
+
+@cache
+def upgrade() -> str:
+    """Return the script that brings data of an older series up to date."""
+    return _script("upgrade.sh")
+
+
+def _script(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def settings(limits: Limits, divisor: int) -> str:
@@ -66,9 +99,13 @@ def settings(limits: Limits, divisor: int) -> str:
         "innodb-log-file-size": str(_log_size(limits, divisor)),
         **{name.replace("_", "-"): str(value) for name, value in sizing.variables(limits, divisor).items()},
     }
-    return "[mariadbd]\n" + "".join(
-        f"{name}={value}\n" if value else f"{name}\n" for name, value in lines.items()
-    )
+    upgrading = {**_UPGRADING, "innodb-buffer-pool-size": str(sizing.pool_while_preparing(limits, divisor))}
+    return _section("mariadbd", lines) + _section("mariadbd.upgrade", upgrading)
+
+
+def _section(name: str, lines: Mapping[str, str]) -> str:
+    told = (f"{each}={value}\n" if value or each in _EMPTY else f"{each}\n" for each, value in lines.items())
+    return f"[{name}]\n" + "".join(told)
 
 
 def accounts(internal_password: str) -> str:

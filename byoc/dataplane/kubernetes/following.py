@@ -10,8 +10,9 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from byoc.dataplane.engine_sql import Answer
+from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.cache import View
-from byoc.dataplane.kubernetes.engine_files import VOLUME_EMPTY
+from byoc.dataplane.kubernetes.engine_files import ENGINE_TOO_OLD, TOOL_MISSING, VOLUME_EMPTY
 from byoc.dataplane.kubernetes.views import Claim, Ended, Pod
 from byoc.dataplane.local.verdict import why_it_ended
 from byoc.dataplane.runtime import Failures, Process
@@ -21,6 +22,14 @@ UNRESPONSIVE_AFTER: Final = 15.0
 """Seconds without an answer from an engine that had answered."""
 STARTING_AT_MOST: Final = 3600.0
 """Seconds for a start: recovery after a crash may be long, and so may the wait for a machine."""
+_FOUND: Final = {
+    VOLUME_EMPTY: Reason.VOLUME_MISSING,
+    ENGINE_TOO_OLD: Reason.ENGINE_TOO_OLD,
+    TOOL_MISSING: Reason.UPGRADE_TOOL_MISSING,
+}
+"""What the preparation's exit status says of the volume."""
+_FAILED: Final = {names.PREPARE: Reason.ENGINE_CANNOT_START, names.UPGRADE: Reason.DATA_NOT_UPGRADED}
+"""What failed with each step before the engine, where its words name no cause."""
 _SOON: Final = timedelta(seconds=5)
 """A wait that lasts no longer is not worth a word."""
 
@@ -74,6 +83,9 @@ class Following:
         if self.moving or self.ended or not view.wanted:
             return self._nothing_runs(view)
         pod = view.pod
+        if pod is not None and pod.upgrading:
+            # However long that takes: it is no silence.
+            self.answered = now
         if self.run is None:
             if pod is None or pod.deleting or (pod.running_since is None and pod.ended is None):
                 return None
@@ -131,6 +143,8 @@ class Following:
 
 def waiting_for(pod: Pod | None, claim: Claim | None, at: datetime) -> Reason | None:
     """Return what a pod that does not run yet lacks, once that takes a while."""
+    if pod is not None and pod.upgrading:
+        return Reason.UPGRADING_DATA
     if pod is None or pod.running_since is not None or at - pod.created < _SOON:
         return None
     if pod.unschedulable:
@@ -143,7 +157,6 @@ def waiting_for(pod: Pod | None, claim: Claim | None, at: datetime) -> Reason | 
 
 
 def _why(ended: Ended) -> Reason | None:
-    if ended.preparing and ended.exit_code == VOLUME_EMPTY:
-        return Reason.VOLUME_MISSING
-    found = why_it_ended(ended.words)
-    return Reason.ENGINE_CANNOT_START if found is None and ended.preparing else found
+    if ended.step == names.PREPARE and ended.exit_code in _FOUND:
+        return _FOUND[ended.exit_code]
+    return why_it_ended(ended.words) or _FAILED.get(ended.step)

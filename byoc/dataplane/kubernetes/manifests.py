@@ -85,10 +85,11 @@ def services(intended: Intended, settings: ClusterSettings) -> list[Json]:
 
 
 def config(intended: Intended, settings: ClusterSettings) -> Json:
-    """Return the engine's ConfigMap: its settings, and what prepares the volume."""
+    """Return the engine's ConfigMap: its settings, and what is run before it."""
     data = {
         "my.cnf": engine_files.settings(intended.limits, settings.size_divisor),
         "prepare.sh": engine_files.prepare(),
+        "upgrade.sh": engine_files.upgrade(),
         "volume": engine_files.KEPT if intended.kept else engine_files.NEW,
     }
     return made(intended, "v1", "ConfigMap", names.FILES, data=data)
@@ -191,7 +192,7 @@ def _pod(intended: Intended, settings: ClusterSettings) -> Json:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "terminationGracePeriodSeconds": _GRACE_SECONDS,
-        "initContainers": [_prepare(image, wanted.preparing)],
+        "initContainers": [_prepare(image, wanted.preparing), _upgrade(image, wanted.preparing)],
         "containers": [_engine(image, wanted)],
         "volumes": [
             {"name": "data", "persistentVolumeClaim": {"claimName": names.CLAIM}},
@@ -236,15 +237,24 @@ def _spread(intended: Intended) -> Json:
 
 def _prepare(image: str, wanted: sizing.Compute) -> Json:
     return {
-        **_container("prepare", image, wanted),
+        **_container(names.PREPARE, image, wanted),
         "command": ["/bin/sh", f"{engine_files.SETTINGS}/prepare.sh"],
+        "terminationMessagePath": engine_files.PREPARED,
+    }
+
+
+def _upgrade(image: str, wanted: sizing.Compute) -> Json:
+    # A container of its own: that it runs, and after what, is how the agent knows.
+    return {
+        **_container(names.UPGRADE, image, wanted),
+        "command": ["/bin/sh", f"{engine_files.SETTINGS}/upgrade.sh"],
     }
 
 
 def _engine(image: str, wanted: sizing.Compute) -> Json:
     reachable = {"tcpSocket": {"port": "sql"}}
     return {
-        **_container("engine", image, wanted),
+        **_container(names.ENGINE, image, wanted),
         "command": [
             "mariadbd",
             f"--defaults-file={engine_files.SETTINGS}/my.cnf",

@@ -16,6 +16,10 @@ from byoc.ids import GroupID, WorkspaceID
 
 ENGINE: Final = "engine"
 """StatefulSet and container of an engine."""
+PREPARE: Final = "prepare"
+"""Container that is run before an engine: makes a new volume, or looks who wrote the one that is there."""
+UPGRADE: Final = "upgrade"
+"""Container that is run after that one: brings data of an older series up to date."""
 FILES: Final = ENGINE_FILES
 """ConfigMap and Secret of an engine."""
 POD: Final = "engine-0"

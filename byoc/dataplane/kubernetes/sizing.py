@@ -86,6 +86,12 @@ def chunk(divisor: int) -> int:
     return max(8 * _MIB, 128 * _MIB // divisor)
 
 
+def pool_while_preparing(limits: Limits, divisor: int) -> int:
+    """Return the buffer pool of an engine that only brings data up to date, in what the step before has."""
+    memory, step = compute(limits, divisor).preparing.memory, chunk(divisor)
+    return max(memory // 2 // step * step, step)
+
+
 def variables(limits: Limits, divisor: int) -> dict[str, int]:
     """Return the engine's global variables that ``limits`` stand for."""
     total, step = compute(limits, divisor).memory, chunk(divisor)

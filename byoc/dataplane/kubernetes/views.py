@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 
 from byoc.clock import parse_stamp
 from byoc.dataplane.kubernetes import names
+from byoc.dataplane.kubernetes.engine_files import OLDER
 from byoc.dataplane.kubernetes.intended import Intended, limits_from
 from byoc.dataplane.kubernetes.inventory import Inventory
 from byoc.dataplane.runtime import Limits
@@ -114,7 +115,8 @@ class Ended:
 
     exit_code: int
     words: str = field(repr=False)
-    preparing: bool = False
+    step: str = ""
+    """Which step before the engine it was; empty for the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,13 +124,14 @@ class Pod:
     """An engine's pod.
 
     Attributes:
-        attempt: which of its runs: rises with each start of the preparation or the engine.
+        attempt: which of its runs: rises with each start of a step before the engine, or of the engine.
         running_since: of the engine; None while it does not run.
         ended: the newest run's end; None while it runs, or none began.
         memory: bytes that the container has, as the kubelet says; None while it says nothing.
         resize: why a change of its size waits; empty for nothing.
         asks: millicores that its container asks for, and bytes of memory that it may take.
         image: of that container.
+        upgrading: data of an older series was found, and is not up to date yet.
     """
 
     name: str
@@ -149,6 +152,7 @@ class Pod:
     resize: str
     asks: tuple[int, int] = (0, 0)
     image: str = ""
+    upgrading: bool = False
 
     @property
     def run(self) -> tuple[str, int, int]:
@@ -160,7 +164,8 @@ class Pod:
         """Read the object."""
         metadata, status = found["metadata"], found.get("status") or {}
         conditions = {each["type"]: each for each in status.get("conditions") or ()}
-        prepare, engine = _container(status, "initContainerStatuses"), _container(status, "containerStatuses")
+        steps = {each["name"]: each for each in status.get("initContainerStatuses") or ()}
+        engine = (status.get("containerStatuses") or [{}])[0]
         since = (engine.get("state") or {}).get("running") or {}
         scheduled, pending = conditions.get("PodScheduled", {}), conditions.get("PodResizePending", {})
         memory = ((engine.get("resources") or {}).get("limits") or {}).get("memory")
@@ -173,16 +178,17 @@ class Pod:
             status.get("podIP") or "",
             conditions.get("Ready", {}).get("status") == "True",
             parse_stamp(metadata["creationTimestamp"]),
-            (prepare.get("restartCount", 0), engine.get("restartCount", 0)),
+            (sum(each.get("restartCount", 0) for each in steps.values()), engine.get("restartCount", 0)),
             parse_stamp(since["startedAt"]) if since.get("startedAt") else None,
-            _ended(status, prepare, engine),
+            _ended(status, steps, engine),
             scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable",
-            any(_waiting(each) in _UNPULLED for each in (prepare, engine)),
+            any(_waiting(each) in _UNPULLED for each in (*steps.values(), engine)),
             limits_from((metadata.get("annotations") or {}).get(names.LIMITS, "")),
             quantity(memory) if memory else None,
             pending.get("reason", "") if pending.get("status") == "True" else "",
             _asks(found["spec"]["containers"][0]),
             str(found["spec"]["containers"][0].get("image", "")),
+            _upgrading(steps),
         )
 
 
@@ -266,24 +272,26 @@ def _deleting(found: Json) -> bool:
     return "deletionTimestamp" in found["metadata"]
 
 
-def _container(status: Json, which: str) -> Json:
-    found: list[Json] = status.get(which) or [{}]
-    return found[0]
-
-
 def _waiting(container: Json) -> str:
     waiting = (container.get("state") or {}).get("waiting") or {}
     return str(waiting.get("reason", ""))
 
 
-def _ended(status: Json, prepare: Json, engine: Json) -> Ended | None:
-    if (found := _end(prepare)) is not None and found.get("exitCode", 0) != 0:
-        return Ended(found["exitCode"], str(found.get("message", "")), preparing=True)
+def _ended(status: Json, steps: Mapping[str, Json], engine: Json) -> Ended | None:
+    for name, each in steps.items():
+        if (found := _end(each)) is not None and found.get("exitCode", 0) != 0:
+            return Ended(found["exitCode"], str(found.get("message", "")), step=name)
     if (found := _end(engine)) is not None:
         return Ended(found.get("exitCode", 0), str(found.get("message", "")))
     if status.get("phase") in {"Failed", "Succeeded"}:
         return Ended(0, str(status.get("message", "")))
     return None
+
+
+def _upgrading(steps: Mapping[str, Json]) -> bool:
+    said = (_end(steps.get(names.PREPARE, {})) or {}).get("message", "")
+    done = _end(steps.get(names.UPGRADE, {}))
+    return str(said).strip() == OLDER and (done is None or done.get("exitCode", 0) != 0)
 
 
 def _end(container: Json) -> Json | None:

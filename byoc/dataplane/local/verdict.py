@@ -8,6 +8,8 @@ from byoc.model.report import Reason
 _SIGNS: Final = {
     Reason.DISK_FULL: re.compile(r"No space left on device|Disk is full|(errno:|[Ee]rror|number) 28\b"),
     Reason.PORT_TAKEN: re.compile(r"Bind on TCP/IP port|already have another server running on port"),
+    # An older series did not stop cleanly: only it can read its log.
+    Reason.DATA_NOT_UPGRADED: re.compile(r"Upgrade after a crash is not supported"),
 }
 
 

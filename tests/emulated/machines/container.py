@@ -65,9 +65,9 @@ class Box:
             lines.append(f"mount -o remount,ro {root}")
         who = "" if self.user is None or os.geteuid() else f"--userspec={self.user[0]}:{self.user[1]} "
         words = " ".join(shlex.quote(each) for each in command)
-        start = (
-            f"exec chroot {who}{root} /usr/bin/env -u PWD -u OLDPWD --chdir={shlex.quote(self.work)} {words}"
-        )
+        # What lays it out is this machine's; what runs in it is found where the image says.
+        inside = f"--chdir={shlex.quote(self.work)} PATH={shlex.quote(self.environment.get('PATH', PATH))}"
+        start = f"exec chroot {who}{root} /usr/bin/env -u PWD -u OLDPWD {inside} {words}"
         return "\n".join([*lines, start])
 
 
@@ -102,7 +102,7 @@ class Container:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
-                env={"PATH": PATH, **box.environment},
+                env={**box.environment, "PATH": PATH},
                 start_new_session=True,
             )
         return cls(box, words, process)

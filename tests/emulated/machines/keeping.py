@@ -58,6 +58,11 @@ class Keep:
     started: bool = False
     number: str = ""
 
+    @property
+    def said(self) -> Path:
+        """The file in which the container may leave a message of its own."""
+        return self.words.with_suffix(".said")
+
     def status(self) -> Json:
         """Return the container's part of the pod's status."""
         return {
@@ -140,7 +145,9 @@ class Keep:
         shown = 128 - code if code < 0 else code
         ended = {"exitCode": shown, "finishedAt": now(), "reason": "Completed" if not shown else "Error"}
         asked = self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
-        if asked and shown:
+        if said := self.said.read_text("utf-8") if self.said.exists() else "":
+            ended["message"] = said
+        elif asked and shown:
             ended["message"] = container.last_words()
         self.ready = self.started = False
         self.last = ended

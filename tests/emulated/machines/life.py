@@ -24,6 +24,8 @@ from tests.emulated.pods import publish
 Json = dict[str, Any]
 
 _RETRY: Final = 0.1
+_MESSAGE: Final = "/dev/termination-log"
+"""The place that nobody chose; the folder is this machine's here."""
 
 
 class Place(Protocol):
@@ -266,7 +268,7 @@ class Life:
 
     def _mounts(self, spec: Json, program: Program) -> list[Mount]:
         volumes = {each["name"]: each for each in self.pod["spec"].get("volumes") or []}
-        found = list(program.mounts)
+        found = [*program.mounts, *self._message(spec)]
         for each in spec.get("volumeMounts") or []:
             name = each["name"]
             if name not in self._mounted:
@@ -280,6 +282,16 @@ class Life:
             shown = bool(each.get("readOnly")) or not _is_folder(volumes[name])
             found.append(Mount(source, each["mountPath"], read_only=shown))
         return found
+
+    def _message(self, spec: Json) -> list[Mount]:
+        """Lay out an empty file for what the container says of its end, where it names a place of its own."""
+        target = spec.get("terminationMessagePath", _MESSAGE)
+        if target == _MESSAGE:
+            return []
+        place = self.containers[spec["name"]].said
+        place.write_bytes(b"")
+        place.chmod(0o666)
+        return [Mount(place, target)]
 
     def _publish(self, volume: Json) -> None:
         """Lay out a volume that is made here, or bring what changed into it; its containers share it."""

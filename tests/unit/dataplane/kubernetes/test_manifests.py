@@ -179,7 +179,23 @@ class TestThePod:
         script = engine_files.prepare()
         for path in (engine_files.DATA, engine_files.TEMPORARY, f"{engine_files.SETTINGS}/volume"):
             assert path in script
-        assert f"exit {engine_files.VOLUME_EMPTY}" in script
+        for code in (engine_files.VOLUME_EMPTY, engine_files.ENGINE_TOO_OLD, engine_files.TOOL_MISSING):
+            assert f"exit {code}" in script
+        assert f"echo {engine_files.OLDER} >{engine_files.PREPARED}" in script
+
+    def test_nobody_reaches_an_engine_that_only_brings_data_up_to_date(self) -> None:
+        told = engine_files.settings(Limits("S-1"), 1).partition("[mariadbd.upgrade]\n")[2].splitlines()
+        assert {"skip-networking", "skip-grant-tables", "init-file="} <= set(told)
+        assert "--defaults-group-suffix=.upgrade" in engine_files.upgrade()
+        assert f"--defaults-file={engine_files.SETTINGS}/my.cnf" in engine_files.upgrade()
+
+    @given(limits, st.sampled_from([1, 8, 128]))
+    def test_an_engine_that_only_brings_data_up_to_date_fits_beside_its_tool(
+        self, each: Limits, divisor: int
+    ) -> None:
+        pool = sizing.pool_while_preparing(each, divisor)
+        assert pool % sizing.chunk(divisor) == 0
+        assert pool <= sizing.compute(each, divisor).preparing.memory // 2
 
     def test_nobody_logs_in_without_tls(self) -> None:
         assert "require-secure-transport=ON" in engine_files.settings(Limits("S-1"), 1)

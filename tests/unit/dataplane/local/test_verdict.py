@@ -22,6 +22,10 @@ from byoc.model.report import Reason
         ),
         ("[ERROR] InnoDB: Operating system error number 28 in a file operation.", "disk-full"),
         ("[ERROR] InnoDB: error 281 in something else", None),
+        (
+            "[ERROR] InnoDB: Upgrade after a crash is not supported. The redo log was created with 10.6",
+            "data-not-upgraded",
+        ),
     ],
 )
 def test_only_known_causes_are_named(words: str, reason: str | None) -> None:
