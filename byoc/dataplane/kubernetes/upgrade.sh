@@ -19,6 +19,8 @@ end() { # the tool first, or it would report what its server says when it goes
     [ -z "$server" ] || ! kill "$server" 2>/dev/null || wait "$server" || :
 }
 trap 'end; exit 143' TERM
+before=$from
+if [ -s /var/lib/mysql/series ]; then before=$(cat /var/lib/mysql/series); fi
 keep "$own $from"
 # Without accounts and without a network: nobody but this container reaches the socket, and nothing of a password or
 # of an account is left in the data, whatever happens. The tool knows this way of running.
@@ -28,7 +30,7 @@ until mariadb --no-defaults --socket="$socket" --user=root --execute="DO 0" >/de
     if ! kill -0 "$server" 2>/dev/null; then
         tail -c 1500 "$words"
         # Its log is only read by the series that left it so, which has to be let in again.
-        case $(cat "$words") in *"Upgrade after a crash is not supported"*) keep "$from" ;; esac
+        case $(cat "$words") in *"Upgrade after a crash is not supported"*) keep "$before" ;; esac
         echo "MariaDB $own cannot open the data of $from" >&2
         exit 1
     fi
