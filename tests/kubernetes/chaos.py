@@ -44,6 +44,7 @@ MOST_A_MINUTE: Final = 300
 MOST_A_DEED: Final = 60
 _PATIENCE: Final = 3
 _MOST_GUSTS: Final = 8
+_LOOK_SECONDS: Final = 0.5
 
 
 class Rough(httpx2.AsyncBaseTransport):
@@ -190,6 +191,22 @@ class Storm:
             for _ in range(min(1 + self.count // 25, _MOST_GUSTS)):
                 gusts.create_task(self._gust(small, ends))
         self.agent.rough.blowing = False
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator["Storm"]:
+        """Do meanwhile what a kubelet does for the control plane."""
+        keeping = asyncio.create_task(self._keep())
+        try:
+            yield self
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        while True:
+            async with self._server:
+                await asyncio.to_thread(self.cell.plane.revive)
+            await asyncio.sleep(_LOOK_SECONDS)
 
     async def _gust(self, deeds: list[Callable[[], Coroutine[Any, Any, None]]], ends: float) -> None:
         while time.monotonic() < ends:
@@ -346,8 +363,10 @@ async def weather(
         patience: seconds until all is as it should be.
     """
     dice = random.Random(seed)  # noqa: S311 - a storm that can be had again
-    async with Agent(cell, folder, dice).running() as agent:
-        storm = Storm(agent, count, awake, dice)
+    async with (
+        Agent(cell, folder, dice).running() as agent,
+        Storm(agent, count, awake, dice).supervised() as storm,
+    ):
         await storm.make(patience)
         before = storm.disks()
         began, asked = time.monotonic(), agent.traffic()
