@@ -16,6 +16,7 @@ from typing import Any, Final
 from byoc.cell.incluster import AGENT, BUNDLE_LABEL, INSTALLED, NAMESPACE, WORKSPACE_LABEL, WORKSPACE_PREFIX
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.handler import run
+from byoc.cell.installer.install import MEMORY, halt, lay_down
 from byoc.cell.installer.kinds import ORDER, title
 from byoc.cell.installer.package import Package
 from byoc.errors import Conflict, Forbidden, IllegalState, PreconditionFailed
@@ -37,6 +38,7 @@ _NEEDED: Final = (
     ("storage.k8s.io", "storageclasses", "create"),
     ("apps", "statefulsets", "create"),
 )
+_MEMORY: Final = f"Namespace {NAMESPACE}"
 _MERGE: Final = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
 
 
@@ -188,8 +190,24 @@ class Direct:
 # --- taking it out --------------------------------------------------------------------------------
 
 
-def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> list[str]:
-    """Take a cell out of its cluster, workspaces included; return what is left of it.
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What is there of a cell after a removal.
+
+    Attributes:
+        left: what should be gone.
+        kept: what stays on purpose: volumes, and what the cell remembers itself by.
+    """
+
+    left: list[str]
+    kept: list[str]
+
+
+def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> Removed:
+    """Take a cell out of its cluster, workspaces included.
+
+    With ``keep_data`` another installation of the same cell in this cluster goes on with what is kept: it
+    has the same keys, and its workspaces come back on their volumes.
 
     Raises:
         Conflict: another cell is installed there.
@@ -201,6 +219,9 @@ def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> lis
         owned = _owned(api)
         if not force:
             _refuse_running(api, owned.spaces)
+        # Else they would put back what is taken away here.
+        halt(api)
+    with closing(open_api()) as api:
         if not keep_data:
             for volume in _volumes(api, owned):
                 api.change(f"/api/v1/persistentvolumes/{volume}", _MERGE)
@@ -209,8 +230,12 @@ def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> lis
         for name in owned.spaces:
             api.wait_until_gone({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
     with closing(open_api()) as api:
-        run({"op": "uninstall", "force": True}, Package.of(cell, "[]"), api)
-        return _left(api, owned, keep_data=keep_data)
+        if keep_data:
+            lay_down(api)
+        else:
+            run({"op": "uninstall", "force": True}, Package.of(cell, "[]"), api)
+        kept = [f"PersistentVolume {name}" for name in _volumes(api, owned)] if keep_data else []
+        return Removed(_left(api, owned, keep_data=keep_data), [*kept, *([_MEMORY] if keep_data else [])])
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +302,8 @@ def _volumes(api: Api, owned: _Owned) -> list[str]:
 
 def _left(api: Api, owned: _Owned, *, keep_data: bool) -> list[str]:
     """Return what of a cell is still in the cluster; volumes that were to be kept are meant to be."""
-    left = [title(each) for kind in ORDER for each in api.of_kind(kind, labels=BUNDLE_LABEL)]
+    kinds = [kind for kind in ORDER if not (keep_data and kind.name in MEMORY)]
+    left = [title(each) for kind in kinds for each in api.of_kind(kind, labels=BUNDLE_LABEL)]
     spaces = api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL})
     left += [f"Namespace {each['metadata']['name']}" for each in spaces]
     if not keep_data:

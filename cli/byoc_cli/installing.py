@@ -16,7 +16,7 @@ from byoc_cli.files import text_of
 from byoc_cli.output import Format
 
 if TYPE_CHECKING:
-    from byoc.bootstrap.anywhere import Seen
+    from byoc.bootstrap.anywhere import Removed, Seen
     from byoc.cell.args import Image
     from byoc.cell.installer.api import Api
     from byoc.cell.installer.package import Package
@@ -89,25 +89,33 @@ def install(
     given.out.note(f"\nNext: {given.program} group create demo --region {name}")
 
 
-def take_out(given: Context, name: str, context: str, *, keep_data: bool, force: bool) -> list[str]:
-    """Take a cell out of the cluster of ``context``; return what is left there."""
+def take_out(given: Context, name: str, context: str, *, keep_data: bool, force: bool) -> "Removed":
+    """Take a cell out of the cluster of ``context``; return what is there of it."""
     from byoc.bootstrap.anywhere import remove  # noqa: PLC0415 - for this kind of cell only
 
     return remove(opener(given, context, SECONDS), cell=name, keep_data=keep_data, force=force)
 
 
-def show_left(given: Context, name: str, left: list[str]) -> None:
+def show_left(given: Context, name: str, removed: "Removed", context: str) -> None:
     """Print the end of a removal."""
     if given.format is Format.JSON:
-        rows = [
-            {"kind": each.partition(" ")[0], "id": each.partition(" ")[2], "fate": "leftover"}
-            for each in left
-        ]
-        given.out.json({"cell": name, "left": rows})
-    elif left:
-        given.out.grid(("LEFT IN THE CLUSTER",), [(each,) for each in left])
-    else:
+        said = {"cell": name, "left": _rows(removed.left, "leftover")}
+        given.out.json(said | ({"kept": _rows(removed.kept, "kept")} if removed.kept else {}))
+        return
+    if removed.left:
+        given.out.grid(("LEFT IN THE CLUSTER",), [(each,) for each in removed.left])
+    elif not removed.kept:
         given.out.text(f"cell {name} is gone; nothing of it is left in the cluster")
+    if removed.kept:
+        given.out.grid(("KEPT IN THE CLUSTER",), [(each,) for each in removed.kept])
+        again = f"{given.program} cell install {name} --context {context} …"
+        given.out.note(f"\nto go on with the same keys, workspaces and data: {again}")
+        ends = f"{given.program} cell destroy {name} --context {context}"
+        given.out.note(f"to end them too: {ends}")
+
+
+def _rows(titles: list[str], fate: str) -> list[dict[str, str]]:
+    return [{"kind": each.partition(" ")[0], "id": each.partition(" ")[2], "fate": fate} for each in titles]
 
 
 def _look(open_api: Callable[[], "Api"], name: str, storage_class: str) -> "Seen":

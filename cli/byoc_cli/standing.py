@@ -115,12 +115,13 @@ def _take_out(
     """End a cell in a cluster that goes on without it."""
     if not force:
         _refuse_workspaces(given, name)
-    what = "volumes stay" if keep_data else "with every database in it"
+    what = "volumes, keys and state stay" if keep_data else "with every database in it"
     given.confirm(name, confirm, f"this takes cell {name} out of the cluster of context {context}, {what}")
-    left = installing.take_out(given, name, context, keep_data=keep_data, force=force)
-    installing.show_left(given, name, left)
-    given.out.note(f"its record stays until `{given.program} cell retire {name}`")
-    raise typer.Exit(LEFT if left else 0)
+    removed = installing.take_out(given, name, context, keep_data=keep_data, force=force)
+    installing.show_left(given, name, removed, context)
+    if not keep_data:
+        given.out.note(f"its record stays until `{given.program} cell retire {name}`")
+    raise typer.Exit(LEFT if removed.left else 0)
 
 
 def _refuse_workspaces(given: Context, name: str) -> None:

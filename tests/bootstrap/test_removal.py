@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from byoc.bootstrap.anywhere import remove
+from byoc.bootstrap.anywhere import Removed, remove
 from byoc.cell.incluster import AGENT, BUNDLE_LABEL, NAMESPACE, STORAGE_CLASS, WORKSPACE_LABEL
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
@@ -49,7 +49,7 @@ def volume(make: Make, name: str, namespace: str, storage: str = STORAGE_CLASS) 
 RETAINED = {"persistentVolumeReclaimPolicy": "Retain"}
 
 
-def take_out(cluster: Cluster) -> list[str]:
+def take_out(cluster: Cluster) -> Removed:
     ticks = iter(range(100_000))
 
     def opened() -> Api:
@@ -80,7 +80,7 @@ def test_what_only_looks_like_a_workspaces_is_left_with_its_data(cluster: Cluste
     ):
         volume(make, name, space, storage)
 
-    left = take_out(cluster)
+    left = take_out(cluster).left
 
     assert names(cluster, SPACES) == ["byoc-ws-theirs"]
     deleted = {name for name in names(cluster, VOLUMES) if policy(cluster, name) == "Delete"}

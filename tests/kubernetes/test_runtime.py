@@ -11,6 +11,7 @@ import pytest
 
 from byoc.clock import SystemClock
 from byoc.dataplane.kubernetes import names
+from byoc.dataplane.kubernetes.adoption import adoptable
 from byoc.dataplane.kubernetes.authority import lasts
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
 from byoc.dataplane.plan import Situation, Step, plan
@@ -295,11 +296,29 @@ class TestVolumes:
         assert (steps[-1].phase, steps[-1].reason) == (Phase.FAILED, Reason.VOLUME_MISSING)
         assert not (disk / "data").exists()
 
-    async def test_a_claim_that_somebody_removed_is_not_made_anew(
+    async def test_a_claim_that_somebody_removed_is_made_anew_for_its_volume_and_for_no_other(
         self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec
     ) -> None:
         suspended = to(running, Desired.SUSPENDED)
         await walk(runtime, suspended, SECRETS)
+        bound = of(cell, running, "persistentvolumeclaims/data")["spec"]["volumeName"]
+        meddle(cell, running, "DELETE", "persistentvolumeclaims/data")
+        async with asyncio.timeout(30):
+            while not adoptable(runtime._cache.view(running.id)):
+                await asyncio.sleep(0.05)
+        steps = await settled(runtime, to(suspended, Desired.RUNNING), replace(BEHIND, must_exist=True))
+        assert steps[-1].phase is Phase.RUNNING
+        assert of(cell, running, "persistentvolumeclaims/data")["spec"]["volumeName"] == bound
+
+    async def test_a_volume_that_is_gone_is_said_and_no_claim_is_made(
+        self, cell: Cell, runtime: KubernetesRuntime, running: WorkspaceSpec
+    ) -> None:
+        suspended = to(running, Desired.SUSPENDED)
+        await walk(runtime, suspended, SECRETS)
+        bound = of(cell, running, "persistentvolumeclaims/data")["spec"]["volumeName"]
+        volume = f"/api/v1/persistentvolumes/{bound}"
+        let_go = {"spec": {"persistentVolumeReclaimPolicy": "Delete"}}
+        cell.plane.ask("admin", "PATCH", volume, let_go, kind="application/merge-patch+json")
         meddle(cell, running, "DELETE", "persistentvolumeclaims/data")
         async with asyncio.timeout(30):
             while (await runtime.observe(running.id)).exists:

@@ -17,6 +17,10 @@ Json = dict[str, Any]
 
 _SPACE: Final[Json] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
 _LABELS: Final = f"{BUNDLE_LABEL}={BUNDLE_VALUE}"
+_PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_PAUSE: Final = 0.5
+MEMORY: Final = frozenset({"Namespace", "ConfigMap", "Secret", "Lease"})
+"""Kinds of what a cell remembers itself by: its keys, its state, and what its customer has said."""
 # How the API server says that a field is set once and for ever; other refusals must not cost an object.
 _SET_FOR_EVER: Final = ("immutable", "cannot change roleRef", "updates to", "may not be changed")
 
@@ -86,6 +90,33 @@ def uninstall(api: Api, *, force: bool) -> Json:
         if api.remove(each)
     ]
     return {"removed": removed}
+
+
+def halt(api: Api) -> None:
+    """Take the agents out, so that nobody puts back what is taken away after them; all else stays.
+
+    Raises:
+        StillPending: a pod of theirs has not gone within the budget.
+    """
+    for kind in ORDER:
+        if kind.name in {"Deployment", "StatefulSet"}:
+            for each in api.of_kind(kind, labels=_LABELS):
+                api.remove(each)
+    while api.items(_PODS, {"limit": "1"}):
+        api.budget.wait(_PAUSE, "the agents are still ending")
+
+
+def lay_down(api: Api) -> None:
+    """Take everything out but what the cell remembers itself by: an installation goes on with it.
+
+    Raises:
+        StillPending: a pod has not gone within the budget.
+    """
+    halt(api)
+    for kind in reversed(ORDER):
+        if kind.name not in MEMORY:
+            for each in api.of_kind(kind, labels=_LABELS):
+                api.remove(each)
 
 
 def _refuse_running(api: Api) -> None:

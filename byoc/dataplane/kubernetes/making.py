@@ -95,6 +95,26 @@ class Making:
         await self._surround(intended)
         await asyncio.gather(*(self.apply(each) for each in self._engines.claims(intended)))
 
+    # --- taking volumes that are there: what ``adoption`` asks for ------------------------
+
+    async def lodge(self, intended: Intended) -> None:
+        """Make the namespace."""
+        await self._space(intended)
+
+    def claims(self, intended: Intended) -> list[Json]:
+        """Return the claims that a workspace has."""
+        return self._engines.claims(intended)
+
+    async def reserve(self, volume: str, change: Json) -> None:
+        """Change a volume."""
+        self.cache.note(kinds.VOLUME, await self.cluster.merge(kinds.VOLUME, volume, change))
+
+    async def claim(self, claim: Json) -> None:
+        """Make a claim; not applied: what is not said of it later is not taken away then."""
+        self.cache.note(kinds.CLAIM, await self._allowed(lambda: self.cluster.create(claim)))
+
+    # --- making ---------------------------------------------------------------------------
+
     async def engine(self, intended: Intended) -> None:
         """Make everything as ``intended`` says, the volume apart: that must be there."""
         await self._space(intended)

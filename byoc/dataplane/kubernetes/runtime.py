@@ -17,8 +17,9 @@ from lightkube import KubeConfig
 from byoc import __version__, log
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import door, kinds, names, sizing
+from byoc.dataplane.kubernetes.adoption import adopt, exists
 from byoc.dataplane.kubernetes.authority import Authority
-from byoc.dataplane.kubernetes.away import Away, Trying, away, standing
+from byoc.dataplane.kubernetes.away import Away, Trying, standing
 from byoc.dataplane.kubernetes.cache import Cache, View
 from byoc.dataplane.kubernetes.chosen import chosen
 from byoc.dataplane.kubernetes.client import Cluster
@@ -136,7 +137,7 @@ class KubernetesRuntime:
     async def list(self) -> list[WorkspaceID]:
         """Return every workspace that has a volume here."""
         await self._open()
-        return sorted(name for name, view in self._cache.views.items() if _exists(view) or view.volumes)
+        return sorted(name for name, view in self._cache.views.items() if exists(view) or view.volumes)
 
     def fits(self, limits: Limits, *, committed_bytes: int) -> bool:
         """Whether the cell may have ``limits`` beside ``committed_bytes`` of others."""
@@ -260,7 +261,7 @@ class KubernetesRuntime:
         process = held.following.process(view, now)
         alive = Process.RUNNING if process in _ALIVE else process
         return (
-            _exists(view),
+            exists(view),
             alive,
             view.empty,
             self._amiss(view),
@@ -307,23 +308,23 @@ class KubernetesRuntime:
             process = Process.STARTING
         alive, ready = process in _ALIVE, self._is_ready(view, following)
         intended = view.intended
-        exists = _exists(view)
+        there = exists(view)
         return Observation(
-            exists=exists,
+            exists=there,
             process=process,
             sql_ready=ready,
             limits=self._engines.in_force(view, following.answer) if alive else None,
             restart_needed=alive and following.restart_needed,
             password_version=view.claim.password_version if view.claim is not None else 0,
-            endpoint=names.endpoint(workspace, self._settings) if exists else None,
+            endpoint=names.endpoint(workspace, self._settings) if there else None,
             started_at=view.pod.running_since if view.pod is not None and alive else None,
             connections=following.answer.connections if ready else 0,
             queries=following.answer.queries if ready else 0,
             failures=following.failures,
-            doors=intended.doors if intended is not None and exists else None,
+            doors=intended.doors if intended is not None and there else None,
             amiss=ready and (self._amiss(view) or not self._certified(following)),
             waiting_for=waiting if alive and not ready else None,
-            remains=not exists and not view.empty,
+            remains=not there and not view.empty,
             outdated=ready and outdated(view, self._engines),
             room=self._volumes.room(view, held.growth, following.failures, ready=ready),
             databases=standing(
@@ -389,7 +390,7 @@ class KubernetesRuntime:
                 await change[action](held, spec, doors)
 
     async def _create(self, spec: WorkspaceSpec, doors: Doors) -> None:
-        if not _exists(self._cache.view(spec.id)):
+        if not exists(self._cache.view(spec.id)):
             await self._making.volume(self._making.intended(spec, doors))
 
     async def _remove(self, held: _Held, workspace: WorkspaceID) -> None:
@@ -401,6 +402,7 @@ class KubernetesRuntime:
         housing = self._making.intended(spec, doors, upgraded=True)
         if self._away is not None and not await self._away.house(housing):
             return
+        await adopt(self._making, housing)
         view, following = self._cache.view(spec.id), held.following
         if self._engines.lost(view):
             self._failed(held, spec, Reason.VOLUME_MISSING)
@@ -588,10 +590,6 @@ class KubernetesRuntime:
 
 
 _ALIVE: Final = frozenset({Process.STARTING, Process.RUNNING, Process.UNRESPONSIVE})
-
-
-def _exists(view: View) -> bool:
-    return view.claim is not None or away(view)
 
 
 def _runs(view: View) -> bool:

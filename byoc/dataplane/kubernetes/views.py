@@ -216,18 +216,34 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """A PersistentVolume of a workspace."""
+    """A PersistentVolume of a workspace.
+
+    Attributes:
+        keeps: it outlives its claim.
+        claim: name of the claim that it was made for, or is kept for.
+        free: that claim is gone, or never was.
+    """
 
     version: int
     name: str
     keeps: bool
-    """It outlives its claim."""
+    claim: str = ""
+    free: bool = False
+    capacity_gib: int = 0
 
     @classmethod
     def read(cls, found: Json) -> Self:
         """Read the object."""
-        policy = found["spec"].get("persistentVolumeReclaimPolicy")
-        return cls(version(found), found["metadata"]["name"], policy != "Delete")
+        spec = found["spec"]
+        phase = (found.get("status") or {}).get("phase")
+        return cls(
+            version(found),
+            found["metadata"]["name"],
+            spec.get("persistentVolumeReclaimPolicy") != "Delete",
+            (spec.get("claimRef") or {}).get("name", ""),
+            phase in {"Released", "Available"} and not _deleting(found),
+            quantity(str((spec.get("capacity") or {}).get("storage", "0"))) // 2**30,
+        )
 
 
 def version(found: Json) -> int:
