@@ -113,7 +113,7 @@ AGENT_IN_CLUSTER: Final = (
         "",
         ("persistentvolumes",),
         (*_LOOK, "patch"),
-        "terminating a workspace lets its volumes go, which are kept otherwise",
+        "terminating a workspace lets its volumes go, which are kept otherwise; a kept one is claimed anew",
     ),
     Right(
         "storage.k8s.io",

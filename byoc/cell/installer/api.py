@@ -36,6 +36,7 @@ _PLAIN: Final = "application/json"
 _REQUEST_SECONDS: Final = 20.0
 _FIRST_WAIT: Final = 0.5
 _LONGEST_WAIT: Final = 8.0
+_LONGEST_LOOK: Final = 2.0
 # 401 too: EKS takes a while to know a new access entry.
 _TRY_AGAIN: Final = frozenset({401, 429, 500, 502, 503, 504})
 _UNKNOWN: Final = 401
@@ -163,7 +164,7 @@ class Api:
         wait = _FIRST_WAIT
         while (found := self.get(manifest)) is not None:
             self.budget.wait(wait, f"{title(manifest)} is still ending{_why(found)}")
-            wait = min(wait * 2, _LONGEST_WAIT)
+            wait = min(wait * 2, _LONGEST_LOOK)
 
     def _call(
         self,
