@@ -30,10 +30,12 @@ from tests.emulated.account import Account, serving
 from tests.emulated.handlers.handler import ACCOUNT, Aws, Refused
 from tests.emulated.stack import Stack
 from tests.unit.cell.definitions import action as definition
-from tests.unit.cell.examples import REGION, cell
+from tests.unit.cell.examples import EXAMPLES, REGION
 
 pytestmark = pytest.mark.filterwarnings("ignore:aws.*has been deprecated:DeprecationWarning")
 
+ARGS = EXAMPLES["unlimited"]
+"""With everything that a cell of byoc's own making can have."""
 NAME = "somebody"
 DENIED = r"(?i)denied|not authorized"
 READS = ("*:Describe*", "*:Get*", "*:List*", "s3:HeadBucket")
@@ -42,6 +44,7 @@ UNASKED = {
     "ec2:RunInstances": "asked by EKS of its caller",
     "iam:CreateServiceLinkedRole": "asked within the first use of a service",
     "iam:PassRole": "asked within a call that hands a role over",
+    "iam:TagOpenIDConnectProvider": "asked within the call that makes it",
     "iam:TagPolicy": "asked within the call that makes it",
     "iam:TagRole": "asked within the call that makes it",
     "eks:TagResource": "asked within the call that makes it",
@@ -97,8 +100,8 @@ def changes(action: str) -> bool:
 
 def making() -> set[str]:
     """What the policies that make a cell allow besides looking, and creating a cell takes."""
-    creating = set(needed(cell(), ("create",), state=False))
-    return {each for each in allowed(grants(cell()), "bootstrap") if changes(each)} & creating
+    creating = set(needed(ARGS, ("create",), state=False))
+    return {each for each in allowed(grants(ARGS), "bootstrap") if changes(each)} & creating
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +181,7 @@ def keep(customer: Customer) -> None:
 
 def test_the_state_is_kept_with_what_was_derived(customer: Customer, guard: Guard) -> None:
     derived = {each for each in needed_for_state() if changes(each)}
-    assert derived <= set(allowed(grants(cell()), "bootstrap"))
+    assert derived <= set(allowed(grants(ARGS), "bootstrap"))
     guard.allow(sorted(derived))
     keep(customer)
     assert guard.refused == []
@@ -199,10 +202,10 @@ def test_without_one_action_the_state_is_not_kept_and_the_action_is_named(
 def test_a_cell_is_made_with_what_was_derived(aws: Aws, guard: Guard) -> None:
     guard.allow(sorted(making()))
     stack = Stack(aws)
-    made = stack.up(program(cell()))
+    made = stack.up(program(ARGS))
     assert made.count("create") > 100
     assert guard.refused == []
-    assert stack.preview(program(cell())).changes == []
+    assert stack.preview(program(ARGS)).changes == []
     asked = {action for action in guard.asked if changes(action)}
     # Whatever is not asked for here is named above, so that nothing is granted without a reason.
     assert making() - asked == set(UNASKED) & making()
@@ -230,7 +233,7 @@ def test_each_change_is_refused_without_its_own_action(
     guard.allow([])
     base: Any = access_control.IAMRequestBase
     monkeypatch.setattr(base, "check_action_permitted", judge)
-    Stack(aws).up(program(cell()))
+    Stack(aws).up(program(ARGS))
     assert passed == []
     assert guard.refused == granted
     assert set(granted) == making() - set(UNASKED)
@@ -240,7 +243,7 @@ def test_each_change_is_refused_without_its_own_action(
 def test_without_one_action_the_run_ends_there_and_names_it(aws: Aws, guard: Guard, action: str) -> None:
     guard.allow(sorted(making() - {action}))
     with pytest.raises(Refused, match=DENIED) as refusal:
-        Stack(aws).up(program(cell()))
+        Stack(aws).up(program(ARGS))
     # What does not wait for it goes on beside it; S3 says no in its own words, which name nothing.
     assert set(guard.refused) == {action}
     assert action in str(refusal.value) or (
