@@ -139,7 +139,7 @@ EXPLANATIONS: dict[Reason, str] = {
         "no machine of the cell's cluster is large enough for this size, and none has come; it starts once "
         "one does, or choose a smaller size"
     ),
-    Reason.WAITING_FOR_VOLUME: "waiting for the volume to be made or attached",
+    Reason.WAITING_FOR_VOLUME: "waiting for the volume to be made, or attached to the workspace's machine",
     Reason.IMAGE_UNAVAILABLE: "the SQL server's image cannot be pulled; it is tried again",
     Reason.OPERATOR_MISSING: (
         "the SQL engine's operator does not run, or the cell's cluster does not know its kind of object"

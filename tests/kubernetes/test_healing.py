@@ -7,11 +7,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from byoc import sql
+from byoc.dataplane.kubernetes import following
 from byoc.dataplane.kubernetes.names import POD, namespace
 from byoc.dataplane.kubernetes.runtime import KubernetesRuntime
 from byoc.dataplane.plan import Step
@@ -150,6 +152,32 @@ async def test_an_image_that_cannot_be_pulled_is_said_and_tried_until_it_can(
     cell.world.images.broken.clear()
     await until(runtime, resumed, WELL)
     assert ask(cell, resumed) == ((7,),)
+
+
+async def test_a_volume_that_is_not_attached_to_the_machine_is_said_until_it_is(
+    runtime: KubernetesRuntime, running: WorkspaceSpec, cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "ATTACHED_WITHIN", timedelta(seconds=6))
+    await walk(runtime, replace(running, generation=2, desired=Desired.SUSPENDED), SECRETS)
+    claim = f"/api/v1/namespaces/{namespace(running.id)}/persistentvolumeclaims/data"
+    volume = cell.plane.ask("admin", "GET", claim)[1]["spec"]["volumeName"]
+    async with asyncio.timeout(SLOW):
+        while volume in attached(cell):
+            await asyncio.sleep(0.1)
+    cell.world.cloud.attaching = False
+    resumed = replace(running, generation=3)
+    try:
+        await until(runtime, resumed, because(Reason.WAITING_FOR_VOLUME))
+    finally:
+        cell.world.cloud.attaching = True
+    await until(runtime, resumed, WELL)
+    assert ask(cell, resumed) == ((7,),)
+
+
+def attached(cell: Cell) -> set[str]:
+    """Return the volumes that some machine has, or is to have."""
+    found = cell.plane.ask("admin", "GET", "/apis/storage.k8s.io/v1/volumeattachments")[1]["items"]
+    return {each["spec"]["source"]["persistentVolumeName"] for each in found}
 
 
 async def test_an_api_server_that_restarts_under_way_delays_a_suspend_and_a_resume_and_no_more(

@@ -32,6 +32,8 @@ _FAILED: Final = {names.PREPARE: Reason.ENGINE_CANNOT_START, names.UPGRADE: Reas
 """What failed with each step before the engine, where its words name no cause."""
 _SOON: Final = timedelta(seconds=5)
 """A wait that lasts no longer is not worth a word."""
+ATTACHED_WITHIN: Final = timedelta(seconds=30)
+"""How long attaching a volume may take before it is said: a cloud needs half of that."""
 
 
 @dataclass(slots=True)
@@ -151,7 +153,8 @@ def waiting_for(pod: Pod | None, claim: Claim | None, at: datetime) -> Reason | 
         return Reason.WAITING_FOR_MACHINE
     if pod.unpulled:
         return Reason.IMAGE_UNAVAILABLE
-    if claim is not None and not claim.bound:
+    late = at - pod.created >= ATTACHED_WITHIN
+    if (claim is not None and not claim.bound) or (pod.unhoused and late):
         return Reason.WAITING_FOR_VOLUME
     return None
 

@@ -129,6 +129,7 @@ class Pod:
         ended: the newest run's end; None while it runs, or none began.
         memory: bytes that the container has, as the kubelet says; None while it says nothing.
         resize: why a change of its size waits; empty for nothing.
+        unhoused: its machine cannot let anything of it start yet: its volume is not attached there.
         asks: millicores that its container asks for, and bytes of memory that it may take.
         image: of that container.
         upgrading: data of an older series was found, and is not up to date yet.
@@ -153,6 +154,7 @@ class Pod:
     asks: tuple[int, int] = (0, 0)
     image: str = ""
     upgrading: bool = False
+    unhoused: bool = False
 
     @property
     def run(self) -> tuple[str, int, int]:
@@ -189,6 +191,7 @@ class Pod:
             _asks(found["spec"]["containers"][0]),
             str(found["spec"]["containers"][0].get("image", "")),
             _upgrading(steps),
+            conditions.get("PodReadyToStartContainers", {}).get("status") == "False",
         )
 
 

@@ -54,6 +54,8 @@ class Cloud:
         self.faults: list[str] = []
         self.resizing = True
         """Whether disks grow when asked to."""
+        self.attaching = True
+        """Whether disks are attached when asked to."""
 
     async def run(self) -> None:
         """Do the cloud's work, for ever."""
@@ -129,6 +131,8 @@ class Cloud:
             await self._api.patch(path, {"metadata": {"finalizers": None}})
         elif not (each.get("status") or {}).get("attached"):
             await self._api.patch(path, {"metadata": {"finalizers": [_FINALIZER]}})
+            while not self.attaching:
+                await asyncio.sleep(0.1)
             await self._api.patch(f"{path}/status", {"status": {"attached": True}})
 
     async def _detach(self, attachment: Json) -> None:

@@ -63,6 +63,7 @@ class Life:
         self._token = b""
         self._said: Json = {}
         self._phase = "Pending"
+        self._housed = False
         self._task: asyncio.Task[None] | None = None
         pod["status"] = {**(pod.get("status") or {}), "podIP": address}
         spec = pod["spec"]
@@ -195,6 +196,7 @@ class Life:
         group = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
         for path in self._mounted.values():
             await asyncio.to_thread(_given_to, path, group)
+        self._housed = True
 
     async def _handle(self, claim: str) -> str:
         space = self.pod["metadata"]["namespace"]
@@ -333,7 +335,7 @@ class Life:
         ready = begun and self._phase == "Running" and all(each.ready for each in self._keeps)
         facts = {
             "Initialized": begun,
-            "PodReadyToStartContainers": True,
+            "PodReadyToStartContainers": self._housed,
             "ContainersReady": ready,
             "Ready": ready,
         }
