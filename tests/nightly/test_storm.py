@@ -32,6 +32,8 @@ def cell(tmp_path: Path) -> Iterator[Cell]:
         yield made
 
 
+# An agent that is killed closes nothing: connections that it was making are left half made.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(
     ("count", "awake", "seconds", "seed"), [(4, 4, 20, 20260101), (100, 100, 180, 1), (1000, 80, 1800, 2)]
