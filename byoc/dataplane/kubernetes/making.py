@@ -126,10 +126,12 @@ class Making:
 
     async def mend(self, intended: Intended) -> None:
         """Make everything as it should be, while it serves."""
-        missed = [" ".join(key) for key in self.cache.missed(self.cache.view(intended.workspace))]
+        view = self.cache.view(intended.workspace)
+        missed = [" ".join(key) for key in self.cache.missed(view)]
         if missed:
             _LOG.warning("putting back", workspace=intended.workspace, objects=missed)
-        await self.engine(intended)
+        # A stop that was cut short and taken back left a word of it, and the engine as it was.
+        await self.engine(replace(intended, running=intended.running or view.wanted))
 
     async def stopped(self, intended: Intended) -> None:
         """Take the pod away, and the endpoint's names with it; all else stays."""

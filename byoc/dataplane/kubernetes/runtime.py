@@ -439,8 +439,12 @@ class KubernetesRuntime:
         ends = self._clock.monotonic() + _WAIT_SECONDS
         while self._clock.monotonic() < ends:
             view = self._cache.view(workspace)
-            if not view.wanted or held.following.ended:
+            if held.following.ended or not (view.wanted or view.runs):
                 return
+            if not view.wanted:
+                # It was told to stop, and is started again once it has.
+                await self._cache.news(workspace, _WAIT_SECONDS)
+                continue
             # What it answered a moment ago still counts: only the pod was not ready yet.
             if not self._is_ready(view, held.following):
                 await self._look(workspace, held)
