@@ -16,16 +16,19 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as VendorsCredentials
 
+from byoc.cell.incluster import AGENT, AUTOSCALER
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.budget import Budget
 from byoc.cell.installer.handler import read
+from byoc.cell.installer.install import halt
 from byoc.cell.installer.kinds import Manifest, path
 from byoc.cell.installer.look import diff, not_ready, troubles
 from byoc.cell.installer.token import Credentials, cluster_token
 from byoc.cell.manifests import bundle
 from byoc.cell.package import package as files_of
+from byoc.cell.workloads import labels
 from byoc.errors import Forbidden, NotAuthenticated, StillPending, Unreachable, UsageError
-from tests.emulated.installing import EndingStories, InstallerStories, Site, asks, package
+from tests.emulated.installing import CORE, EndingStories, InstallerStories, Site, asks, package
 from tests.emulated.kubernetes import Cluster, serving
 from tests.unit.cell.examples import cell
 
@@ -131,6 +134,43 @@ def test_the_pods_go_before_what_limits_them(site: Site, cluster: Cluster) -> No
     removed = [each.rpartition("/")[0].rpartition("/")[2] for each in cluster.asked if "DELETE" in each]
     assert removed[:3] == ["deployments", "statefulsets", "namespaces"]
     assert "validatingadmissionpolicies" in removed[3:]
+
+
+def put_pod(site: Site, name: str, labels: Json, phase: str) -> None:
+    spec = {"containers": [{"name": "it", "image": "image"}]}
+    metadata = {"name": name, "labels": labels}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase}}
+    site.make(f"{CORE}/pods", pod)
+
+
+def halting(site: Site, seconds: float = 100) -> None:
+    api = Api(site.server, site.authority, lambda: site.token, site.budget(seconds))
+    with closing(api):
+        halt(api)
+
+
+def test_only_pods_of_the_bundle_that_still_work_are_waited_for(site: Site, hands: Hands) -> None:
+    site.install()
+    put_pod(site, "debugging", {}, "Succeeded")
+    put_pod(site, "somebodys", {"app.kubernetes.io/part-of": "shop"}, "Running")
+    put_pod(site, "evicted", labels(AGENT), "Failed")
+    halting(site)
+    assert hands.now == 0
+    assert {"debugging", "somebodys"} <= {
+        each["metadata"]["name"] for each in (site.get(f"{CORE}/pods") or {})["items"]
+    }
+
+
+@pytest.mark.parametrize("phase", ["Running", "Pending", "Unknown"])
+@pytest.mark.parametrize("name", [AGENT, AUTOSCALER])
+def test_a_pod_of_the_bundle_that_has_not_ended_is_waited_for(
+    site: Site, hands: Hands, name: str, phase: str
+) -> None:
+    site.install()
+    put_pod(site, f"{name}-0", labels(name), phase)
+    with pytest.raises(StillPending, match="the agents are still ending"):
+        halting(site)
+    assert hands.now > 90
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,9 @@ Json = dict[str, Any]
 _SPACE: Final[Json] = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
 _LABELS: Final = f"{BUNDLE_LABEL}={BUNDLE_VALUE}"
 _PODS: Final = f"/api/v1/namespaces/{NAMESPACE}/pods"
+_OURS: Final = {"labelSelector": "app.kubernetes.io/part-of=byoc"}
+"""What the pods of the bundle's workloads bear, of whichever version."""
+_FINISHED: Final = frozenset({"Succeeded", "Failed"})
 _PAUSE: Final = 0.5
 MEMORY: Final = frozenset({"Namespace", "ConfigMap", "Secret", "Lease"})
 """Kinds of what a cell remembers itself by: its keys, its state, and what its customer has said."""
@@ -102,7 +105,8 @@ def halt(api: Api) -> None:
         if kind.name in {"Deployment", "StatefulSet"}:
             for each in api.of_kind(kind, labels=_LABELS):
                 api.remove(each)
-    while api.items(_PODS, {"limit": "1"}):
+    # Of whatever else is there, such as somebody's pod for debugging, the end would be waited for in vain.
+    while any((each.get("status") or {}).get("phase") not in _FINISHED for each in api.items(_PODS, _OURS)):
         api.budget.wait(_PAUSE, "the agents are still ending")
 
 
