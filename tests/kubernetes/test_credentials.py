@@ -17,6 +17,7 @@ import pytest
 
 from byoc.cell.installer.api import Api
 from byoc.clock import stamp
+from byoc.dataplane.kubernetes.credentials import find
 from byoc.dataplane.kubernetes.kubeconfig import Way, open_context
 from byoc.errors import ByocError, NotAuthenticated, PreconditionFailed
 from byoc.testing import ManualClock
@@ -342,3 +343,29 @@ def test_a_command_goes_through_with_what_the_program_says(program: Program, pla
     assert len(program.seen) == 1
     assert ended.returncode == 0, ended.stderr
     assert "in context plane" in ended.stderr
+
+
+def test_a_program_beside_a_kubeconfig_in_the_current_folder_is_that_one_and_none_on_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("mine", "path"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "login").touch(0o755)
+    monkeypatch.chdir(tmp_path / "mine")
+    asked = {"apiVersion": V1BETA1, "command": "./login"}
+    environment = {"PATH": str(tmp_path / "path")}
+    found = find("plane", asked, {}, Path(), environment, terminal=False)
+    assert found.command == str(tmp_path / "mine/login")
+
+
+@pytest.mark.parametrize("entry", ["", ".", "path"])
+def test_a_program_that_only_a_relative_folder_of_path_has_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+) -> None:
+    (tmp_path / "path").mkdir()
+    for folder in (tmp_path, tmp_path / "path"):
+        (folder / "tell-who").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    asked = {"apiVersion": V1BETA1, "command": "tell-who"}
+    with pytest.raises(PreconditionFailed, match=r"where you are|not installed"):
+        find("plane", asked, {}, tmp_path, {"PATH": f"/nowhere:{entry}"}, terminal=False)

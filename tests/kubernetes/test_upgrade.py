@@ -250,17 +250,21 @@ async def test_without_its_tool_it_is_named_and_so_is_a_tool_that_fails_and_both
     assert whole(cell, spec)
 
 
+@pytest.mark.parametrize("began", [False, True])
 async def test_data_that_only_its_own_series_can_recover_is_left_to_that_one(
-    cell: Cell, runtime: KubernetesRuntime, image: Image, spec: WorkspaceSpec
+    cell: Cell, runtime: KubernetesRuntime, image: Image, spec: WorkspaceSpec, *, began: bool
 ) -> None:
-    # One in between had begun, and was killed.
-    record(cell, spec).write_text(f"10.3 {OLDER}\n")
+    # One in between had begun, and was killed; perhaps this one too, before its server had said anything.
+    between = f"10.3 {OLDER}\n"
+    record(cell, spec).write_text(f"{image.series} {OLDER}\n" if began else between)
+    if began:
+        record(cell, spec).with_name("series.before").write_text(between)
     image.with_server(
         'case "$*" in *.upgrade*) echo "InnoDB: Upgrade after a crash is not supported."; exit 1;; esac'
     )
     image.with_tool()
     await until(runtime, spec, Reason.DATA_NOT_UPGRADED)
-    assert record(cell, spec).read_text() == f"10.3 {OLDER}\n"
+    assert record(cell, spec).read_text() == between
     image.with_server()
     await until(runtime, spec, Reason.ANSWERED_SQL)
     assert whole(cell, spec)

@@ -105,12 +105,18 @@ def find(
 
 def _whole_path(context: str, name: str, asked: Json, folder: Path, environment: Mapping[str, str]) -> str:
     """Return where the program is: beside the kubeconfig if its name has a slash, else on PATH."""
-    beside = str(folder / name) if os.sep in name else name
+    # Absolute, or a name with a slash would lose it and be looked for on PATH.
+    beside = str(folder.absolute() / name) if os.sep in name else name
     found = shutil.which(beside, path=environment.get("PATH")) if name else None
     if found is None:
         hint = " ".join(str(asked.get("installHint") or "install it, or take another context").split())
         raise PreconditionFailed(
             f"context `{context}` says who you are by the program `{name}`, which is not installed", hint=hint
+        )
+    if not Path(found).is_absolute():
+        raise PreconditionFailed(
+            f"context `{context}`: the program `{name}` is found only in the folder where you are",
+            hint="take empty and relative folders out of PATH, or write its whole path into the kubeconfig",
         )
     return found
 

@@ -5,12 +5,14 @@ set -eu
 task=/run/mysqld/upgrade
 socket=/run/mysqld/upgrade.sock
 words=/tmp/mariadbd.log
+record=/var/lib/mysql/series
+previous=/var/lib/mysql/series.before # the record as it was before this series began, however often it began
 [ -f "$task" ] || exit 0
 read -r own from <"$task"
-keep() {
-    echo "$1" | cat >/var/lib/mysql/series.new # `cat` says why it cannot write
+keep() { # keep FILE WORDS
+    echo "$2" | cat >"$1.new" # `cat` says why it cannot write
     sync
-    mv /var/lib/mysql/series.new /var/lib/mysql/series
+    mv "$1.new" "$1"
     sync
 }
 server= tool=
@@ -20,8 +22,12 @@ end() { # the tool first, or it would report what its server says when it goes
 }
 trap 'end; exit 143' TERM
 before=$from
-if [ -s /var/lib/mysql/series ]; then before=$(cat /var/lib/mysql/series); fi
-keep "$own $from"
+if [ -s "$record" ]; then before=$(cat "$record"); fi
+case $before in
+"$own "*) [ -s "$previous" ] || keep "$previous" "$from" ;;
+*) keep "$previous" "$before" ;;
+esac
+keep "$record" "$own $from"
 # Without accounts and without a network: nobody but this container reaches the socket, and nothing of a password or
 # of an account is left in the data, whatever happens. The tool knows this way of running.
 mariadbd --defaults-file=/etc/byoc/engine/my.cnf --defaults-group-suffix=.upgrade --socket="$socket" >"$words" 2>&1 &
@@ -30,7 +36,7 @@ until mariadb --no-defaults --socket="$socket" --user=root --execute="DO 0" >/de
     if ! kill -0 "$server" 2>/dev/null; then
         tail -c 1500 "$words"
         # Its log is only read by the series that left it so, which has to be let in again.
-        case $(cat "$words") in *"Upgrade after a crash is not supported"*) keep "$before" ;; esac
+        case $(cat "$words") in *"Upgrade after a crash is not supported"*) keep "$record" "$(cat "$previous")" ;; esac
         echo "MariaDB $own cannot open the data of $from" >&2
         exit 1
     fi
@@ -43,4 +49,4 @@ tool=
 kill "$server"
 wait "$server"
 server=
-keep "$own"
+keep "$record" "$own"
