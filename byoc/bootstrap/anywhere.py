@@ -13,7 +13,16 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final
 
-from byoc.cell.incluster import AGENT, BUNDLE_LABEL, INSTALLED, NAMESPACE, WORKSPACE_LABEL, WORKSPACE_PREFIX
+from byoc.bootstrap.keeping import refuse_forgetting, retain
+from byoc.cell.incluster import (
+    AGENT,
+    BUNDLE_LABEL,
+    INSTALLED,
+    NAMESPACE,
+    STORAGE_CLASS,
+    WORKSPACE_LABEL,
+    WORKSPACE_PREFIX,
+)
 from byoc.cell.installer.api import Api
 from byoc.cell.installer.handler import run
 from byoc.cell.installer.install import MEMORY, halt, lay_down
@@ -213,20 +222,27 @@ def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> Rem
 
     Raises:
         Conflict: another cell is installed there.
-        IllegalState: engines are running, and not ``force``.
+        IllegalState: engines are running, and not ``force``; or, with ``keep_data``, something could not
+            be kept.
         StillPending: something has not gone within the budget; it may be repeated.
     """
     with closing(open_api()) as api:
         _check_free(api, cell)
         owned = _owned(api)
+        if keep_data:
+            refuse_forgetting(_spaces(api))
         if not force:
             _refuse_running(api, owned.spaces)
         # Else they would put back what is taken away here.
         halt(api)
     with closing(open_api()) as api:
-        if not keep_data:
+        if keep_data:
+            # Once more: until they were taken out, agents may have detached something.
+            refuse_forgetting(_spaces(api))
+            retain(api, _volumes(api, owned))
+        else:
             for volume in _volumes(api, owned):
-                api.change(f"/api/v1/persistentvolumes/{volume}", _MERGE)
+                api.change(f"/api/v1/persistentvolumes/{volume['metadata']['name']}", _MERGE)
         _stop_engines(api, owned.spaces)
         for name in owned.spaces:
             api.delete(f"/api/v1/namespaces/{name}")
@@ -237,7 +253,7 @@ def remove(open_api: OpenApi, *, cell: str, keep_data: bool, force: bool) -> Rem
             lay_down(api)
         else:
             run({"op": "uninstall", "force": True}, Package.of(cell, "[]"), api)
-        kept = [f"PersistentVolume {name}" for name in _volumes(api, owned)] if keep_data else []
+        kept = [_volume_title(each) for each in _volumes(api, owned)] if keep_data else []
         return Removed(_left(api, owned, keep_data=keep_data), [*kept, *([_MEMORY] if keep_data else [])])
 
 
@@ -254,8 +270,12 @@ class _Owned:
     classes: frozenset[str]
 
 
+def _spaces(api: Api) -> list[Json]:
+    return api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL})
+
+
 def _owned(api: Api) -> _Owned:
-    spaces = list(api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL}))
+    spaces = _spaces(api)
     strangers = [each["metadata"]["name"] for each in spaces if not _made_by_agent(each)]
     if strangers:
         raise Conflict(
@@ -265,7 +285,8 @@ def _owned(api: Api) -> _Owned:
     classes = api.items("/apis/storage.k8s.io/v1/storageclasses", {"labelSelector": BUNDLE_LABEL})
     return _Owned(
         tuple(each["metadata"]["name"] for each in spaces),
-        frozenset(each["metadata"]["name"] for each in classes),
+        # Volumes outlive the class too: a removal that kept them has taken it away.
+        frozenset({STORAGE_CLASS, *(each["metadata"]["name"] for each in classes)}),
     )
 
 
@@ -302,7 +323,11 @@ def _stop_engines(api: Api, names: tuple[str, ...]) -> None:
             api.budget.wait(_PAUSE, f"engines in {name} are still ending")
 
 
-def _volumes(api: Api, owned: _Owned) -> list[str]:
+def _volume_title(volume: Json) -> str:
+    return f"PersistentVolume {volume['metadata']['name']}"
+
+
+def _volumes(api: Api, owned: _Owned) -> list[Json]:
     """Return the volumes that the cell has, those of workspaces included that went before it."""
     there = {each["metadata"]["name"] for each in api.items("/api/v1/namespaces", {})} - {*owned.spaces}
     found = []
@@ -311,7 +336,7 @@ def _volumes(api: Api, owned: _Owned) -> list[str]:
         space = str((spec.get("claimRef") or {}).get("namespace", ""))
         gone = space.startswith(WORKSPACE_PREFIX) and space not in there
         if space in {NAMESPACE, *owned.spaces} or (gone and spec.get("storageClassName") in owned.classes):
-            found.append(each["metadata"]["name"])
+            found.append(each)
     return found
 
 
@@ -319,12 +344,11 @@ def _left(api: Api, owned: _Owned, *, keep_data: bool) -> list[str]:
     """Return what of a cell is still in the cluster; volumes that were to be kept are meant to be."""
     kinds = [kind for kind in ORDER if not (keep_data and kind.name in MEMORY)]
     left = [title(each) for kind in kinds for each in api.of_kind(kind, labels=BUNDLE_LABEL)]
-    spaces = api.items("/api/v1/namespaces", {"labelSelector": WORKSPACE_LABEL})
-    left += [f"Namespace {each['metadata']['name']}" for each in spaces]
+    left += [f"Namespace {each['metadata']['name']}" for each in _spaces(api)]
     if not keep_data:
         wait = 0.5
         while (volumes := _volumes(api, owned)) and wait < api.budget.left:
             # Volumes go a moment after what claimed them.
             api.budget.wait(wait, "volumes are still being removed")
-        left += [f"PersistentVolume {name}" for name in volumes]
+        left += [_volume_title(each) for each in volumes]
     return left

@@ -45,6 +45,8 @@ WORKSPACE_LABEL: Final = "byoc.dev/workspace"
 """Label of a workspace's namespace; its value is the workspace's ID."""
 WORKSPACE_PREFIX: Final = "byoc-ws-"
 """How the name of a workspace's namespace begins."""
+DATABASES_RECORD: Final = "byoc.dev/databases"
+"""Annotation of a workspace's namespace: which databases lie in the bucket, and not on volumes."""
 
 LICENCE: Final = "byoc-engine-licence"
 """Secret with the licence of an engine that needs one; the customer makes it, the agent reads it."""

@@ -49,14 +49,14 @@ def volume(make: Make, name: str, namespace: str, storage: str = STORAGE_CLASS) 
 RETAINED = {"persistentVolumeReclaimPolicy": "Retain"}
 
 
-def take_out(cluster: Cluster) -> Removed:
+def take_out(cluster: Cluster, *, keep_data: bool = False) -> Removed:
     ticks = iter(range(100_000))
 
     def opened() -> Api:
         budget = Budget.of(60, lambda: next(ticks) / 100, lambda _: None)
         return Api(cluster.url, cluster.authority, lambda: "token", budget)
 
-    return remove(opened, cell="demo", keep_data=False, force=True)
+    return remove(opened, cell="demo", keep_data=keep_data, force=True)
 
 
 def names(cluster: Cluster, above: str) -> list[str]:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from byoc.cell.incluster import (
+    DATABASES_RECORD,
     ENGINE_APP,
     ENGINE_CLUSTER,
     ENGINE_FILES,
@@ -44,8 +45,7 @@ MAIN_CLAIMS: Final = (CLAIM, f"pv-storage-{MASTER}-0")
 
 INTENDED: Final = "byoc.dev/intended"
 """Annotation of the namespace: what its objects were made from, as JSON."""
-DATABASES: Final = "byoc.dev/databases"
-"""Annotation of the namespace: which databases lie in the bucket while there are no volumes, as JSON."""
+DATABASES: Final = DATABASES_RECORD
 LIMITS: Final = "byoc.dev/limits"
 """Annotation of a pod: the limits that it runs with."""
 PASSWORD_VERSION: Final = "byoc.dev/password-version"  # noqa: S105 - the name of an annotation
