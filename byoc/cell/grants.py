@@ -162,7 +162,8 @@ def uses(args: CellArgs) -> dict[str, Use]:
             named = resource if resource == "*" else resource.replace("*", _SAMPLE)
             context = {
                 key: value if isinstance(value, str) else value[0]
-                for keys in statement.conditions.values()
+                for operator, keys in statement.conditions.items()
+                if operator != "Null"  # it is about a key that is not there
                 for key, value in keys.items()
             }
             for action in statement.actions:

@@ -30,6 +30,18 @@ def equal(key: str, value: str | Values) -> Conditions:
     return {"StringEquals": {key: value}}
 
 
+def new(tag: str, value: str) -> Conditions:
+    """Return the condition that a thing gets this tag, and is no other cell's by the tag it has.
+
+    Whoever may tag what is there could else make it his own. What has no tag of a cell's is as it would be
+    when it is made: AWS tells the two apart for EC2 alone.
+    """
+    limits = equal(f"aws:RequestTag/{tag}", value)
+    if tag == CELL_TAG:
+        return {**limits, "StringEqualsIfExists": {f"aws:ResourceTag/{tag}": value}}
+    return {**limits, "Null": {f"aws:ResourceTag/{CELL_TAG}": "true"}}
+
+
 def tagged(args: CellArgs) -> Conditions:
     """Return the condition that a thing carries the cell's tag."""
     return equal(f"aws:ResourceTag/{CELL_TAG}", args.name)

@@ -11,7 +11,19 @@ from typing import Final
 
 from byoc.cell import arns
 from byoc.cell.args import CellArgs, GivenVpc, Nat
-from byoc.cell.limits import anything, ec2, equal, functions, iam, log_groups, made, regional, roles, tagged
+from byoc.cell.limits import (
+    anything,
+    ec2,
+    equal,
+    functions,
+    iam,
+    log_groups,
+    made,
+    new,
+    regional,
+    roles,
+    tagged,
+)
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.policies import MANAGED
 from byoc.cell.statements import Statement, Values
@@ -487,32 +499,31 @@ def _named_identity(args: CellArgs) -> Iterator[Statement]:
 
 def _provider(args: CellArgs) -> Iterator[Statement]:
     clusters = arns.cluster_providers(args)
-    with_tag = equal(f"aws:RequestTag/{CELL_TAG}", args.name)
     yield Statement(
         sid="MakeProvider",
         why="a cluster's tokens, and nobody else's; the ID of a cluster is known only after it",
         actions=("iam:CreateOpenIDConnectProvider",),
         resources=(clusters,),
-        conditions=with_tag,
+        conditions=equal(f"aws:RequestTag/{CELL_TAG}", args.name),
     )
     yield Statement(
         sid="TagProvider",
-        why="when it is made",
+        why="when it is made, and no other cell's",
         actions=("iam:TagOpenIDConnectProvider",),
         resources=(clusters,),
-        conditions=with_tag,
+        conditions=new(CELL_TAG, args.name),
     )
     yield Statement(
         sid="Provider",
         why="by its tag",
         actions=(
-            "iam:AddClientIDToOpenIDConnectProvider", "iam:GetOpenIDConnectProvider",
-            "iam:RemoveClientIDFromOpenIDConnectProvider", "iam:TagOpenIDConnectProvider",
-            "iam:UntagOpenIDConnectProvider", "iam:UpdateOpenIDConnectProviderThumbprint",
+            "iam:GetOpenIDConnectProvider",
+            "iam:TagOpenIDConnectProvider",
+            "iam:UntagOpenIDConnectProvider",
         ),
         resources=(clusters,),
         conditions=tagged(args),
-    )  # fmt: skip
+    )
 
 
 def _linked(args: CellArgs) -> Iterator[Statement]:
@@ -553,20 +564,19 @@ def storage(args: CellArgs) -> Iterator[Statement]:
 
 def _own_key(args: CellArgs, tag: str, value: str, alias: str) -> Iterator[Statement]:
     keys = f"{regional(args, 'kms')}:key/*"
-    with_tag = equal(f"aws:RequestTag/{tag}", value)
     yield Statement(
         sid="MakeKey",
         why="with its tag",
         actions=("kms:CreateKey",),
         resources=("*",),
-        conditions=with_tag,
+        conditions=equal(f"aws:RequestTag/{tag}", value),
     )
     yield Statement(
         sid="TagKey",
-        why="when it is made",
+        why="when it is made, and no other cell's",
         actions=("kms:TagResource",),
         resources=(keys,),
-        conditions=with_tag,
+        conditions=new(tag, value),
     )
     yield Statement(
         sid="Key",

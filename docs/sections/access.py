@@ -121,6 +121,7 @@ def _conditions(each: Statement) -> str:
 _VERBS: Final = {
     "StringEquals": "is", "StringLike": "is like", "ArnLike": "is like", "ArnEquals": "is", "Bool": "is",
     "StringNotEquals": "is not", "Null": "is absent:", "DateGreaterThanEquals": "is not before",
+    "StringEqualsIfExists": "is absent or",
 }  # fmt: skip
 
 

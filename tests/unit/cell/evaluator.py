@@ -76,8 +76,8 @@ def _holds(operator: str, key: str, wanted: Any, context: Context) -> bool:
             _compares(operator.removeprefix("ForAllValues:"), one, wanted, context) for one in _list(known)
         )
     if known is None:
-        return "Not" in operator
-    return _compares(operator, known, wanted, context)
+        return "Not" in operator or operator.endswith("IfExists")
+    return _compares(operator.removesuffix("IfExists"), known, wanted, context)
 
 
 def _compares(operator: str, known: Any, wanted: Any, context: Context) -> bool:

@@ -68,9 +68,7 @@ def test_it_keeps_the_policy_packs_rules_and_needs_more_rights_for_its_role_and_
         action for each in grants(cell()) for action in each.actions
     }
     assert more
-    assert all(
-        action.endswith(("OpenIDConnectProvider", "OpenIDConnectProviderThumbprint")) for action in more
-    )
+    assert all(action.endswith("OpenIDConnectProvider") for action in more)
     assert {each.name for each in grants(made)} == {each.name for each in grants(cell())}
 
 

@@ -245,7 +245,7 @@ def test_a_cell_vouches_for_its_own_cluster_and_nobody_else() -> None:
     made = [each.document.plain() for each in grants.grants(EXAMPLES["unlimited"]) if each.use == "bootstrap"]
     cluster = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.{REGION}.amazonaws.com/id/ABC"
     others = f"arn:aws:iam::{ACCOUNT}:oidc-provider/token.actions.githubusercontent.com"
-    make, change = "iam:CreateOpenIDConnectProvider", "iam:AddClientIDToOpenIDConnectProvider"
+    make, change = "iam:CreateOpenIDConnectProvider", "iam:UntagOpenIDConnectProvider"
     end = "iam:DeleteOpenIDConnectProvider"
     assert may(Request(make, cluster, MADE), made)
     assert not may(Request(make, cluster), made)
@@ -256,6 +256,26 @@ def test_a_cell_vouches_for_its_own_cluster_and_nobody_else() -> None:
     for action in (make, change, end, "iam:TagOpenIDConnectProvider"):
         assert not may(Request(action, others, MADE | OURS), documents), action
         assert not can(action, cluster, deletes=True, context=MADE | OURS), "a cell without engines' role"
+
+
+def test_what_is_another_cells_cannot_be_made_the_cells_by_a_tag() -> None:
+    args = EXAMPLES["unlimited"]
+    documents = [each.document.plain() for each in grants.grants(args)]
+    cluster = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.{REGION}.amazonaws.com/id/ABC"
+    key = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/1"
+    state = {"aws:RequestTag/byoc:state": "key"}
+    for action, thing in (("iam:TagOpenIDConnectProvider", cluster), ("kms:TagResource", key)):
+        assert may(Request(action, thing, MADE), documents)
+        assert may(Request(action, thing, MADE | OURS), documents)
+        assert not may(Request(action, thing, MADE | ANOTHERS), documents)
+    assert may(Request("kms:TagResource", key, state), documents)
+    assert not may(Request("kms:TagResource", key, state | ANOTHERS), documents)
+
+
+def test_nobody_changes_for_whom_a_provider_vouches_or_how_it_is_known() -> None:
+    granted = {action for each in grants.grants(EXAMPLES["unlimited"]) for action in each.actions}
+    assert "iam:CreateOpenIDConnectProvider" in granted
+    assert not [each for each in granted if "ClientID" in each or "Thumbprint" in each]
 
 
 def test_a_role_is_handed_to_services_of_awss_only() -> None:
