@@ -48,7 +48,12 @@ class Machine:
 
     @classmethod
     def read(cls, node: Json) -> "Machine":
-        """Read a Node."""
+        """Read a Node.
+
+        Raises:
+            LookupError, TypeError, AttributeError, UsageError: it is not understood; ``capacity.Node`` makes
+                one error of them all.
+        """
         spec, metadata = node.get("spec") or {}, node["metadata"]
         conditions = (node.get("status") or {}).get("conditions") or []
         found: Json = next((each for each in conditions if each["type"] == "Ready"), {})
@@ -59,7 +64,7 @@ class Machine:
         ready = found.get("status") == "True" and not spec.get("unschedulable") and not taints
         return cls(
             metadata["name"],
-            (metadata.get("labels") or {}).get(_ZONE, ""),
+            str((metadata.get("labels") or {}).get(_ZONE, "")),
             changed if ready else None,
             changed if found.get("status") == "Unknown" else None,
             bool(taints),

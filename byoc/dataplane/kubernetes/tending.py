@@ -6,13 +6,12 @@ Run by the cluster's runtime, beside its watches. One watch, and no request whil
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
-from operator import ge
 from typing import Final
 
 from byoc import log
 from byoc.clock import Clock
 from byoc.dataplane.kubernetes import kinds
-from byoc.dataplane.kubernetes.capacity import allocatable, zones
+from byoc.dataplane.kubernetes.capacity import Node, zones
 from byoc.dataplane.kubernetes.client import Cluster
 from byoc.dataplane.kubernetes.kinds import Json
 from byoc.dataplane.kubernetes.machines import Machine, decide, next_look, tainted
@@ -38,7 +37,9 @@ class Tending:
         self._cluster = cluster
         self._clock = clock
         self._patience = patience
-        self._nodes: dict[str, Json] = {}
+        self._nodes: dict[str, Node] = {}
+        self._told: dict[str, Json] = {}
+        """The Nodes as the cluster tells them, also those that nobody understands."""
         self._news = asyncio.Event()
         self._listed = asyncio.Event()
 
@@ -54,12 +55,13 @@ class Tending:
 
     def missed(self, machine: str) -> Reason | None:
         """Return why nothing can be done for a pod of ``machine`` now; None where it is well."""
-        node = self._nodes.get(machine)
-        if node is None:
+        if machine not in self._told:
             return Reason.MACHINE_LOST
-        found = Machine.read(node)
-        if found.silent_since is None:
+        node = self._nodes.get(machine)
+        # Of one that is there and that nobody understands nothing bad is known.
+        if node is None or node.machine.silent_since is None:
             return None
+        found = node.machine
         others = any(each.ready_since and each.zone == found.zone for each in self._machines())
         return Reason.MACHINE_LOST if others else Reason.ZONE_LOST
 
@@ -67,22 +69,27 @@ class Tending:
         """Whether a pod has waited for long and could run on no machine even if nothing else were on it."""
         if (now - pod.created).total_seconds() < AUTOSCALER_SECONDS:
             return False
-        offered = [allocatable(node) for node in self._nodes.values()]
-        return not any(all(map(ge, has, pod.asks)) for has in offered)
+        millicores, memory = pod.asks
+        return not any(
+            each.millicores >= millicores and each.memory >= memory for each in self._nodes.values()
+        )
 
     def zones(self, selector: Mapping[str, str]) -> tuple[Zone, ...]:
         """Return what the machines with the labels of ``selector`` offer; nothing before the first look."""
         return zones(self._nodes.values(), selector)
 
     def _machines(self) -> list[Machine]:
-        return [Machine.read(node) for node in self._nodes.values()]
+        return [node.machine for node in self._nodes.values()]
 
     async def _follow(self) -> None:
         errors = 0
         while True:
             try:
                 nodes, number = await self._cluster.list(kinds.NODE)
-                self._nodes = {each["metadata"]["name"]: each for each in nodes}
+                for gone in self._told.keys() - {each["metadata"]["name"] for each in nodes}:
+                    self._forget(gone)
+                for each in nodes:
+                    self._take("ADDED", each)
                 self._news.set()
                 self._listed.set()
                 while True:
@@ -98,10 +105,25 @@ class Tending:
     def _take(self, what: str, node: Json) -> None:
         name = node["metadata"]["name"]
         if what == "DELETED":
-            self._nodes.pop(name, None)
+            self._forget(name)
         else:
-            self._nodes[name] = node
+            self._note(name, node)
         self._news.set()
+
+    def _note(self, name: str, node: Json) -> None:
+        """Take in a machine; one that nobody understands is none, and is named once until it changes that."""
+        known = name in self._told and name not in self._nodes
+        self._told[name] = node
+        try:
+            self._nodes[name] = Node.read(node)
+        except ValueError as error:
+            self._nodes.pop(name, None)
+            if not known:
+                _LOG.error("a machine is not understood", machine=name, error=str(error)[:200])
+
+    def _forget(self, name: str) -> None:
+        self._told.pop(name, None)
+        self._nodes.pop(name, None)
 
     async def _tend(self) -> None:
         while True:
@@ -115,7 +137,7 @@ class Tending:
     async def _until(self, due: float | None) -> None:
         """Wait for news, or for as many seconds."""
         waiting = asyncio.ensure_future(self._news.wait())
-        timing = asyncio.ensure_future(self._clock.sleep(_IDLE if due is None else due))
+        timing = asyncio.ensure_future(self._clock.sleep(_IDLE if due is None else min(due, _IDLE)))
         try:
             await asyncio.wait({waiting, timing}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -124,7 +146,7 @@ class Tending:
 
     async def _say(self, name: str, *, out: bool) -> bool:
         """Return whether it was said."""
-        node = self._nodes.get(name)
+        node = self._told.get(name)
         if node is None:
             # Taken away meanwhile: there is nobody to say it of.
             return True

@@ -15,6 +15,7 @@ from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.engine_files import OLDER
 from byoc.dataplane.kubernetes.intended import Intended, limits_from
 from byoc.dataplane.kubernetes.inventory import Inventory
+from byoc.dataplane.kubernetes.quantities import cores, quantity
 from byoc.dataplane.runtime import Limits
 from byoc.ids import WorkspaceID
 
@@ -81,8 +82,8 @@ class Claim:
             _deleting(found),
             status.get("phase") == "Bound",
             spec.get("volumeName") or "",
-            int(asked.removesuffix("Gi")) if asked.endswith("Gi") else 0,
-            int(said) if said.isdigit() else 0,
+            quantity(asked) // 2**30,
+            int(said) if said.isdecimal() else 0,
             quantity(has) // 2**30 if has else 0,
             any(str(each).endswith("Infeasible") for each in under_way),
             spec.get("storageClassName") or "",
@@ -254,22 +255,6 @@ def version(found: Json) -> int:
     return int(found["metadata"]["resourceVersion"])
 
 
-_UNITS: Final = {
-    **{f"{unit}i": 2 ** (10 * power) for power, unit in enumerate("KMGTPE", 1)},
-    **{unit: 10 ** (3 * power) for power, unit in enumerate("kMGTPE", 1)},
-}
-
-
-def quantity(text: str) -> int:
-    """Return bytes as Kubernetes writes them."""
-    if text.endswith("m"):
-        return int(text.removesuffix("m")) // 1000
-    for unit, factor in _UNITS.items():
-        if text.endswith(unit):
-            return int(float(text.removesuffix(unit)) * factor)
-    return int(float(text))
-
-
 def secret_text(found: Json | None, key: str) -> str:
     """Return one value of a Secret; empty where there is none."""
     value = ((found or {}).get("data") or {}).get(key, "")
@@ -280,11 +265,6 @@ def _asks(container: Json) -> tuple[int, int]:
     resources = container.get("resources") or {}
     asked, most = resources.get("requests") or {}, resources.get("limits") or {}
     return cores(str(asked.get("cpu", "0"))), quantity(str(most.get("memory", "0")))
-
-
-def cores(text: str) -> int:
-    """Return processors as Kubernetes writes them, in thousandths."""
-    return int(text.removesuffix("m")) if text.endswith("m") else round(float(text) * 1000)
 
 
 def _deleting(found: Json) -> bool:

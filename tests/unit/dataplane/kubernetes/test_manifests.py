@@ -14,8 +14,8 @@ from byoc.dataplane.kubernetes import engine_files, manifests, names, sizing
 from byoc.dataplane.kubernetes.drift import differs
 from byoc.dataplane.kubernetes.intended import Intended, limits_from, limits_text
 from byoc.dataplane.kubernetes.kinds import kind_of
+from byoc.dataplane.kubernetes.quantities import quantity
 from byoc.dataplane.kubernetes.settings import ClusterSettings
-from byoc.dataplane.kubernetes.views import quantity
 from byoc.dataplane.runtime import Doors, Limits
 from byoc.ids import GroupID
 from byoc.model.size import LADDER, MULTIPLIERS, SIZES
