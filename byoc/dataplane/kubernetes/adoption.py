@@ -2,7 +2,8 @@
 
 Used by the runtime at a start. Pure but for :func:`adopt`. The invariants: a volume is taken for the very
 claim that it was made for, in the namespace of the same workspace, and for no other; one that is on its way
-out is left alone; nothing is ever made in place of one that is not there.
+out is left alone; nothing is ever made in place of one that is not there; where two are kept for one claim,
+none of a workspace's is taken, for nobody here knows which holds its data.
 """
 
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from copy import deepcopy
 from dataclasses import replace
 from typing import Final
 
+from byoc import log
 from byoc.dataplane.kubernetes import names
 from byoc.dataplane.kubernetes.away import away
 from byoc.dataplane.kubernetes.cache import View
@@ -21,22 +23,37 @@ from byoc.errors import Conflict
 
 _LET_GO: Final = {"spec": {"claimRef": {"uid": None, "resourceVersion": None}}}
 """It is kept for a claim of this name, not for the one that is gone."""
+_LOG: Final = log.get(__name__)
 
 
 def left(view: View) -> dict[str, Volume]:
     """Return the volumes of a workspace whose claims are gone, by the names of those."""
-    free = (each for each in view.volumes.values() if each.keeps and each.free and each.claim)
-    return {each.claim: each for each in free if each.claim not in view.claims}
+    return {claim: free[0] for claim, free in _free(view).items() if len(free) == 1}
+
+
+def contested(view: View) -> dict[str, list[str]]:
+    """Return the claims that are gone and for which more than one volume is kept, with those."""
+    found = {claim: sorted(each.name for each in free) for claim, free in _free(view).items()}
+    return {claim: volumes for claim, volumes in found.items() if len(volumes) > 1}
+
+
+def _free(view: View) -> dict[str, list[Volume]]:
+    found: dict[str, list[Volume]] = {}
+    for each in view.volumes.values():
+        if each.keeps and each.free and each.claim and each.claim not in view.claims:
+            found.setdefault(each.claim, []).append(each)
+    return found
 
 
 def adoptable(view: View) -> bool:
-    """Whether the engine's own volume is there, and no claim of it."""
-    return view.claim is None and any(name in left(view) for name in names.MAIN_CLAIMS)
+    """Whether the engine's own volume is there, and no claim of it; and none of its volumes twice."""
+    there = view.claim is None and any(name in left(view) for name in names.MAIN_CLAIMS)
+    return there and not contested(view)
 
 
 def exists(view: View) -> bool:
-    """Whether a workspace has what it can be started from."""
-    return view.claim is not None or away(view) or adoptable(view)
+    """Whether a workspace has what it can be started from, or would have if somebody chose."""
+    return view.claim is not None or away(view) or any(name in _free(view) for name in names.MAIN_CLAIMS)
 
 
 def claimed(volumes: dict[str, Volume], claims: Iterable[Json]) -> list[tuple[Volume, Json]]:
@@ -60,6 +77,8 @@ async def adopt(making: Making, intended: Intended) -> None:
         Unreachable, Forbidden, …: the cluster; it may be repeated.
     """
     view = making.cache.view(intended.workspace)
+    for name, found in contested(view).items():
+        _LOG.warning("volumes contest a claim", workspace=intended.workspace, claim=name, volumes=found)
     if not adoptable(view):
         return
     volumes = left(view)
