@@ -260,13 +260,7 @@ class KubernetesRuntime:
         self._follow_run(view, held)
         process = held.following.process(view, now)
         alive = Process.RUNNING if process in _ALIVE else process
-        return (
-            exists(view),
-            alive,
-            view.empty,
-            self._amiss(view),
-            self._waiting_for(view, held.following),
-        )
+        return exists(view), alive, view.empty, self._amiss(view), self._waiting_for(view, held.following)
 
     def _follow_run(self, view: View, held: _Held) -> None:
         at, now = self._clock.now(), self._clock.monotonic()
