@@ -6,10 +6,11 @@ judged.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
 from byoc.cell.foretold import UNKNOWN
+from byoc.cell.incluster import ENGINES_SUBJECTS, TOKENS_FOR
 
 _OF_ACCOUNT: Final = frozenset(
     {"aws:principalaccount", "aws:sourceaccount", "kms:calleraccount", "aws:principalarn", "aws:sourcearn"}
@@ -20,12 +21,8 @@ CLUSTERS: Final = re.compile(r"oidc\.eks\.[a-z0-9-]+\.amazonaws\.com/id/[0-9A-Za
 """Who makes the tokens of a cluster in EKS, without the scheme (EKS user guide, "IAM roles for service
 accounts")."""
 _PROVIDER: Final = re.compile(r"arn:[^:]+:iam::(\d{12}):oidc-provider/(.+)")
-_LIMITS: Final = {
-    "aud": re.compile(r"sts\.amazonaws\.com"),
-    "sub": re.compile(r"system:serviceaccount:[a-z0-9-]+\*?:[a-z0-9.-]+"),
-}
-"""Claims of a cluster's tokens to what a trust policy may ask of them: one account, in namespaces of one name
-or of names that begin alike."""
+_LIMITS: Final = {"aud": TOKENS_FOR, "sub": ENGINES_SUBJECTS}
+"""Claims of a cluster's tokens to what a trust policy asks of them: they are for AWS, and engines' nodes'."""
 _ACCOUNT: Final = re.compile(r"(?:arn:[^:]+:(?:iam|sts)::)?(\d{12})(?::.*)?")
 
 
@@ -52,12 +49,13 @@ def wildcards(document: Any) -> Iterator[str]:
                 yield f"allows {action} on every resource"
 
 
-def outsiders(document: Any, account: str) -> Iterator[str]:
+def outsiders(document: Any, account: str, issuers: Collection[str] = ()) -> Iterator[str]:
     """Return whom a document trusts or lets in who is not of ``account``.
 
     Args:
         document: of a role, a key or a bucket.
         account: twelve digits; empty where nobody knows it, and then only ``*`` is judged.
+        issuers: who makes the tokens of the cell's own cluster; empty where that is not known.
     """
     for each in statements(document):
         if each.get("Effect") != "Allow":
@@ -69,15 +67,27 @@ def outsiders(document: Any, account: str) -> Iterator[str]:
             principal = {"AWS": "*"}
         for kind, names in principal.items() if isinstance(principal, Mapping) else ():
             for name in _listed(names):
-                if message := _outsider(str(kind), str(name), account, each):
+                if message := _outsider(str(kind), str(name), account, each, issuers):
                     yield message
 
 
-def _outsider(kind: str, name: str, account: str, statement: Mapping[str, Any]) -> str:
+def trusted(document: Any) -> frozenset[str]:
+    """Return the providers of identities whose tokens a trust policy takes."""
+    named: set[str] = set()
+    for each in statements(document):
+        principal = each.get("Principal")
+        if each.get("Effect") == "Allow" and isinstance(principal, Mapping):
+            named.update(str(one) for one in _listed(principal.get("Federated", [])))
+    return frozenset(named)
+
+
+def _outsider(
+    kind: str, name: str, account: str, statement: Mapping[str, Any], issuers: Collection[str]
+) -> str:
     if kind == "Service":
         return ""
     if kind == "Federated":
-        return _federated(name, account, statement)
+        return _federated(name, account, statement, issuers)
     if name == "*":
         return "" if _within(statement.get("Condition"), account) else "lets in everybody"
     found = _ACCOUNT.fullmatch(name)
@@ -86,14 +96,16 @@ def _outsider(kind: str, name: str, account: str, statement: Mapping[str, Any]) 
     return ""
 
 
-def _federated(name: str, account: str, statement: Mapping[str, Any]) -> str:
-    """Return what is wrong with trusting a provider's tokens: they are to be a cluster's, of some pods."""
+def _federated(name: str, account: str, statement: Mapping[str, Any], issuers: Collection[str]) -> str:
+    """Return what is wrong with trusting a provider's tokens: they are to be the cluster's, of engines."""
     found = _PROVIDER.fullmatch(name)
     issuer = found[2] if found else ""
     if found is None or not (issuer == UNKNOWN or CLUSTERS.fullmatch(issuer)):
         return f"trusts {name}, which is no service of AWS's and no cluster"
     if account and found[1] != account:
         return f"lets in {name}, which is not of account {account}"
+    if issuers and issuer not in {UNKNOWN, *issuers}:
+        return f"trusts {name}, which is another cluster than the cell's"
     conditions = statement.get("Condition")
     limited = {
         key: [str(value) for value in _listed(values)]
@@ -101,10 +113,9 @@ def _federated(name: str, account: str, statement: Mapping[str, Any]) -> str:
         if operator in _EXACT and isinstance(keys, Mapping)
         for key, values in keys.items()
     }
-    for what, form in _LIMITS.items():
-        values = limited.get(f"{issuer}:{what}", [])
-        if not values or not all(form.fullmatch(value) for value in values):
-            return f"trusts too many tokens of {name}: no narrow condition on their `{what}`"
+    for what, wanted in _LIMITS.items():
+        if limited.get(f"{issuer}:{what}") != [wanted]:
+            return f"trusts too many tokens of {name}: their `{what}` is not asked to be `{wanted}`"
     return ""
 
 

@@ -14,6 +14,7 @@ from byoc.cell import policies
 from byoc.cell.args import CellArgs
 from byoc.cell.cluster import Cluster
 from byoc.cell.identity import Identity, own_policy, role
+from byoc.cell.incluster import TOKENS_FOR
 from byoc.cell.part import Part
 
 _SCHEME: Final = "https://"
@@ -59,7 +60,7 @@ class Federation(Part):
         return aws.iam.OpenIdConnectProvider(
             name,
             url=cluster.issuer,
-            client_id_lists=[policies.TOKENS_FOR],
+            client_id_lists=[TOKENS_FOR],
             tags=self.tags(name),
             opts=self.options(name),
         )

@@ -12,7 +12,7 @@ from typing import Final
 from byoc.cell import arns
 from byoc.cell.args import CellArgs, GivenVpc
 from byoc.cell.arns import Function, Role
-from byoc.cell.incluster import AGENT, AUTOSCALER, ENGINE_CLUSTER, NAMESPACE, WORKSPACE_PREFIX
+from byoc.cell.incluster import AGENT, AUTOSCALER, ENGINES_SUBJECTS, NAMESPACE, TOKENS_FOR
 from byoc.cell.naming import CELL_TAG
 from byoc.cell.statements import TRUST_LIMIT, Conditions, Document, Principal, Statement, Values
 
@@ -71,10 +71,6 @@ class Rights:
     trust: Document
     managed: Values
     own: Document | None
-
-
-TOKENS_FOR: Final = "sts.amazonaws.com"
-"""Whom a token is for that a role is taken on with (EKS user guide, "IAM roles for service accounts")."""
 
 
 def trust(args: CellArgs, which: Role, *, issuer: str = "") -> Document:
@@ -139,7 +135,7 @@ def _engines(args: CellArgs, issuer: str) -> Document:
         principal=Principal("Federated", arns.provider_arn(args, issuer)),
         conditions={
             "StringEquals": {f"{issuer}:aud": TOKENS_FOR},
-            "StringLike": {f"{issuer}:sub": f"system:serviceaccount:{WORKSPACE_PREFIX}*:{ENGINE_CLUSTER}"},
+            "StringLike": {f"{issuer}:sub": ENGINES_SUBJECTS},
         },
     )
     return Document((statement,), TRUST_LIMIT)

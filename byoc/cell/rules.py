@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from byoc.cell.documents import CLUSTERS, outsiders, wildcards
+from byoc.cell.documents import CLUSTERS, outsiders, trusted, wildcards
 from byoc.cell.foretold import UNKNOWN
 from byoc.cell.naming import CELL_TAG, LOGICAL_NAME_TAG
 from byoc.cell.recorder import Recording
@@ -195,13 +195,11 @@ def _wildcards(thing: Thing) -> Iterator[str]:
 
 
 def _outsiders(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
-    account = _account(things)
+    yield from _strangers(things)
+    account, issuers = _account(things), _issuers(things)
     for thing in things:
-        issuer = str(thing.inputs.get("url", "")).removeprefix("https://")
-        if thing.kind == _IDENTITIES and issuer != UNKNOWN and not CLUSTERS.fullmatch(issuer):
-            yield thing, f"lets in whom {issuer or 'nobody'} vouches for, which is no cluster in EKS"
         for document in _documents(thing):
-            for message in outsiders(document, account):
+            for message in outsiders(document, account, issuers):
                 yield thing, message
         if thing.kind.startswith("aws:eks/") and account:
             arn = str(thing.inputs.get("principalArn") or "")
@@ -209,6 +207,38 @@ def _outsiders(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
                 yield thing, f"lets in {arn}, which is not of account {account}"
 
 
+def _strangers(things: Sequence[Thing]) -> Iterator[tuple[Thing, str]]:
+    clusters = {each.urn for each in things if each.kind == _CLUSTER}
+    issuers = _issuers(things)
+    for thing in things:
+        if thing.kind == _IDENTITIES:
+            issuer = str(thing.inputs.get("url") or "").removeprefix(_SCHEME)
+            own = clusters.intersection(thing.refers.get("url", ()))
+            known = issuer == UNKNOWN or CLUSTERS.fullmatch(issuer)
+            if not own or not known or (issuers and issuer not in {UNKNOWN, *issuers}):
+                yield thing, f"lets in whom {issuer or 'nobody'} vouches for, which is not the cell's cluster"
+        elif (
+            thing.kind == _ROLE
+            and trusted(thing.inputs.get("assumeRolePolicy"))
+            and not clusters.intersection(thing.refers.get("assumeRolePolicy", ()))
+        ):
+            yield thing, "trusts tokens that are not said to be those of the cell's cluster"
+
+
+def _issuers(things: Sequence[Thing]) -> frozenset[str]:
+    """Return who makes the tokens of the stack's clusters; empty until they are there to say so."""
+    found = {
+        str(_map(each).get("issuer") or UNKNOWN).removeprefix(_SCHEME)
+        for thing in things
+        if thing.kind == _CLUSTER
+        for one in _list(thing.inputs.get("identities"))
+        for each in _list(_map(one).get("oidcs"))
+    }
+    return frozenset() if UNKNOWN in found else frozenset(found)
+
+
+_SCHEME: Final = "https://"
+_ROLE: Final = "aws:iam/role:Role"
 _IDENTITIES: Final = "aws:iam/openIdConnectProvider:OpenIdConnectProvider"
 
 

@@ -117,6 +117,51 @@ def test_a_role_that_trusts_others_by_another_statement_is_read_whole(account: A
     assert judged(account).result is Result.PASS
 
 
+@pytest.mark.parametrize(
+    ("condition", "what"),
+    [
+        ({}, "aud"),
+        ({"StringEquals": {"{issuer}:aud": "sts.amazonaws.com"}}, "sub"),
+        (
+            {
+                "StringEquals": {"{issuer}:aud": "sts.amazonaws.com"},
+                "StringLike": {"{issuer}:sub": "system:serviceaccount:*:*"},
+            },
+            "sub",
+        ),
+    ],
+)
+def test_a_role_that_trusts_too_many_of_the_clusters_tokens_is_refused_with_what_to_ask_of_them(
+    account: Account, condition: dict[str, dict[str, str]], what: str
+) -> None:
+    issuer = cluster(account)
+    provider(account, issuer)
+    role(account, issuer)
+    trust: dict[str, Any] = json.loads(policies.trust(ARGS, "engine", issuer=issuer).text())
+    trust["Statement"][0]["Condition"] = {
+        operator: {key.format(issuer=issuer): value for key, value in keys.items()}
+        for operator, keys in condition.items()
+    }
+    account.client("iam").update_assume_role_policy(RoleName="engine", PolicyDocument=json.dumps(trust))
+    found = judged(account)
+    assert found.result is Result.FAIL
+    assert f"too many tokens of {provider_arn(ARGS, issuer)}: their `{what}`" in found.detail
+    assert "`sub` is like system:serviceaccount:byoc-ws-*:cluster" in found.action
+
+
+def test_a_role_that_trusts_another_cluster_besides_is_refused(account: Account) -> None:
+    issuer = cluster(account)
+    provider(account, issuer)
+    role(account, issuer)
+    trust: dict[str, Any] = json.loads(policies.trust(ARGS, "engine", issuer=issuer).text())
+    (more,) = json.loads(policies.trust(ARGS, "engine", issuer=f"{issuer}X").text())["Statement"]
+    trust["Statement"].append(more | {"Sid": "Another"})
+    account.client("iam").update_assume_role_policy(RoleName="engine", PolicyDocument=json.dumps(trust))
+    found = judged(account)
+    assert found.result is Result.FAIL
+    assert "another cluster than the cell's" in found.detail
+
+
 def test_whoever_may_not_look_is_not_stopped(account: Account) -> None:
     issuer = cluster(account)
     provider(account, issuer)

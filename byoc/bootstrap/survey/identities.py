@@ -12,8 +12,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from byoc.bootstrap.aws import Account, code_of
 from byoc.cell import arns
 from byoc.cell.args import CellArgs
-from byoc.cell.documents import statements
-from byoc.cell.policies import TOKENS_FOR
+from byoc.cell.documents import outsiders, trusted
+from byoc.cell.incluster import ENGINES_SUBJECTS, TOKENS_FOR
 from byoc.model.check import Check, Result
 
 _NAME: Final = "engines' role"
@@ -50,9 +50,16 @@ def _judged(args: CellArgs, issuer: str, trust: Mapping[str, Any] | None, *, vou
         make = "aws iam create-open-id-connect-provider"
         hint = f"{make} --url https://{issuer} --client-id-list {TOKENS_FOR}"
         return Check(_NAME, Result.FAIL, f"IAM has no provider of identities for {issuer}", hint)
-    if provider not in _trusted(trust):
+    if provider not in trusted(trust):
         hint = f"its trust policy must name {provider}; `byoc cell permissions` prints the rest"
         return Check(_NAME, Result.FAIL, f"{arn} does not trust this cell's cluster", hint)
+    wrong = next(outsiders(trust, args.facts.account, (issuer,)), "")
+    if wrong:
+        hint = (
+            f"`byoc cell permissions` prints its trust policy: tokens of {provider} alone, where `aud` is "
+            f"{TOKENS_FOR} and `sub` is like {ENGINES_SUBJECTS}"
+        )
+        return Check(_NAME, Result.FAIL, f"{arn} {wrong}", hint)
     return Check(_NAME, Result.PASS, f"{arn} trusts {provider}")
 
 
@@ -81,14 +88,3 @@ def _trust(account: Account, args: CellArgs) -> Mapping[str, Any] | None:
 def _vouched(account: Account, args: CellArgs, issuer: str) -> bool:
     found = account.client("iam").list_open_id_connect_providers()["OpenIDConnectProviderList"]
     return arns.provider_arn(args, issuer) in {str(one["Arn"]) for one in found}
-
-
-def _trusted(trust: Mapping[str, Any]) -> set[str]:
-    """Return the providers whose tokens a trust policy takes."""
-    named: set[str] = set()
-    for each in statements(trust):
-        principal = each.get("Principal")
-        if each.get("Effect") == "Allow" and isinstance(principal, Mapping):
-            federated = principal.get("Federated", [])
-            named.update([federated] if isinstance(federated, str) else federated)
-    return named

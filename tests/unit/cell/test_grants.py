@@ -240,7 +240,7 @@ def test_a_role_gets_no_policy_of_awss_but_those_eks_asks_for() -> None:
     )
 
 
-def test_a_cell_vouches_for_its_own_cluster_and_nobody_else() -> None:
+def test_a_cell_vouches_for_clusters_and_nobody_else() -> None:
     documents = [each.document.plain() for each in grants.grants(EXAMPLES["unlimited"])]
     made = [each.document.plain() for each in grants.grants(EXAMPLES["unlimited"]) if each.use == "bootstrap"]
     cluster = f"arn:aws:iam::{ACCOUNT}:oidc-provider/oidc.eks.{REGION}.amazonaws.com/id/ABC"

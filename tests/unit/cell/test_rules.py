@@ -10,7 +10,7 @@ from byoc.cell.documents import outsiders, wildcards
 from byoc.cell.foretold import UNKNOWN
 from byoc.cell.manifests import bundle
 from byoc.cell.plan import make_plan
-from byoc.cell.recorder import Recording
+from byoc.cell.recorder import Recording, Registered
 from byoc.cell.rules import RULES, STACK_RULES, TAGGED, Violation, violations
 from tests.unit.cell.examples import ACCOUNT, EXAMPLES, cell
 
@@ -298,6 +298,8 @@ def test_the_tokens_of_the_accounts_own_clusters_are_trusted_under_narrow_condit
         vouched(sub="*"),
         vouched(sub="system:serviceaccount:*:*"),
         vouched(sub="system:serviceaccount:byoc-ws-*:*"),
+        vouched(sub="system:serviceaccount:b*:x"),
+        vouched(sub="system:serviceaccount:byoc-ws-*:default"),
         vouched(aud="*"),
         vouched(operator="StringNotLike"),
         trusts({"Federated": CLUSTERS_OWN}),
@@ -306,11 +308,53 @@ def test_the_tokens_of_the_accounts_own_clusters_are_trusted_under_narrow_condit
         assert len(list(outsiders(wrong, ACCOUNT))) == 1, wrong
 
 
-def test_a_cell_whose_engines_use_the_bucket_vouches_for_its_cluster_alone() -> None:
-    args = EXAMPLES["unlimited"]
-    assert list(make_plan(args).recording.of(PROVIDER))
-    real = added(PROVIDER, url="https://oidc.eks.eu-west-1.amazonaws.com/id/ABC")
-    assert violations(real()) == ()
+def test_another_clusters_tokens_are_not_trusted_where_the_cells_own_is_known() -> None:
+    own = CLUSTERS_OWN.partition("oidc-provider/")[2]
+    assert list(outsiders(vouched(), ACCOUNT, (own,))) == []
+    (message,) = outsiders(vouched(f"{CLUSTERS_OWN}D"), ACCOUNT, (own,))
+    assert "another cluster than the cell's" in message
+
+
+OWN = "https://oidc.eks.eu-west-1.amazonaws.com/id/ABC"
+
+
+def standing(url: str, trust: str, *, issuer: str = "", says: bool = True) -> Recording:
+    """A cell whose engines use the bucket, once it stands.
+
+    Args:
+        url: of the provider.
+        trust: of the engines' role.
+        issuer: as the cluster tells it; empty where it does not yet.
+        says: the program takes both from the cluster.
+    """
+    told = {"identities": [{"oidcs": [{"issuer": issuer}]}]} if issuer else {}
+    more = {CLUSTER: told, PROVIDER: {"url": url}, f"{ROLE} role-engine": {"assumeRolePolicy": trust}}
+
+    def make(each: Registered) -> Registered:
+        inputs = more.get(each.kind, more.get(f"{each.kind} {each.name}", {}))
+        refers = each.refers if says or not inputs else {}
+        return replace(each, inputs={**each.inputs, **inputs}, refers=refers)
+
+    recorded = make_plan(EXAMPLES["unlimited"]).recording.resources
+    return Recording(tuple(make(each) for each in recorded), {})
+
+
+@pytest.mark.parametrize("issuer", ["", OWN])
+def test_a_cell_whose_engines_use_the_bucket_vouches_for_its_cluster(issuer: str) -> None:
+    assert violations(standing(OWN, vouched(), issuer=issuer)) == ()
+    assert violations(standing(UNKNOWN, UNKNOWN, issuer=issuer)) == ()
+
+
+def test_a_cell_vouches_for_no_other_cluster() -> None:
+    other = f"{OWN}D"
+    for made in (
+        standing(other, vouched(), issuer=OWN),
+        standing(OWN, vouched(f"{CLUSTERS_OWN}D"), issuer=OWN),
+        standing("https://token.actions.githubusercontent.com", vouched()),
+    ):
+        (found,) = violations(made)
+        assert found.rule == "no-outsiders"
+    assert len(violations(standing(other, vouched(f"{CLUSTERS_OWN}D"), says=False))) == 2
 
 
 @pytest.mark.parametrize("document", [None, UNKNOWN, "[]", "3", {"Statement": ["x"]}, {}])
