@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from byoc import durable, log
+from byoc import __version__, durable, log
 from byoc.clock import Clock, SystemClock
 from byoc.dataplane import continuity
 from byoc.dataplane.app import CellApp, Door
@@ -56,6 +56,7 @@ from byoc.nimbus.http import HttpRequest, Room, serve
 from byoc.nimbus.stream import Stream
 
 LEDGER: Final = "ledger"
+_VERBS: Final = tuple(verb.value for verb in Verb)
 _LOG: Final = log.get(__name__)
 _LOCK_SECONDS: Final = 70.0
 _LOCK_POLL: Final = 0.05
@@ -297,8 +298,8 @@ class Agent:
         try:
             async with within(self._clock, _LAST_REPORT_SECONDS, "the last report"):
                 await self._reporter.send()
-        except ByocError as error:
-            _LOG.info("last report not delivered; it is sent at the next start", error=error.message)
+        except Exception as error:  # noqa: BLE001 - what is still to be closed must be
+            _LOG.info("last report not delivered; it is sent at the next start", error=repr(error)[:500])
 
     # --- the tunnel ----------------------------------------------------------------------
 
@@ -428,12 +429,12 @@ class Agent:
                 now=self._clock.now(),
                 jti=self._outside.new_id(),
             )
-            facts = self._facts()
+            # Nothing of the runtime's: what it cannot tell is no reason for no tunnel.
             return {
                 "token": token,
                 "specVersion": SPEC_VERSION,
-                "verbs": list(facts.verbs),
-                "agentVersion": facts.agent_version,
+                "verbs": list(_VERBS),
+                "agentVersion": __version__,
             }
 
         room = Room()
@@ -461,7 +462,7 @@ class Agent:
             self._reporter.connected(yes=state.phase is Phase.CONNECTED)
 
     def _facts(self) -> CellFacts:
-        return replace(self._runtime.facts(), verbs=tuple(verb.value for verb in Verb))
+        return replace(self._runtime.facts(), verbs=_VERBS)
 
     async def _report(self, reporter: Reporter) -> None:
         # The first report says what is, not what was before the agent last stopped.

@@ -3,7 +3,8 @@
 Run by the agent beside the reconciler. The invariants: nothing is forgotten before the Control
 Plane has countersigned the very report that carried it; an answer without a good receipt is no
 answer, so a gateway that pretends, or keeps receipts for later, cannot make the cell drop usage
-or history. The pinned key set is renewed well before it expires, announced or not.
+or history; no failure of one report ends the loop. The pinned key set is renewed well before it
+expires, announced or not.
 """
 
 import json
@@ -113,15 +114,18 @@ class Reporter:
     def _pause(self) -> float:
         if not self._failures:
             return HEARTBEAT_SECONDS
-        return float(min(2 ** (self._failures - 1), _LONGEST_WAIT))
+        return float(min(2 ** min(self._failures - 1, 10), _LONGEST_WAIT))
 
     async def _try(self) -> None:
-        await self._renew_keys()
         try:
+            await self._renew_keys()
             await self.send()
         except ByocError as error:
             self._failures += 1
             _LOG.warning("report not delivered", error=error.message, code=error.code, tries=self._failures)
+        except Exception as error:  # noqa: BLE001 - whatever a report is made of, the next one is tried
+            self._failures += 1
+            _LOG.error("report not made", error=repr(error)[:500], tries=self._failures)
         else:
             self._failures = 0
 

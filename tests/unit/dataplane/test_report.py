@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+import structlog
 
 from byoc.dataplane.files import FileStorage
 from byoc.dataplane.keys import CellKeys, PinnedKeys
@@ -267,6 +268,22 @@ class TestWhatIsKept:
         site.provider.away = False
         await site.cell.clock.elapse(31)
         assert len(site.provider.reports[0].transitions) == 6
+
+    async def test_a_report_that_cannot_be_made_is_tried_again_less_and_less_often_until_it_can(
+        self, site: Site
+    ) -> None:
+        await site.cell.bring_up()
+        site.cell.runtime.zones = cast("Any", (object(),))
+        with structlog.testing.capture_logs() as told:
+            await connected(site)
+            await site.cell.clock.elapse(300)
+        tries = [each["tries"] for each in told if each["event"] == "report not made"]
+        assert tries == list(range(1, len(tries) + 1))
+        assert 8 <= len(tries) <= 20
+        assert site.provider.reports == []
+        site.cell.runtime.zones = ()
+        await site.cell.clock.elapse(31)
+        assert site.provider.reports[0].full
 
     async def test_a_lost_answer_repeats_the_same_facts_under_a_new_number(self, site: Site) -> None:
         site.provider.status = 502
