@@ -3,7 +3,8 @@
 Used by the cell, the store's keys, the gateway and the command line. The invariant: when a
 function returns, the bytes *and* the folder entry that names them are on disk; a reader sees
 the old content or the new, never a mixture. A name beginning with a dot and ending in
-``.tmp`` is a write that was cut short; the next write of the same file takes it over.
+``.tmp`` is a write that was cut short; the next write of the same file takes it over, and its
+removal takes it along.
 """
 
 import fcntl
@@ -35,7 +36,7 @@ def write_file(path: Path, data: bytes | str, mode: int = PRIVATE) -> None:
         Unwritable: disk full, no permission, no folder. The old content is still there.
     """
     content = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = _temporary(path)
     with _translated(path):
         descriptor = _open_locked(temporary, mode)
         try:
@@ -46,6 +47,10 @@ def write_file(path: Path, data: bytes | str, mode: int = PRIVATE) -> None:
         finally:
             os.close(descriptor)
         _sync_folder(path.parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _open_locked(path: Path, mode: int) -> int:
@@ -159,9 +164,26 @@ def remove(path: Path) -> None:
         Unwritable: no permission.
     """
     with _translated(path):
+        _drop(_temporary(path))
         path.unlink(missing_ok=True)
         if path.parent.is_dir():
             _sync_folder(path.parent)
+
+
+def _drop(temporary: Path) -> None:
+    """Remove what a write left that was cut short; one that is under way is let be."""
+    try:
+        descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _names(temporary, descriptor):
+            temporary.unlink()
+    except BlockingIOError:
+        return
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(path: Path, mode: int = 0o700) -> None:

@@ -122,3 +122,16 @@ def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     durable.write_file(tmp_path / "file", "x")
     with pytest.raises(Unwritable):
         durable.make_folder(tmp_path / "file")
+
+
+def test_a_removal_takes_along_what_a_write_left_that_was_cut_short(tmp_path: Path) -> None:
+    durable.write_file(tmp_path / "a", b"old")
+    (tmp_path / ".a.tmp").write_bytes(b"half of")
+    durable.remove(tmp_path / "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_removal_lets_a_write_that_is_under_way_be(tmp_path: Path) -> None:
+    with durable.locked(tmp_path / ".a.tmp"):
+        durable.remove(tmp_path / "a")
+        assert (tmp_path / ".a.tmp").exists()
