@@ -99,7 +99,8 @@ def _machines(facts: Any) -> str | None:
 def _zone(zone: Any) -> str:
     offered = f"{zone['millicores'] / 1000:g} vCPU and {zone['memoryBytes'] / 2**30:.0f} GiB"
     where = zone["name"] or "no zone"
-    return f"{where}: {zone['ready']} of {zone['machines']} ready, {offered}, Kubernetes {zone['version']}"
+    version = f", Kubernetes {zone['version']}" if zone["version"] else ""
+    return f"{where}: {zone['ready']} of {zone['machines']} ready, {offered}{version}"
 
 
 def add(app: typer.Typer) -> None:

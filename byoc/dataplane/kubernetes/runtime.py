@@ -540,9 +540,9 @@ class KubernetesRuntime:
             await self._making.until(workspace, _STOP_SECONDS, lambda seen: not seen.runs)
         finally:
             # Where the controller was not told, the engine runs on, and the next intent may want it to.
-            held.following.moving = not self._cache.view(workspace).wanted
-        if not self._cache.view(workspace).runs:
-            held.following.moving = False
+            view = self._cache.view(workspace)
+            held.following.moving = view.runs and not view.wanted
+        if not view.runs:
             held.following.stopped()
 
     async def _end(self, workspace: WorkspaceID) -> None:

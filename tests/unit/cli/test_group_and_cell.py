@@ -153,6 +153,8 @@ def test_cells_are_listed_and_shown(byoc: Any, plane: Any) -> None:
     assert "provider       AWS\n" in shown
     offered = "us-east-1a: 2 of 3 ready, 15.89 vCPU and 60 GiB, Kubernetes v1.36.1"
     assert f"machines       {offered}\n" in shown
+    plane.cells[0]["facts"]["zones"] = [{**zone, "version": ""}]
+    assert "15.89 vCPU and 60 GiB\n" in byoc("cell", "show", "prod").out
 
 
 def test_the_tunnel_sessions_of_a_cell_are_listed(byoc: Any, plane: Any) -> None:
